@@ -1,0 +1,89 @@
+//! Who acted for whom: the `act` claim as a chain (RFC 8693 section 4.1).
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// One actor: a subject, and its issuer where the token names one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Actor {
+    /// `sub` of the actor.
+    pub subject: Box<str>,
+    /// `iss` of the actor; absent where the token's own issuer is meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<Box<str>>,
+}
+
+impl Actor {
+    /// An actor known by `subject` at the token's own issuer.
+    #[must_use]
+    pub fn new(subject: &str) -> Self {
+        Self { subject: subject.into(), issuer: None }
+    }
+}
+
+/// The chain of actors, the current one first. A token without `act` has the empty chain.
+#[derive(Clone, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct ActorChain(Vec<Actor>);
+
+impl ActorChain {
+    /// The deepest chain that is read unless a setting says otherwise.
+    pub const DEFAULT_DEPTH: usize = 8;
+
+    /// Nobody acted: the subject calls for itself.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self(Vec::new())
+    }
+
+    /// A chain from the outermost (current) actor inwards.
+    #[must_use]
+    pub const fn from_outermost(actors: Vec<Actor>) -> Self {
+        Self(actors)
+    }
+
+    /// The actors, the current one first.
+    #[must_use]
+    pub fn actors(&self) -> &[Actor] {
+        &self.0
+    }
+
+    /// How many actors there are.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The actor that holds the token now.
+    #[must_use]
+    pub fn current(&self) -> Option<&Actor> {
+        self.0.first()
+    }
+
+    /// True if this chain is `parent` with exactly one more link, whose subject is `actor` and whose issuer,
+    /// if named, is `issuer`.
+    ///
+    /// ```
+    /// use hopguard_core::{Actor, ActorChain};
+    ///
+    /// let parent = ActorChain::from_outermost(vec![Actor::new("gateway")]);
+    /// let grant = ActorChain::from_outermost(vec![Actor::new("orders"), Actor::new("gateway")]);
+    /// assert!(grant.extends(&parent, "orders", "https://sts.internal"));
+    /// assert!(!parent.extends(&parent, "orders", "https://sts.internal"));
+    /// ```
+    #[must_use]
+    pub fn extends(&self, parent: &Self, actor: &str, issuer: &str) -> bool {
+        self.0.split_first().is_some_and(|(current, rest)| {
+            current.subject.as_ref() == actor
+                && current.issuer.as_deref().is_none_or(|named| named == issuer)
+                && rest == parent.0
+        })
+    }
+}
+
+impl fmt::Debug for ActorChain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|actor| &actor.subject)).finish()
+    }
+}

@@ -1,0 +1,112 @@
+//! Is the token meant for this service? (RFC 7519 section 4.1.3, RFC 9068 section 4)
+//!
+//! By default exactly one audience, and it is us: a token that is good here and elsewhere can be replayed
+//! elsewhere. Compared byte by byte: another case, path or trailing slash is another audience.
+//!
+//! # Security
+//!
+//! It says nothing about who shows the token or what it may do.
+
+use crate::{Denial, Guard, UnixTime, Verified};
+
+/// Admits tokens whose only audience is this service.
+#[derive(Clone, Debug)]
+pub struct AudienceGuard {
+    ours: Vec<Box<str>>,
+    foreign: Vec<Box<str>>,
+}
+
+impl AudienceGuard {
+    /// The token's audience must be `audience` and nothing else.
+    #[must_use]
+    pub fn exactly(audience: &str) -> Self {
+        Self { ours: vec![audience.into()], foreign: Vec::new() }
+    }
+
+    /// This service is also known as `alias`; a token for either is for us.
+    #[must_use]
+    pub fn or_alias(mut self, alias: &str) -> Self {
+        self.ours.push(alias.into());
+        self
+    }
+
+    /// Tolerates `audience`, which is not us, beside ours.
+    ///
+    /// The token can then be replayed there: name the one audience that an authorization server insists on
+    /// adding, and no other.
+    #[must_use]
+    pub fn dangerous_tolerate_foreign(mut self, audience: &str) -> Self {
+        self.foreign.push(audience.into());
+        self
+    }
+
+    /// The names under which this service takes tokens; the first is its own.
+    pub fn audiences(&self) -> impl Iterator<Item = &str> {
+        self.ours.iter().map(AsRef::as_ref)
+    }
+}
+
+impl Guard for AudienceGuard {
+    fn name(&self) -> &'static str {
+        "audience"
+    }
+
+    fn check(&self, token: &Verified, _now: UnixTime) -> Result<(), Denial> {
+        let found = &token.facts().audiences;
+        // INVARIANT: I14 — no audience, and an empty one, is nobody's.
+        if !found.iter().any(|audience| !audience.is_empty() && self.ours.contains(audience)) {
+            return Err(Denial::AudienceMismatch);
+        }
+        if found.iter().all(|audience| self.ours.contains(audience) || self.foreign.contains(audience)) {
+            Ok(())
+        } else {
+            Err(Denial::AudienceNotSole)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence_for_tests::verified_with;
+
+    #[track_caller]
+    fn audience(guard: &AudienceGuard, found: &[&str], expected: Result<(), &str>) {
+        let token = verified_with(|facts| facts.audiences = found.iter().map(|&a| a.into()).collect());
+        let verdict = guard.check(&token, UnixTime::from_secs(0));
+        assert_eq!(
+            verdict.as_ref().map_err(Denial::code),
+            expected.as_ref().map_err(|code| *code),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn exactly_ours() {
+        let guard = AudienceGuard::exactly("https://orders.internal");
+        audience(&guard, &["https://orders.internal"], Ok(()));
+        audience(&guard, &["https://orders.internal", "https://orders.internal"], Ok(()));
+        for other in
+            ["https://Orders.internal", "https://orders.internal/", "https://orders.internal.evil", ""]
+        {
+            audience(&guard, &[other], Err("audience_mismatch"));
+        }
+        audience(&guard, &[], Err("audience_mismatch"));
+        audience(&guard, &["https://orders.internal", "account"], Err("audience_not_sole"));
+    }
+
+    #[test]
+    fn an_empty_setting_matches_nothing() {
+        audience(&AudienceGuard::exactly(""), &[""], Err("audience_mismatch"));
+    }
+
+    #[test]
+    fn aliases_and_listed_strangers() {
+        let guard =
+            AudienceGuard::exactly("orders").or_alias("orders-v1").dangerous_tolerate_foreign("account");
+        audience(&guard, &["orders-v1"], Ok(()));
+        audience(&guard, &["orders", "account"], Ok(()));
+        audience(&guard, &["account"], Err("audience_mismatch"));
+        audience(&guard, &["orders", "account", "other"], Err("audience_not_sole"));
+    }
+}

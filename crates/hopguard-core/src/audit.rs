@@ -1,0 +1,294 @@
+//! The seam between what decides and what writes it down.
+//!
+//! [`Audit`] is what stacks hold. It knows three ways to hand over an event:
+//!
+//! - *reserved*: room was set aside before the request went on ([`Audit::reserve`]), so that writing the
+//!   outcome later, even from a `Drop`, cannot fail;
+//! - *now*: a decision about somebody who is known, for which room is reserved and filled at once;
+//! - *stranger*: a refusal before the token was verified. The first few per code and window are written
+//!   singly, the rest become one counted event, and none of them ever holds up or denies anybody else.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::{Decision, Direction, Event, EventKind, Fault};
+
+/// The sink takes no more events; whoever asked must refuse its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the audit sink is full")]
+pub struct AuditFull;
+
+impl From<AuditFull> for Fault {
+    fn from(AuditFull: AuditFull) -> Self {
+        Self::AuditUnavailable
+    }
+}
+
+/// Where events go. Implementations must not block.
+pub trait AuditSink: fmt::Debug + Send + Sync + 'static {
+    /// Sets aside room for one event.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditFull`] if there is none and the sink promises to lose nothing.
+    fn reserve(&self) -> Result<(), AuditFull>;
+
+    /// Gives back room that was set aside and is not needed.
+    fn release(&self);
+
+    /// Writes an event for which room was set aside; must not fail.
+    fn commit(&self, event: Event);
+
+    /// Writes an event about a stranger if there is room in a lane of its own; else counts it as lost.
+    fn offer(&self, event: Event);
+}
+
+/// How many refusals of strangers are written singly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StrangerLimits {
+    /// Per code and window.
+    pub singly: u64,
+    /// Length of a window in milliseconds.
+    pub window_millis: u64,
+}
+
+impl Default for StrangerLimits {
+    /// Twenty per code in ten seconds.
+    fn default() -> Self {
+        Self { singly: 20, window_millis: 10_000 }
+    }
+}
+
+/// A sink, and the service on whose behalf events are written. Cloning shares both.
+#[derive(Clone, Debug)]
+pub struct Audit(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    service: Arc<str>,
+    instance: Arc<str>,
+    sink: Arc<dyn AuditSink>,
+    strangers: Lane,
+}
+
+impl Audit {
+    /// Writes to `sink` for the service `service`; `instance` tells its processes apart.
+    #[must_use]
+    pub fn new(service: &str, instance: &str, sink: Arc<dyn AuditSink>) -> Self {
+        Self::with_limits(service, instance, sink, StrangerLimits::default())
+    }
+
+    /// As [`Audit::new`], with other limits for strangers.
+    #[must_use]
+    pub fn with_limits(
+        service: &str,
+        instance: &str,
+        sink: Arc<dyn AuditSink>,
+        limits: StrangerLimits,
+    ) -> Self {
+        let strangers = Lane { limits, ends: AtomicU64::new(0), counts: Mutex::default() };
+        Self(Arc::new(Inner { service: service.into(), instance: instance.into(), sink, strangers }))
+    }
+
+    /// The service's name.
+    #[must_use]
+    pub fn service(&self) -> &Arc<str> {
+        &self.0.service
+    }
+
+    /// A new event in this service's name.
+    #[must_use]
+    pub fn event(
+        &self,
+        time_millis: u64,
+        direction: Direction,
+        kind: EventKind,
+        gate: &'static str,
+        decision: Decision,
+    ) -> Event {
+        Event::new(time_millis, (&self.0.service, &self.0.instance), direction, kind, gate, decision)
+    }
+
+    /// Sets aside room for one event.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditFull`] if there is none.
+    pub fn reserve(&self) -> Result<Reservation, AuditFull> {
+        self.0.sink.reserve()?;
+        Ok(Reservation { audit: self.clone(), open: true })
+    }
+
+    /// Writes an event about somebody who is known.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditFull`] if there is no room; what the event allows must then not happen.
+    pub fn write(&self, event: Event) -> Result<(), AuditFull> {
+        self.flush_strangers(event.time_millis);
+        self.0.sink.reserve()?;
+        self.0.sink.commit(event);
+        Ok(())
+    }
+
+    /// Writes a refusal of a stranger, singly or as part of a count.
+    pub fn stranger(&self, event: Event) {
+        // INVARIANT: I9 — strangers share this lane only, whatever they send.
+        self.flush_strangers(event.time_millis);
+        if self.0.strangers.singly(event.decision.code(), event.direction) {
+            self.0.sink.offer(event);
+        }
+    }
+
+    /// Writes the counts of a window that has ended. Called on every event; call it once more at shutdown with
+    /// `u64::MAX`.
+    pub fn flush_strangers(&self, now_millis: u64) {
+        for ((code, direction), count) in self.0.strangers.roll(now_millis) {
+            let decision = Decision::Allow("suppressed");
+            let mut event = self.event(now_millis, direction, EventKind::Count, code, decision);
+            event.count = Some(count);
+            self.0.sink.offer(event);
+        }
+    }
+}
+
+/// Room for one event, set aside. Dropping it unused gives the room back.
+#[derive(Debug)]
+pub struct Reservation {
+    audit: Audit,
+    open: bool,
+}
+
+impl Reservation {
+    /// Fills the room.
+    pub fn fill(mut self, event: Event) {
+        self.open = false;
+        self.audit.0.sink.commit(event);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.open {
+            self.audit.0.sink.release();
+        }
+    }
+}
+
+type Counts = HashMap<(&'static str, Direction), u64>;
+
+/// Counts refusals per code. The registry of codes is closed, so the map is bounded.
+#[derive(Debug)]
+struct Lane {
+    limits: StrangerLimits,
+    ends: AtomicU64,
+    counts: Mutex<Counts>,
+}
+
+impl Lane {
+    fn singly(&self, code: &'static str, direction: Direction) -> bool {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry((code, direction)).or_default();
+        *count += 1;
+        *count <= self.limits.singly
+    }
+
+    /// If the window has ended, begins a new one and returns what the old one suppressed.
+    fn roll(&self, now_millis: u64) -> Vec<((&'static str, Direction), u64)> {
+        if now_millis < self.ends.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        self.ends.store(now_millis.saturating_add(self.limits.window_millis), Ordering::Release);
+        let over = |(key, count): (_, u64)| {
+            count.checked_sub(self.limits.singly).filter(|&n| n > 0).map(|n| (key, n))
+        };
+        counts.drain().filter_map(over).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicI64;
+
+    use super::*;
+    use crate::Denial;
+
+    #[derive(Debug, Default)]
+    struct Memory {
+        reserved: AtomicI64,
+        events: Mutex<Vec<Event>>,
+        full: bool,
+    }
+
+    impl AuditSink for Memory {
+        fn reserve(&self) -> Result<(), AuditFull> {
+            if self.full {
+                return Err(AuditFull);
+            }
+            self.reserved.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn release(&self) {
+            self.reserved.fetch_sub(1, Ordering::Relaxed);
+        }
+
+        fn commit(&self, event: Event) {
+            self.release();
+            self.offer(event);
+        }
+
+        fn offer(&self, event: Event) {
+            self.events.lock().unwrap().push(event);
+        }
+    }
+
+    fn refusal(audit: &Audit, at: u64, denial: Denial) -> Event {
+        audit.event(at, Direction::Inbound, EventKind::Decision, "inbound", Decision::Deny(denial))
+    }
+
+    #[test]
+    fn room_is_filled_or_given_back() {
+        let sink = Arc::new(Memory::default());
+        let audit = Audit::new("orders", "1", sink.clone());
+        let room = audit.reserve().unwrap();
+        drop(audit.reserve().unwrap());
+        assert_eq!(sink.reserved.load(Ordering::Relaxed), 1);
+        room.fill(refusal(&audit, 0, Denial::TokenExpired));
+        assert_eq!(sink.reserved.load(Ordering::Relaxed), 0);
+        assert_eq!(sink.events.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_full_sink_refuses_those_who_are_known_and_no_stranger_waits() {
+        let sink = Arc::new(Memory { full: true, ..Memory::default() });
+        let audit = Audit::new("orders", "1", sink.clone());
+        assert_eq!(audit.write(refusal(&audit, 0, Denial::AudienceMismatch)), Err(AuditFull));
+        assert_eq!(Fault::from(audit.reserve().unwrap_err()).code(), "audit_unavailable");
+        audit.stranger(refusal(&audit, 0, Denial::TokenMalformed));
+        assert_eq!(sink.events.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn strangers_are_written_singly_then_counted() {
+        let sink = Arc::new(Memory::default());
+        let limits = StrangerLimits { singly: 2, window_millis: 1000 };
+        let audit = Audit::with_limits("orders", "1", sink.clone(), limits);
+        for _ in 0..10 {
+            audit.stranger(refusal(&audit, 5000, Denial::TokenMalformed));
+        }
+        audit.stranger(refusal(&audit, 5999, Denial::KeyUnknown));
+        assert_eq!(sink.events.lock().unwrap().len(), 3);
+        audit.stranger(refusal(&audit, 6000, Denial::KeyUnknown));
+        let events = sink.events.lock().unwrap();
+        let count = events.iter().find(|event| event.kind == EventKind::Count).unwrap();
+        assert_eq!(
+            (count.count, count.gate, count.decision.code()),
+            (Some(8), "token_malformed", "suppressed")
+        );
+        assert_eq!(events.len(), 5);
+    }
+}

@@ -1,0 +1,133 @@
+//! Refusals that are the caller's fault.
+
+use crate::ScopeSet;
+use crate::codes::{CodeEntry, CodeKind};
+
+/// What a refusal asks of the caller in `WWW-Authenticate` (RFC 6750 section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// No credential was shown: the challenge carries no error code.
+    Bare,
+    /// `invalid_request`.
+    InvalidRequest,
+    /// `invalid_token`.
+    InvalidToken,
+    /// `insufficient_scope`.
+    InsufficientScope,
+    /// The caller can do nothing with another token of its own: no challenge.
+    None,
+}
+
+macro_rules! denials {
+    ($( $(#[doc = $doc:literal])+ $variant:ident $(($payload:ty))? = $code:literal, $status:literal, $challenge:ident, $message:literal; )*) => {
+        /// The caller's fault: a 4xx answer.
+        ///
+        /// [`Denial::code`] is stable and is what logs, metrics, audit and tests use.
+        #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+        #[non_exhaustive]
+        pub enum Denial {
+            $( $(#[doc = $doc])+ #[error($message)] $variant $(($payload))?, )*
+        }
+
+        impl Denial {
+            /// Every denial in the registry.
+            pub(crate) const REGISTRY: &'static [CodeEntry] = &[
+                $( CodeEntry { code: $code, kind: CodeKind::Denial, status: Some($status), meaning: concat!($($doc),+) }, )*
+            ];
+
+            /// The stable name of this refusal.
+            #[must_use]
+            pub const fn code(&self) -> &'static str {
+                match self { $( Self::$variant { .. } => $code, )* }
+            }
+
+            /// The HTTP status that answers it.
+            #[must_use]
+            pub const fn status(&self) -> u16 {
+                match self { $( Self::$variant { .. } => $status, )* }
+            }
+
+            /// What the answer asks for.
+            #[must_use]
+            pub const fn challenge(&self) -> Challenge {
+                match self { $( Self::$variant { .. } => Challenge::$challenge, )* }
+            }
+        }
+    };
+}
+
+denials! {
+    /// No `Authorization` header was sent.
+    TokenMissing = "token_missing", 401, Bare, "no access token was sent";
+    /// More than one credential was sent: a second `Authorization` header, or a list in one header.
+    CredentialAmbiguous = "credential_ambiguous", 400, InvalidRequest, "more than one credential was sent";
+    /// `Authorization` holds something other than a `Bearer` token.
+    CredentialUnsupported = "credential_unsupported", 401, Bare, "the authorization scheme is not supported";
+    /// The `Authorization` header is not a well-formed credential (RFC 6750 section 2.1).
+    CredentialMalformed = "credential_malformed", 401, InvalidToken, "the credential is malformed";
+    /// The token is longer than this service reads.
+    TokenTooLarge = "token_too_large", 401, InvalidToken, "the token is too large";
+    /// The token is not a signed JWT in compact form, or its header or claims are not strict JSON.
+    TokenMalformed = "token_malformed", 401, InvalidToken, "the token is malformed";
+    /// A claim has the wrong type or a value out of range.
+    ClaimInvalid = "claim_invalid", 401, InvalidToken, "a claim of the token is invalid";
+    /// A claim that must be there is not.
+    ClaimMissing = "claim_missing", 401, InvalidToken, "a required claim is missing from the token";
+    /// `typ` is not that of an access token (RFC 9068 section 4): an ID token, a logout token, a proof.
+    TokenTypeMismatch = "token_type_mismatch", 401, InvalidToken, "this is not an access token";
+    /// `alg` is none, symmetric, unknown, or not the one that the chosen key serves.
+    AlgorithmRefused = "algorithm_refused", 401, InvalidToken, "the signature algorithm is not accepted";
+    /// The header holds `crit`, and nothing critical is understood (RFC 7515 section 4.1.11).
+    CriticalHeader = "critical_header", 401, InvalidToken, "the token demands an extension that is not supported";
+    /// The header brings or points to a key of its own: `jwk`, `jku`, `x5c`, `x5u`.
+    KeyInHeader = "key_in_header", 401, InvalidToken, "the token brings its own key";
+    /// `iss` is not an issuer that this service trusts.
+    IssuerUnknown = "issuer_unknown", 401, InvalidToken, "the issuer is not trusted";
+    /// The issuer publishes no key that fits the token's `kid`.
+    KeyUnknown = "key_unknown", 401, InvalidToken, "the signing key is not known";
+    /// The signature does not verify.
+    SignatureInvalid = "signature_invalid", 401, InvalidToken, "the signature is invalid";
+    /// At or past `exp`.
+    TokenExpired = "token_expired", 401, InvalidToken, "the token is expired";
+    /// Before `nbf`, leeway included.
+    TokenNotYetValid = "token_not_yet_valid", 401, InvalidToken, "the token is not valid yet";
+    /// `iat` lies in the future, leeway included.
+    TokenFromFuture = "token_from_future", 401, InvalidToken, "the token was issued in the future";
+    /// The key, issuer, subject or token was withdrawn.
+    TokenWithdrawn = "token_withdrawn", 401, InvalidToken, "the token was withdrawn";
+    /// The token is bound to a key, and nobody proved to hold it.
+    HolderUnproven = "holder_unproven", 401, InvalidToken, "the token is bound to a key that was not proven";
+    /// `aud` does not name this service.
+    AudienceMismatch = "audience_mismatch", 401, InvalidToken, "the token is meant for another audience";
+    /// `aud` names this service and others.
+    AudienceNotSole = "audience_not_sole", 401, InvalidToken, "the token is meant for several audiences";
+    /// `exp - iat` is above the cap.
+    LifetimeTooLong = "lifetime_too_long", 401, InvalidToken, "the token was issued for too long a life";
+    /// `now - iat` is above the cap.
+    TokenTooOld = "token_too_old", 401, InvalidToken, "the token was issued too long ago";
+    /// `exp - now` is above the cap.
+    RemainingTooLong = "remaining_too_long", 401, InvalidToken, "the token stays valid for too long";
+    /// A rule judges `iat`, and the token has none.
+    IssuedAtMissing = "issued_at_missing", 401, InvalidToken, "the token does not say when it was issued";
+    /// A scope that is needed is not held. Carries what would have been enough.
+    InsufficientScope(ScopeSet) = "insufficient_scope", 403, InsufficientScope, "the token lacks a scope that is needed";
+    /// The token holds a scope that this service never needs.
+    ScopeTooBroad = "scope_too_broad", 403, None, "the token holds scopes that are not meant for this service";
+    /// The caller's token lacks a scope that the route out of this service demands (I6).
+    RouteRequiresScope(ScopeSet) = "route_requires_scope", 403, InsufficientScope, "the caller may not make this call onwards";
+    /// The caller's token expired before it could be exchanged.
+    SubjectExpired = "subject_expired", 401, InvalidToken, "the token expired while the request was served";
+    /// The authorization server refuses this audience or these scopes for this caller.
+    ExchangeTargetRefused = "exchange_target_refused", 403, None, "the authorization server refuses this call onwards";
+}
+
+impl Denial {
+    /// The scopes that would have been enough, where that is what was missing.
+    #[must_use]
+    pub const fn needed_scopes(&self) -> Option<&ScopeSet> {
+        match self {
+            Self::InsufficientScope(scopes) | Self::RouteRequiresScope(scopes) => Some(scopes),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,402 @@
+//! What is written down: one schema, version 1, published in `schema/audit-event-v1.json`.
+//!
+//! An [`Event`] is captured on the request path as shared pointers and small values; whoever writes it
+//! serialises it. What a token *said* before it was verified stands under `unverified`, and lineage never
+//! reads it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::{Denial, Facts, Fault, Fingerprint, Id, ScopeSet};
+
+/// The version that every event carries.
+pub const SCHEMA_VERSION: u16 = 1;
+
+/// Which way the request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Into this service.
+    Inbound,
+    /// Out of it.
+    Outbound,
+    /// Neither: keys, ledger, withdrawals.
+    Internal,
+}
+
+/// What kind of thing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// A gate decided.
+    Decision,
+    /// An admitted request ended.
+    Outcome,
+    /// Refusals of strangers beyond the limit, counted.
+    Count,
+    /// Something about the process itself: keys, ledger, withdrawal.
+    Notice,
+}
+
+/// What was decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Allowed, or done; the code says what.
+    Allow(&'static str),
+    /// Refused, the caller's fault.
+    Deny(Denial),
+    /// Failed, ours or an upstream's fault.
+    Fault(Fault),
+}
+
+impl Decision {
+    /// `allow`, `deny` or `fault`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Allow(_) => "allow",
+            Self::Deny(_) => "deny",
+            Self::Fault(_) => "fault",
+        }
+    }
+
+    /// The code from the registry.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Allow(code) => code,
+            Self::Deny(denial) => denial.code(),
+            Self::Fault(fault) => fault.code(),
+        }
+    }
+}
+
+/// How a grant was had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheState {
+    /// From the cache.
+    Hit,
+    /// By an exchange of our own.
+    Miss,
+    /// By an exchange that another caller had begun.
+    Coalesced,
+}
+
+/// What was asked of the authorization server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Requested {
+    /// `audience`.
+    pub audience: Arc<str>,
+    /// `scope`.
+    pub scopes: ScopeSet,
+}
+
+/// What a token that was never verified claimed of itself; bounded, and to be believed by nobody.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Unverified {
+    /// `iss`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<Box<str>>,
+    /// `kid`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<Box<str>>,
+}
+
+impl Unverified {
+    /// The longest text that is kept of anything unverified.
+    pub const LONGEST: usize = 128;
+
+    /// `text`, cut to [`Unverified::LONGEST`] bytes at a character boundary.
+    #[must_use]
+    pub fn bounded(text: &str) -> Box<str> {
+        let end =
+            (0..=Self::LONGEST.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        text.get(..end).unwrap_or("").into()
+    }
+}
+
+/// W3C trace context (`traceparent`, version 00): which distributed trace a request belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceContext {
+    trace: u128,
+    span: u64,
+    flags: u8,
+}
+
+impl TraceContext {
+    /// Reads a `traceparent` value; `None` if it is malformed or all zero, which the standard says to ignore.
+    ///
+    /// ```
+    /// use hopguard_core::TraceContext;
+    ///
+    /// let value = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    /// assert_eq!(TraceContext::parse(value).unwrap().to_string(), value);
+    /// assert!(TraceContext::parse("00-00-00-00").is_none());
+    /// ```
+    #[must_use]
+    pub fn parse(value: &str) -> Option<Self> {
+        let hex = |text: &str, length| {
+            let lower = text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            lower.then(|| u128::from_str_radix(text, 16).ok()).flatten()
+        };
+        let mut parts = value.split('-');
+        let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let known = version == "00" && parts.next().is_none();
+        let (trace, span) = (hex(trace, 32)?, u64::try_from(hex(span, 16)?).ok()?);
+        let flags = u8::try_from(hex(flags, 2)?).ok()?;
+        (known && trace != 0 && span != 0).then_some(Self { trace, span, flags })
+    }
+
+    /// The trace id, 32 hexadecimal digits.
+    #[must_use]
+    pub fn trace_id(&self) -> String {
+        format!("{:032x}", self.trace)
+    }
+}
+
+impl std::fmt::Display for TraceContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
+    }
+}
+
+/// One event. Fields that do not apply are `None` and are not written.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub time_millis: u64,
+    /// Which event this is; a refusal's answer names it.
+    pub id: Id,
+    /// Which request it belongs to; nil for notices.
+    pub request_id: Option<Id>,
+    /// The service and the instance of it.
+    pub service: Arc<str>,
+    /// Which process of the service.
+    pub instance: Arc<str>,
+    /// Which way.
+    pub direction: Direction,
+    /// What kind.
+    pub kind: EventKind,
+    /// The gate that decided: `inbound`, `egress`, or the name of a guard that stands alone.
+    pub gate: &'static str,
+    /// What was decided.
+    pub decision: Decision,
+    /// The route template, where one is known.
+    pub route: Option<Arc<str>>,
+    /// The HTTP status that was answered.
+    pub status: Option<u16>,
+    /// The presented token, once verified.
+    pub token: Option<Arc<Facts>>,
+    /// What an unverified token claimed.
+    pub unverified: Option<Box<Unverified>>,
+    /// The transport's other end.
+    pub peer: Option<SocketAddr>,
+    /// Where the outgoing request goes.
+    pub destination: Option<Arc<str>>,
+    /// What was asked of the authorization server.
+    pub requested: Option<Arc<Requested>>,
+    /// The grant.
+    pub grant: Option<Arc<Facts>>,
+    /// How the grant was had.
+    pub cache: Option<CacheState>,
+    /// The credential that the passthrough block found.
+    pub found: Option<Fingerprint>,
+    /// Where it found it: `target`, or a header's name.
+    pub place: Option<Box<str>>,
+    /// Which attempt at the call this is, from 1.
+    pub attempt: Option<u8>,
+    /// How many refusals a count stands for.
+    pub count: Option<u64>,
+    /// The trace that the request belongs to.
+    pub trace: Option<TraceContext>,
+    /// Time from the request's arrival.
+    pub latency: Option<Duration>,
+}
+
+impl Event {
+    /// An event with everything optional left out.
+    #[must_use]
+    pub fn new(
+        time_millis: u64,
+        origin: (&Arc<str>, &Arc<str>),
+        direction: Direction,
+        kind: EventKind,
+        gate: &'static str,
+        decision: Decision,
+    ) -> Self {
+        let (service, instance) = (origin.0.clone(), origin.1.clone());
+        Self {
+            time_millis,
+            id: Id::fresh(),
+            request_id: None,
+            service,
+            instance,
+            direction,
+            kind,
+            gate,
+            decision,
+            route: None,
+            status: None,
+            token: None,
+            unverified: None,
+            peer: None,
+            destination: None,
+            requested: None,
+            grant: None,
+            cache: None,
+            found: None,
+            place: None,
+            attempt: None,
+            count: None,
+            trace: None,
+            latency: None,
+        }
+    }
+}
+
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("version", &SCHEMA_VERSION)?;
+        map.serialize_entry("time_ms", &self.time_millis)?;
+        map.serialize_entry("event_id", &self.id)?;
+        optional(&mut map, "request_id", self.request_id.as_ref())?;
+        map.serialize_entry("service", &*self.service)?;
+        map.serialize_entry("instance", &*self.instance)?;
+        map.serialize_entry("direction", &self.direction)?;
+        map.serialize_entry("kind", &self.kind)?;
+        map.serialize_entry("gate", self.gate)?;
+        map.serialize_entry("decision", self.decision.name())?;
+        map.serialize_entry("code", self.decision.code())?;
+        optional(&mut map, "route", self.route.as_deref())?;
+        optional(&mut map, "status", self.status.as_ref())?;
+        optional(&mut map, "token", self.token.as_deref().map(Shown).as_ref())?;
+        optional(&mut map, "unverified", self.unverified.as_ref())?;
+        optional(&mut map, "peer", self.peer.as_ref())?;
+        optional(&mut map, "destination", self.destination.as_deref())?;
+        optional(&mut map, "requested", self.requested.as_deref())?;
+        optional(&mut map, "grant", self.grant.as_deref().map(Shown).as_ref())?;
+        optional(&mut map, "cache", self.cache.as_ref())?;
+        optional(&mut map, "found", self.found.as_ref())?;
+        optional(&mut map, "place", self.place.as_deref())?;
+        optional(&mut map, "attempt", self.attempt.as_ref())?;
+        optional(&mut map, "count", self.count.as_ref())?;
+        optional(&mut map, "trace_id", self.trace.map(|trace| trace.trace_id()).as_ref())?;
+        optional(&mut map, "latency_us", self.latency.map(|took| took.as_micros()).as_ref())?;
+        map.end()
+    }
+}
+
+/// A verified token as events show it.
+struct Shown<'a>(&'a Facts);
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("fingerprint", &self.0.fingerprint)?;
+        map.serialize_entry("issuer", &*self.0.issuer)?;
+        map.serialize_entry("subject", &self.0.subject)?;
+        optional(&mut map, "client", self.0.client.as_ref())?;
+        map.serialize_entry("audiences", &self.0.audiences)?;
+        map.serialize_entry("scopes", &self.0.scopes)?;
+        map.serialize_entry("actors", &self.0.actors)?;
+        map.serialize_entry("expires", &self.0.expires.as_secs())?;
+        optional(&mut map, "issued_at", self.0.issued_at.map(crate::UnixTime::as_secs).as_ref())?;
+        optional(&mut map, "token_id", self.0.token_id.as_ref())?;
+        optional(&mut map, "key_id", self.0.key_id.as_ref())?;
+        if !self.0.confirmation.is_none() {
+            map.serialize_entry("confirmation", &self.0.confirmation)?;
+        }
+        map.end()
+    }
+}
+
+fn optional<M: SerializeMap, T: Serialize + ?Sized>(
+    map: &mut M,
+    name: &'static str,
+    value: Option<&T>,
+) -> Result<(), M::Error> {
+    value.map_or(Ok(()), |value| map.serialize_entry(name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence_for_tests::facts;
+
+    fn full() -> Event {
+        let name: Arc<str> = "orders".into();
+        let decision = Decision::Deny(Denial::TokenExpired);
+        let mut event =
+            Event::new(7, (&name, &name), Direction::Inbound, EventKind::Decision, "inbound", decision);
+        event.request_id = Some(Id::fresh());
+        event.route = Some("/orders/{id}".into());
+        event.status = Some(401);
+        event.token = Some(Arc::new(Facts {
+            token_id: Some("j".into()),
+            key_id: Some("k".into()),
+            issued_at: Some(crate::UnixTime::from_secs(1)),
+            client: Some("c".into()),
+            confirmation: crate::Confirmation::Jkt("k".into()),
+            ..facts()
+        }));
+        event.unverified = Some(Box::new(Unverified { issuer: Some("x".into()), key_id: Some("k".into()) }));
+        event.peer = Some(([127, 0, 0, 1], 9).into());
+        event.destination = Some("https://inventory.internal:443".into());
+        event.requested = Some(Arc::new(Requested { audience: "a".into(), scopes: ScopeSet::empty() }));
+        event.grant.clone_from(&event.token);
+        event.cache = Some(CacheState::Hit);
+        event.found = Some(Fingerprint::of_token("x"));
+        event.place = Some("x-api-key".into());
+        (event.attempt, event.count) = (Some(1), Some(2));
+        event.trace = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        event.latency = Some(Duration::from_micros(12));
+        event
+    }
+
+    /// Every member that is written stands in the schema, and every required one is always written.
+    #[test]
+    fn the_schema_describes_what_is_written() {
+        let schema: serde_json::Value =
+            serde_json::from_str(include_str!("../schema/audit-event-v1.json")).unwrap();
+        let described = |pointer: &str| {
+            let members = schema.pointer(pointer).and_then(|v| v.as_object()).unwrap();
+            members.keys().cloned().collect::<std::collections::BTreeSet<_>>()
+        };
+        let written = serde_json::to_value(full()).unwrap();
+        let members = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(described("/properties"), members(&written));
+        assert_eq!(described("/$defs/token/properties"), members(&written["token"]));
+        let name: Arc<str> = "s".into();
+        let bare = Event::new(
+            1,
+            (&name, &name),
+            Direction::Internal,
+            EventKind::Notice,
+            "x",
+            Decision::Allow("sent"),
+        );
+        let bare = serde_json::to_value(bare).unwrap();
+        let required = schema["required"].as_array().unwrap();
+        assert_eq!(required.len(), bare.as_object().unwrap().len());
+        assert!(required.iter().all(|name| bare.get(name.as_str().unwrap()).is_some()));
+    }
+
+    #[test]
+    fn line_breaks_in_values_do_not_make_lines() {
+        let mut event = full();
+        event.route = Some("/a\n{\"forged\":true}".into());
+        assert!(!serde_json::to_string(&event).unwrap().contains('\n'));
+    }
+
+    #[test]
+    fn what_is_unverified_is_cut() {
+        assert_eq!(Unverified::bounded(&"ä".repeat(100)).len(), Unverified::LONGEST);
+        assert_eq!(&*Unverified::bounded("short"), "short");
+    }
+}

@@ -1,0 +1,227 @@
+//! Evidence: what one step has established and the next one needs.
+//!
+//! Each piece has private fields, no `Default` and no `Deserialize`, and exactly one constructor whose name
+//! begins with `assert_`: `git grep assert_` lists every origin of trust. Each carries the id of the stack
+//! that made it, and a gate takes only its own stack's.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::HeaderValue;
+
+use crate::event::TraceContext;
+use crate::{Facts, Fault, Fingerprint, Id, LedgerId, RawToken, UnixTime};
+
+/// Which stack made a piece of evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StackId(u64);
+
+impl StackId {
+    /// An id that no other stack of this process has.
+    #[must_use]
+    pub fn unique() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A credential was shown: exactly one, well formed, taken out of the request.
+#[derive(Clone, Debug)]
+pub struct Presented {
+    stack: StackId,
+    token: Arc<RawToken>,
+    peer: Option<SocketAddr>,
+}
+
+impl Presented {
+    /// For the step that reads the credential out of the request, and nobody else.
+    #[must_use]
+    pub fn assert_extracted(stack: StackId, token: Arc<RawToken>, peer: Option<SocketAddr>) -> Self {
+        Self { stack, token, peer }
+    }
+
+    /// The token as shown. Nothing is known about it yet.
+    #[must_use]
+    pub fn token(&self) -> &Arc<RawToken> {
+        &self.token
+    }
+
+    /// The transport's other end, where it is known.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+}
+
+/// The token is genuine: signed by its issuer, an access token, and valid at the time of the check.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    presented: Presented,
+    facts: Arc<Facts>,
+}
+
+impl Verified {
+    /// For the verifier, after the signature, type and time were checked, and nobody else.
+    #[must_use]
+    pub fn assert_genuine(presented: Presented, facts: Arc<Facts>) -> Self {
+        Self { presented, facts }
+    }
+
+    /// What the token says.
+    #[must_use]
+    pub fn facts(&self) -> &Arc<Facts> {
+        &self.facts
+    }
+
+    /// The credential as shown.
+    #[must_use]
+    pub fn presented(&self) -> &Presented {
+        &self.presented
+    }
+
+    /// Refuses evidence that another stack made.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::EvidenceForeign`] if the evidence is not `stack`'s.
+    pub fn belongs_to(&self, stack: StackId) -> Result<(), Fault> {
+        if self.presented.stack == stack { Ok(()) } else { Err(Fault::EvidenceForeign) }
+    }
+}
+
+/// Whoever shows the token may hold it: it is unbound, or the key it is bound to was proven.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    verified: Verified,
+}
+
+impl Bound {
+    /// For the step that checked the holder, and nobody else.
+    #[must_use]
+    pub fn assert_held(verified: Verified) -> Self {
+        Self { verified }
+    }
+
+    /// The verified token.
+    #[must_use]
+    pub fn verified(&self) -> &Verified {
+        &self.verified
+    }
+}
+
+/// Every guard of a complete stack let this request through.
+///
+/// This is what a handler gets and what a call onwards is made on behalf of.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    bound: Bound,
+    ledger: LedgerId,
+    request: Id,
+    trace: Option<TraceContext>,
+}
+
+impl Admitted {
+    /// For the last step of the complete inbound stack, and nobody else.
+    #[must_use]
+    pub fn assert_all_guards_passed(
+        bound: Bound,
+        ledger: LedgerId,
+        request: Id,
+        trace: Option<TraceContext>,
+    ) -> Self {
+        Self { bound, ledger, request, trace }
+    }
+
+    /// What the caller's token says.
+    #[must_use]
+    pub fn facts(&self) -> &Arc<Facts> {
+        &self.bound.verified.facts
+    }
+
+    /// The caller's token, to be exchanged; it must leave on no wire but to its own issuer's endpoints.
+    #[must_use]
+    pub fn subject_token(&self) -> &Arc<RawToken> {
+        &self.bound.verified.presented.token
+    }
+
+    /// The evidence this was made from.
+    #[must_use]
+    pub fn bound(&self) -> &Bound {
+        &self.bound
+    }
+
+    /// The ledger that knows the caller's token.
+    #[must_use]
+    pub fn ledger(&self) -> LedgerId {
+        self.ledger
+    }
+
+    /// The id that every event of this hop carries.
+    #[must_use]
+    pub fn request_id(&self) -> Id {
+        self.request
+    }
+
+    /// The W3C trace context that the request came with.
+    #[must_use]
+    pub fn trace(&self) -> Option<&TraceContext> {
+        self.trace.as_ref()
+    }
+}
+
+/// A token obtained by exchange, proven to be no wider than its route expects.
+#[derive(Clone, Debug)]
+pub struct Granted {
+    token: Arc<RawToken>,
+    facts: Arc<Facts>,
+    parent: Fingerprint,
+    obtained: UnixTime,
+}
+
+impl Granted {
+    /// For the exchange, after [`prove_narrowing`](crate::prove_narrowing), and nobody else.
+    #[must_use]
+    pub fn assert_narrowed(
+        token: Arc<RawToken>,
+        facts: Arc<Facts>,
+        parent: Fingerprint,
+        obtained: UnixTime,
+    ) -> Self {
+        Self { token, facts, parent, obtained }
+    }
+
+    /// What the grant says.
+    #[must_use]
+    pub fn facts(&self) -> &Arc<Facts> {
+        &self.facts
+    }
+
+    pub(crate) fn token(&self) -> &RawToken {
+        &self.token
+    }
+
+    /// The token that was exchanged for it.
+    #[must_use]
+    pub fn parent(&self) -> Fingerprint {
+        self.parent
+    }
+
+    /// When it was obtained.
+    #[must_use]
+    pub fn obtained(&self) -> UnixTime {
+        self.obtained
+    }
+
+    /// The `Authorization` value that shows this grant, marked sensitive.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::GrantUnreadable`] if the token has bytes that a header cannot hold.
+    pub fn authorization(&self) -> Result<HeaderValue, Fault> {
+        let text = zeroize::Zeroizing::new(format!("Bearer {}", self.token.dangerous_expose()));
+        let mut value = HeaderValue::from_str(&text).map_err(|_| Fault::GrantUnreadable)?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}

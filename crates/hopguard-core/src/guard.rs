@@ -1,0 +1,37 @@
+//! What every guard has in common.
+
+use crate::{Denial, UnixTime, Verified};
+
+/// A pure decision over a verified token and a time.
+///
+/// Implement it for a rule of your own; `hopguard_tower::GuardExt::layer` then makes it a `tower` layer. It
+/// is pure: no I/O, no clock, the same answer for the same arguments.
+///
+/// ```
+/// use hopguard_core::{Denial, Guard, UnixTime, Verified};
+///
+/// /// Admits people only, by a naming rule of this company.
+/// struct NoServiceAccounts;
+///
+/// impl Guard for NoServiceAccounts {
+///     fn name(&self) -> &'static str {
+///         "no_service_accounts"
+///     }
+///
+///     fn check(&self, token: &Verified, _now: UnixTime) -> Result<(), Denial> {
+///         let robot = token.facts().subject.starts_with("service-");
+///         if robot { Err(Denial::ScopeTooBroad) } else { Ok(()) }
+///     }
+/// }
+/// ```
+pub trait Guard {
+    /// The name under which the audit writes this guard's decisions, snake_case.
+    fn name(&self) -> &'static str;
+
+    /// Decides.
+    ///
+    /// # Errors
+    ///
+    /// The [`Denial`] that says why not.
+    fn check(&self, token: &Verified, now: UnixTime) -> Result<(), Denial>;
+}

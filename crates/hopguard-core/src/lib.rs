@@ -1,0 +1,88 @@
+//! The words and pure decisions of hopguard: evidence, guards, narrowing, the ledger, refusals and audit
+//! events. This crate must never open a socket, read a clock, start a task or know about `tower`.
+//!
+//! A request's authority moves through this crate as *evidence*, each piece made from the one before:
+//!
+//! ```text
+//! Presented -> Verified -> Bound -> Admitted            on the way in
+//!                                   Admitted -> Granted on the way out
+//! ```
+//!
+//! Guards ([`AudienceGuard`], [`TtlGuard`], [`ScopeGuard`]) are plain functions over evidence and a time:
+//!
+//! ```
+//! use hopguard_core::{AudienceGuard, Guard, minutes, Ttl};
+//!
+//! let audience = AudienceGuard::exactly("https://orders.internal");
+//! let ttl = Ttl::lifetime_at_most(minutes(5));
+//! assert_eq!(audience.name(), "audience");
+//! assert_eq!(ttl.name(), "ttl");
+//! ```
+//!
+//! # Security
+//!
+//! Evidence protects against accident: a forgotten layer, a wrong order, a route added later. It does not
+//! protect against hostile code inside the same process, which can read memory anyway.
+
+mod time;
+mod token;
+mod fingerprint;
+mod scope;
+mod actor;
+mod confirmation;
+mod facts;
+mod evidence;
+mod guard;
+mod validity;
+mod holder;
+mod audience;
+mod ttl;
+mod scope_guard;
+mod route;
+mod narrowing;
+mod withdrawal;
+mod ledger;
+mod scan;
+mod denial;
+mod fault;
+mod refusal;
+mod config_error;
+mod codes;
+mod id;
+mod event;
+mod audit;
+#[cfg(test)]
+mod evidence_for_tests;
+
+pub use actor::{Actor, ActorChain};
+pub use audience::AudienceGuard;
+pub use audit::{Audit, AuditFull, AuditSink, Reservation, StrangerLimits};
+pub use codes::{CodeEntry, CodeKind, codes};
+pub use config_error::{ConfigErrors, ConfigProblem, Problems};
+pub use confirmation::Confirmation;
+pub use denial::{Challenge, Denial};
+pub use event::{
+    CacheState, Decision, Direction, Event, EventKind, Requested, SCHEMA_VERSION, TraceContext, Unverified,
+};
+pub use evidence::{Admitted, Bound, Granted, Presented, StackId, Verified};
+pub use facts::{Facts, MayAct};
+pub use fault::Fault;
+pub use fingerprint::Fingerprint;
+pub use guard::Guard;
+pub use holder::BearerOnly;
+pub use id::Id;
+pub use ledger::{Ledger, LedgerId, Overflow, Remembered};
+pub use narrowing::{Bounds, Expectation, prove_narrowing};
+pub use refusal::Refusal;
+pub use route::{
+    Destination, Exchange, InvalidRoute, Requires, Route, RouteChoice, RouteMap, RouteRule, Unstated,
+    is_ambiguous_path, parse_absolute, request_target_rejects,
+};
+pub use scan::{Finding, FindingKind, Place, Scanner};
+pub use scope::{InvalidScope, ScopeSet};
+pub use scope_guard::ScopeGuard;
+pub use time::{Clock, Monotonic, UnixTime, minutes, seconds};
+pub use token::{RawToken, TokenForm};
+pub use ttl::{Ttl, TtlGuard};
+pub use validity::{Leeway, MAX_LEEWAY, check_validity};
+pub use withdrawal::{Withdrawal, Withdrawals, WithdrawalsFull};

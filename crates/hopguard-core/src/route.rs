@@ -1,0 +1,545 @@
+//! Where may a call go, and with what? The route map of the way out; default deny.
+//!
+//! A route names an origin (scheme, host, port) and a path prefix, and what is done for calls there. The most
+//! specific prefix wins; a call that no route lists is refused, and so is one whose path could be read in two
+//! ways where that would choose between routes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::{Authority, Scheme};
+use http::{HeaderMap, Uri, header};
+
+use crate::{Facts, Fault, InvalidScope, ScopeSet, minutes};
+
+/// An origin in its one spelling: `scheme://host:port`, lower case, the port always written.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Destination(Arc<str>);
+
+impl Destination {
+    /// The origin of an absolute `http` or `https` URI without userinfo; `None` if it is not one.
+    #[must_use]
+    pub fn of(uri: &Uri) -> Option<Self> {
+        let scheme = uri.scheme()?;
+        let authority = uri.authority()?;
+        let default_port = default_port(scheme)?;
+        if has_userinfo(authority) || authority.host().is_empty() {
+            return None;
+        }
+        // `Authority::port` is `None` both without a port and with one that is not a number.
+        let port = match authority.as_str().strip_prefix(authority.host())? {
+            "" => default_port,
+            rest => rest.strip_prefix(':')?.parse().ok()?,
+        };
+        Some(Self(format!("{scheme}://{}:{port}", authority.host().to_ascii_lowercase()).into()))
+    }
+
+    /// The origin as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The shared text.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<str> {
+        &self.0
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Destination({self})")
+    }
+}
+
+/// Which scopes the caller's own token must hold before a route is open to it (I6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Requires {
+    /// All of these, and at least one.
+    AllOf(Result<ScopeSet, InvalidScope>),
+    /// None, said by name.
+    Nothing,
+}
+
+/// Marks an [`Exchange`] that does not say yet what it requires; it is no route until it does.
+#[derive(Clone, Copy, Debug)]
+pub struct Unstated;
+
+/// Exchange the caller's token for one that is good at the destination only (RFC 8693).
+///
+/// ```
+/// use hopguard_core::{Exchange, minutes};
+///
+/// let route = Exchange::audience("https://inventory.internal")
+///     .scope("stock:read")
+///     .lifetime_at_most(minutes(2))
+///     .requires("orders:read");
+/// # let _ = route;
+/// ```
+#[derive(Clone, Debug)]
+pub struct Exchange<R = Requires> {
+    audience: Arc<str>,
+    resource: Option<Box<str>>,
+    scopes: Result<ScopeSet, InvalidScope>,
+    lifetime: Duration,
+    requires: R,
+}
+
+impl Exchange<Unstated> {
+    /// Ask for a token whose only audience is `audience` (the parameter of RFC 8693 section 2.1).
+    #[must_use]
+    pub fn audience(audience: &str) -> Self {
+        Self {
+            audience: audience.into(),
+            resource: None,
+            scopes: Ok(ScopeSet::empty()),
+            lifetime: minutes(5),
+            requires: Unstated,
+        }
+    }
+
+    /// Open to callers whose token holds all of the space-delimited `scopes`.
+    #[must_use]
+    pub fn requires(self, scopes: &str) -> Exchange {
+        self.state(Requires::AllOf(ScopeSet::parse(scopes)))
+    }
+
+    /// Open to every admitted caller.
+    #[must_use]
+    pub fn requires_none(self) -> Exchange {
+        self.state(Requires::Nothing)
+    }
+
+    fn state(self, requires: Requires) -> Exchange {
+        let Self { audience, resource, scopes, lifetime, requires: Unstated } = self;
+        Exchange { audience, resource, scopes, lifetime, requires }
+    }
+}
+
+impl<R> Exchange<R> {
+    /// Ask for the space-delimited `scopes`, beside those asked already.
+    #[must_use]
+    pub fn scope(mut self, scopes: &str) -> Self {
+        self.scopes = match (self.scopes, ScopeSet::parse(scopes)) {
+            (Ok(before), Ok(more)) => ScopeSet::from_tokens(before.iter().chain(more.iter())),
+            (Err(invalid), _) | (_, Err(invalid)) => Err(invalid),
+        };
+        self
+    }
+
+    /// Also send `resource` (RFC 8707), for servers that select the audience by it.
+    #[must_use]
+    pub fn resource(mut self, resource: &str) -> Self {
+        self.resource = Some(resource.into());
+        self
+    }
+
+    /// A grant that was issued for longer than `longest` is refused. Five minutes unless set.
+    #[must_use]
+    pub const fn lifetime_at_most(mut self, longest: Duration) -> Self {
+        self.lifetime = longest;
+        self
+    }
+}
+
+impl Exchange {
+    /// The audience that is asked for and expected.
+    #[must_use]
+    pub fn target_audience(&self) -> &Arc<str> {
+        &self.audience
+    }
+
+    /// The resource indicator, if one is sent.
+    #[must_use]
+    pub fn target_resource(&self) -> Option<&str> {
+        self.resource.as_deref()
+    }
+
+    /// The scopes that are asked for; the grant may hold no others. Nothing where they could not be read.
+    #[must_use]
+    pub fn target_scopes(&self) -> ScopeSet {
+        self.scopes.clone().unwrap_or_default()
+    }
+
+    /// The longest life of a grant.
+    #[must_use]
+    pub const fn longest_life(&self) -> Duration {
+        self.lifetime
+    }
+
+    /// Is this route open to a caller with these claims?
+    ///
+    /// # Errors
+    ///
+    /// [`Denial::RouteRequiresScope`](crate::Denial::RouteRequiresScope) if a scope is lacking.
+    pub fn check_open_to(&self, parent: &Facts) -> Result<(), crate::Denial> {
+        // INVARIANT: I6 — judged here, before anything is fetched; an empty demand is not "no demand".
+        match &self.requires {
+            Requires::Nothing => Ok(()),
+            Requires::AllOf(Ok(needed)) if !needed.is_empty() && needed.is_subset_of(&parent.scopes) => {
+                Ok(())
+            }
+            Requires::AllOf(needed) => {
+                Err(crate::Denial::RouteRequiresScope(needed.clone().unwrap_or_default()))
+            }
+        }
+    }
+
+    fn problem(&self) -> Option<&'static str> {
+        if self.audience.is_empty() {
+            return Some("asks for an empty audience: name the destination's own URI");
+        }
+        if self.scopes.is_err() {
+            return Some("asks for a malformed scope");
+        }
+        if self.lifetime < Duration::from_secs(1) {
+            return Some("allows grants of less than a second");
+        }
+        match &self.requires {
+            Requires::AllOf(Err(_)) => Some("requires a malformed scope"),
+            Requires::AllOf(Ok(set)) if set.is_empty() => {
+                Some("requires an empty scope: write requires_none() if every caller may use it")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What is done for calls to a route.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum RouteRule {
+    /// Exchange the caller's token.
+    Exchange(Exchange),
+    /// Send without any credential.
+    Anonymous,
+    /// Refuse, for a path below an origin that is otherwise open.
+    Deny,
+}
+
+impl From<Exchange> for RouteRule {
+    fn from(exchange: Exchange) -> Self {
+        Self::Exchange(exchange)
+    }
+}
+
+/// One line of the route map.
+#[derive(Clone, Debug)]
+pub struct Route {
+    destination: Destination,
+    prefix: Box<str>,
+    rule: RouteRule,
+}
+
+/// A route that cannot be used; the text reads on from the route's name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidRoute(pub &'static str);
+
+impl Route {
+    /// The route for everything at and below `url`: `https://host`, `https://host:port/path`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRoute`] for what is no absolute URL, for plain `http` to anything but loopback, and for an
+    /// exchange without audience or with malformed scopes.
+    pub fn new(url: &str, rule: RouteRule) -> Result<Self, InvalidRoute> {
+        let uri = parse_absolute(url).map_err(InvalidRoute)?;
+        let destination =
+            Destination::of(&uri).ok_or(InvalidRoute("is not an absolute http or https URL"))?;
+        if uri.query().is_some() || is_ambiguous_path(uri.path()) {
+            return Err(InvalidRoute("has a query or a path that can be read in two ways"));
+        }
+        if let RouteRule::Exchange(exchange) = &rule
+            && let Some(problem) = exchange.problem()
+        {
+            return Err(InvalidRoute(problem));
+        }
+        let prefix = uri.path().trim_end_matches('/').into();
+        Ok(Self { destination, prefix, rule })
+    }
+
+    /// Where it leads.
+    #[must_use]
+    pub fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
+    /// What is done for calls there.
+    #[must_use]
+    pub fn rule(&self) -> &RouteRule {
+        &self.rule
+    }
+
+    fn covers(&self, path: &str) -> bool {
+        path.strip_prefix(self.prefix.as_ref()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+/// The route that was found for a call.
+#[derive(Clone, Copy, Debug)]
+pub struct RouteChoice<'a> {
+    /// The place of the route in the map; with the map's stack it names the route.
+    pub index: usize,
+    /// The route.
+    pub route: &'a Route,
+}
+
+/// Every destination that calls may go to.
+#[derive(Clone, Debug, Default)]
+pub struct RouteMap(Vec<Route>);
+
+impl RouteMap {
+    /// A map of these routes.
+    ///
+    /// # Errors
+    ///
+    /// The indices of two routes with the same origin and prefix, which would fit equally well.
+    pub fn new(routes: Vec<Route>) -> Result<Self, (usize, usize)> {
+        for (later, route) in routes.iter().enumerate() {
+            let same = |other: &Route| other.destination == route.destination && other.prefix == route.prefix;
+            if let Some(earlier) = routes.iter().take(later).position(same) {
+                return Err((earlier, later));
+            }
+        }
+        Ok(Self(routes))
+    }
+
+    /// The routes, in the order given.
+    #[must_use]
+    pub fn routes(&self) -> &[Route] {
+        &self.0
+    }
+
+    /// The one route for a call to `uri`.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::DestinationUnlisted`] if none fits or the one that fits denies, [`Fault::TargetUnreadable`]
+    /// if the URI has no origin, carries userinfo, or could be read as belonging to another route.
+    pub fn choose(&self, uri: &Uri) -> Result<RouteChoice<'_>, Fault> {
+        // INVARIANT: I2 — whatever is not listed is refused.
+        let destination = Destination::of(uri).ok_or(Fault::TargetUnreadable)?;
+        let mut best: Option<RouteChoice<'_>> = None;
+        let mut by_path = false;
+        for (index, route) in self.0.iter().enumerate().filter(|(_, r)| r.destination == destination) {
+            by_path |= !route.prefix.is_empty();
+            if route.covers(uri.path()) && best.is_none_or(|b| b.route.prefix.len() < route.prefix.len()) {
+                best = Some(RouteChoice { index, route });
+            }
+        }
+        if by_path && is_ambiguous_path(uri.path()) {
+            return Err(Fault::TargetUnreadable);
+        }
+        match best {
+            Some(choice) if !matches!(choice.route.rule, RouteRule::Deny) => Ok(choice),
+            _ => Err(Fault::DestinationUnlisted),
+        }
+    }
+}
+
+/// What about a request's target and `Host` refuses the call before any route is sought.
+///
+/// # Errors
+///
+/// [`Fault::TargetUnreadable`] without an absolute URI or with userinfo in it, [`Fault::HostMismatch`] if a
+/// `Host` header names anything but the URI's own authority.
+pub fn request_target_rejects(uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
+    let destination = Destination::of(uri).ok_or(Fault::TargetUnreadable)?;
+    for host in headers.get_all(header::HOST) {
+        let named = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+        let named = named.and_then(|authority| {
+            let parts = Uri::builder().scheme(uri.scheme()?.clone()).authority(authority).path_and_query("/");
+            Destination::of(&parts.build().ok()?)
+        });
+        if named.as_ref() != Some(&destination) {
+            return Err(Fault::HostMismatch);
+        }
+    }
+    Ok(())
+}
+
+/// True if two readers of `path` could see two different paths: encoded separators or dots, dot segments,
+/// empty segments, path parameters, backslashes.
+#[must_use]
+pub fn is_ambiguous_path(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase();
+    lower.contains("//")
+        || lower.contains(['\\', ';'])
+        || ["%2f", "%5c", "%2e", "%3b", "%25", "%00"].iter().any(|encoded| lower.contains(encoded))
+        || lower.split('/').any(|segment| segment == "." || segment == "..")
+}
+
+/// Reads a URL of the configuration: absolute, `https`, or `http` to loopback.
+///
+/// # Errors
+///
+/// A sentence that reads on from the setting's name.
+pub fn parse_absolute(url: &str) -> Result<Uri, &'static str> {
+    let uri: Uri = url.parse().map_err(|_| "is not a URL")?;
+    match (uri.scheme(), uri.authority()) {
+        (Some(scheme), Some(authority)) if default_port(scheme).is_some() => {
+            if has_userinfo(authority) {
+                return Err("carries a user name or password: a URL is no place for a credential");
+            }
+            if *scheme == Scheme::HTTP && !is_loopback(authority.host()) {
+                return Err("is plain http: only https, or http to a loopback address, is safe for tokens");
+            }
+            Ok(uri)
+        }
+        _ => Err("is not an absolute http or https URL"),
+    }
+}
+
+fn has_userinfo(authority: &Authority) -> bool {
+    authority.as_str().contains('@')
+}
+
+fn default_port(scheme: &Scheme) -> Option<u16> {
+    match scheme.as_str() {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    bare.eq_ignore_ascii_case("localhost")
+        || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(routes: &[(&str, RouteRule)]) -> RouteMap {
+        let routes = routes.iter().map(|(url, rule)| Route::new(url, rule.clone()).unwrap()).collect();
+        RouteMap::new(routes).unwrap()
+    }
+
+    #[track_caller]
+    fn choose(map: &RouteMap, uri: &str, expected: Result<usize, &str>) {
+        let found = map.choose(&uri.parse().unwrap()).map(|choice| choice.index).map_err(Fault::code);
+        assert_eq!(found, expected, "{uri}");
+    }
+
+    #[test]
+    fn what_is_not_listed_is_refused() {
+        let map =
+            map(&[("https://a.internal", RouteRule::Anonymous), ("https://b.internal/x", RouteRule::Deny)]);
+        choose(&map, "https://a.internal", Ok(0));
+        choose(&map, "https://A.Internal:443/any?q", Ok(0));
+        for uri in [
+            "http://a.internal/",
+            "https://a.internal:8443/",
+            "https://a.internal.evil/",
+            "https://a.internal./",
+            "https://xa.internal/",
+            "https://b.internal/",
+            "https://b.internal/x/y",
+        ] {
+            choose(&map, uri, Err("destination_unlisted"));
+        }
+        for uri in ["/relative", "https://u:p@a.internal/", "https://u@a.internal/", "ftp://a.internal/"] {
+            choose(&map, uri, Err("target_unreadable"));
+        }
+        choose(&RouteMap::default(), "https://a.internal/", Err("destination_unlisted"));
+    }
+
+    #[test]
+    fn the_longest_prefix_wins_and_tricks_refuse() {
+        let map = map(&[
+            ("https://a.internal", RouteRule::Anonymous),
+            ("https://a.internal/admin", RouteRule::Deny),
+            ("https://a.internal/admin/health", RouteRule::Anonymous),
+        ]);
+        choose(&map, "https://a.internal/administrator", Ok(0));
+        choose(&map, "https://a.internal/admin", Err("destination_unlisted"));
+        choose(&map, "https://a.internal/admin/x", Err("destination_unlisted"));
+        choose(&map, "https://a.internal/admin/health", Ok(2));
+        for path in ["/x/../admin", "/x%2f..%2fadmin", "//admin", "/admin;a=b", "/%61dmin/%2E%2e", "/./admin"]
+        {
+            choose(&map, &format!("https://a.internal{path}"), Err("target_unreadable"));
+        }
+    }
+
+    #[test]
+    fn equal_routes_do_not_build() {
+        let route = |url| Route::new(url, RouteRule::Anonymous).unwrap();
+        let equal =
+            vec![route("https://a.internal"), route("https://b.internal"), route("https://A.internal:443/")];
+        assert_eq!(RouteMap::new(equal).unwrap_err(), (0, 2));
+    }
+
+    #[test]
+    fn a_route_is_read_strictly() {
+        for url in [
+            "http://a.internal",
+            "a.internal",
+            "https://u@a.internal",
+            "https://a.internal/?q",
+            "",
+            "https://a/b;c",
+        ] {
+            assert!(Route::new(url, RouteRule::Anonymous).is_err(), "{url}");
+        }
+        for url in ["http://127.0.0.1:80", "http://[::1]:9000", "http://localhost:1/x"] {
+            assert!(Route::new(url, RouteRule::Anonymous).is_ok(), "{url}");
+        }
+        for exchange in [
+            Exchange::audience("").requires_none(),
+            Exchange::audience("a").requires(""),
+            Exchange::audience("a").requires("\n"),
+            Exchange::audience("a").scope("\"").requires_none(),
+            Exchange::audience("a").lifetime_at_most(Duration::ZERO).requires_none(),
+        ] {
+            assert!(Route::new("https://a.internal", exchange.into()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_host_header_must_agree() {
+        let uri: Uri = "https://a.internal/x".parse().unwrap();
+        let check = |hosts: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for &host in hosts {
+                headers.append(header::HOST, http::HeaderValue::from_static(host));
+            }
+            request_target_rejects(&uri, &headers).map_err(Fault::code)
+        };
+        assert_eq!(check(&[]), Ok(()));
+        assert_eq!(check(&["A.internal"]), Ok(()));
+        assert_eq!(check(&["a.internal:443"]), Ok(()));
+        for hosts in
+            [&["b.internal"][..], &["a.internal:80"], &["a.internal", "b.internal"], &["u@a.internal"], &[""]]
+        {
+            assert_eq!(check(hosts), Err("host_mismatch"), "{hosts:?}");
+        }
+    }
+
+    #[test]
+    fn a_route_is_open_to_the_right_parent_only() {
+        let parent = |scopes: &str| {
+            let mut facts = crate::evidence_for_tests::facts();
+            facts.scopes = ScopeSet::parse(scopes).unwrap();
+            facts
+        };
+        let open =
+            |exchange: &Exchange, scopes| exchange.check_open_to(&parent(scopes)).map_err(|d| d.code());
+        let route = Exchange::audience("a").requires("orders:read orders:list");
+        assert_eq!(open(&route, "orders:read orders:list x"), Ok(()));
+        assert_eq!(open(&route, "orders:read"), Err("route_requires_scope"));
+        assert_eq!(open(&route, ""), Err("route_requires_scope"));
+        assert_eq!(open(&Exchange::audience("a").requires(""), "x"), Err("route_requires_scope"));
+        assert_eq!(open(&Exchange::audience("a").requires_none(), ""), Ok(()));
+    }
+}

@@ -1,0 +1,361 @@
+//! Does an outgoing request carry a credential that was not granted for its destination?
+//!
+//! Every header value and the request target are looked through, as they stand and, where they could hide
+//! one, percent-decoded, base64-decoded (either alphabet, any alignment) and hex-decoded, one inside the
+//! other up to three times. In `Authorization` and `Proxy-Authorization` any JWT is refused whose `aud` the
+//! matched route does not declare, even one that this process has never seen.
+//!
+//! # Security
+//!
+//! A credential is found when it is whole. Code that means to smuggle one out can split, encrypt or rename
+//! it: this catches accidents and confused deputies, not hostile code in the same process. Bodies are not
+//! looked through here.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::GeneralPurpose;
+use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+
+use crate::{Destination, Facts, Fingerprint, Ledger, UnixTime};
+
+/// How many encodings inside each other are undone.
+const DEPTH: usize = 3;
+/// A header value or target longer than this is refused unread; no server takes one.
+const LONGEST: usize = 64 * 1024;
+
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Where a credential was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the value of this header.
+    Header(HeaderName),
+    /// In the path or query.
+    Target,
+}
+
+/// What was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FindingKind {
+    /// A live credential that is not granted for this destination.
+    LiveCredential(Fingerprint),
+    /// A JWT in an authorization header whose audience the route does not declare.
+    UndeclaredAudience,
+    /// A value too long to look through.
+    TooLong,
+}
+
+/// A credential where none may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Where it stands.
+    pub place: Place,
+    /// What it is.
+    pub kind: FindingKind,
+}
+
+/// Looks through one outgoing request.
+#[derive(Clone, Copy, Debug)]
+pub struct Scanner<'a> {
+    ledger: &'a Ledger,
+    destination: &'a Destination,
+    now: UnixTime,
+    own: Option<&'a Facts>,
+    attached: Option<&'a HeaderValue>,
+    audience: Option<&'a str>,
+}
+
+impl<'a> Scanner<'a> {
+    /// A scanner for a request to `destination`.
+    #[must_use]
+    pub const fn new(ledger: &'a Ledger, destination: &'a Destination, now: UnixTime) -> Self {
+        Self { ledger, destination, now, own: None, attached: None, audience: None }
+    }
+
+    /// Also looks for the caller's own token, should the ledger have let it go.
+    #[must_use]
+    pub const fn with_own(mut self, own: &'a Facts) -> Self {
+        self.own = Some(own);
+        self
+    }
+
+    /// The `Authorization` value that the route itself attached; it alone is not looked at.
+    #[must_use]
+    pub const fn with_attached(mut self, value: &'a HeaderValue) -> Self {
+        self.attached = Some(value);
+        self
+    }
+
+    /// The audience that the route declares for JWTs in authorization headers.
+    #[must_use]
+    pub const fn with_audience(mut self, audience: &'a str) -> Self {
+        self.audience = Some(audience);
+        self
+    }
+
+    /// Looks through target and headers.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Finding`].
+    pub fn scan(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Finding> {
+        let target = uri.path_and_query().map_or("", |target| target.as_str());
+        self.value(target.as_bytes()).map_err(|kind| Finding { place: Place::Target, kind })?;
+        for (name, value) in headers {
+            // INVARIANT: I3 — values are compared, not names; one value is exempt, and only where it belongs.
+            if *name == header::AUTHORIZATION && self.attached == Some(value) {
+                continue;
+            }
+            let mut verdict = self.value(value.as_bytes());
+            if verdict.is_ok() && (*name == header::AUTHORIZATION || *name == header::PROXY_AUTHORIZATION) {
+                verdict = self.declared(value.as_bytes());
+            }
+            verdict.map_err(|kind| Finding { place: Place::Header(name.clone()), kind })?;
+        }
+        Ok(())
+    }
+
+    fn value(&self, text: &[u8]) -> Result<(), FindingKind> {
+        let shortest = self.ledger.shortest().min(self.own.map_or(usize::MAX, |own| own.fingerprinted_len));
+        if text.len() < shortest {
+            return Ok(());
+        }
+        if text.len() > LONGEST {
+            return Err(FindingKind::TooLong);
+        }
+        self.layers(text, shortest, DEPTH)
+    }
+
+    fn layers(&self, text: &[u8], shortest: usize, depth: usize) -> Result<(), FindingKind> {
+        for dot in memchr::memchr_iter(b'.', text) {
+            if let Some(fingerprint) = self.foreign_at(text, dot) {
+                return Err(FindingKind::LiveCredential(fingerprint));
+            }
+        }
+        let Some(deeper) = depth.checked_sub(1) else { return Ok(()) };
+        if memchr::memchr(b'%', text).is_some()
+            && let Cow::Owned(decoded) = Cow::from(percent_encoding::percent_decode(text))
+        {
+            self.layers(&decoded, shortest, deeper)?;
+        }
+        for run in long_runs(text, shortest.div_ceil(3).saturating_mul(4).saturating_sub(4), is_base64) {
+            let plain: Vec<u8> = run
+                .iter()
+                .map(|byte| match byte {
+                    b'+' => b'-',
+                    b'/' => b'_',
+                    other => *other,
+                })
+                .collect();
+            for alignment in 0..4 {
+                let Some(rest) = plain.get(alignment..) else { break };
+                // A single character left over encodes nothing.
+                let whole = if rest.len() % 4 == 1 { rest.len() - 1 } else { rest.len() };
+                if let Some(Ok(decoded)) = rest.get(..whole).map(|rest| LENIENT.decode(rest)) {
+                    self.layers(&decoded, shortest, deeper)?;
+                }
+            }
+        }
+        for run in long_runs(text, shortest.saturating_mul(2), |byte| byte.is_ascii_hexdigit()) {
+            for alignment in 0..2 {
+                let decoded: Vec<u8> =
+                    run.get(alignment..).unwrap_or_default().chunks_exact(2).map(hex).collect();
+                self.layers(&decoded, shortest, deeper)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn foreign_at(&self, text: &[u8], dot: usize) -> Option<Fingerprint> {
+        if let Some(found) = self.ledger.foreign_at(text, dot, self.destination, self.now) {
+            return Some(found);
+        }
+        let own = self.own?;
+        let part = text.get(dot.checked_sub(own.fingerprinted_len)?..dot)?;
+        // Most dots stand elsewhere; the hash is taken only where a JWT of this length could end.
+        let granted = || self.ledger.granted_for(own.fingerprint, text, dot, self.destination);
+        let plausible = memchr::memchr_iter(b'.', part).count() == 1 && part.starts_with(b"ey");
+        (plausible && Fingerprint::of_bytes(part) == own.fingerprint && !granted()).then_some(own.fingerprint)
+    }
+
+    /// Refuses any JWT whose audiences are not all declared by the route.
+    fn declared(&self, value: &[u8]) -> Result<(), FindingKind> {
+        let is_part_of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        for word in value.split(|&byte| !is_part_of_token(byte)) {
+            let mut segments = word.split(|&byte| byte == b'.');
+            let (Some(head), Some(body), Some(_)) = (segments.next(), segments.next(), segments.next())
+            else {
+                continue;
+            };
+            if json(head).is_none_or(|head| head.get("alg").is_none()) {
+                continue;
+            }
+            let claims = json(body);
+            let audiences =
+                claims.as_ref().and_then(|claims| claims.get("aud")).map(audiences).unwrap_or_default();
+            if audiences.is_empty() || !audiences.iter().all(|&found| Some(found) == self.audience) {
+                return Err(FindingKind::UndeclaredAudience);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn audiences(claim: &serde_json::Value) -> Vec<&str> {
+    match claim {
+        serde_json::Value::String(one) => vec![one],
+        serde_json::Value::Array(many) => many.iter().map(|one| one.as_str().unwrap_or("")).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn json(segment: &[u8]) -> Option<serde_json::Value> {
+    serde_json::from_slice(&LENIENT.decode(segment).ok()?).ok()
+}
+
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte)
+}
+
+fn hex(pair: &[u8]) -> u8 {
+    let digit =
+        |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or(0);
+    pair.iter().fold(0, |value, byte| (value << 4) | digit(byte))
+}
+
+fn long_runs(text: &[u8], shortest: usize, belongs: fn(u8) -> bool) -> impl Iterator<Item = &[u8]> {
+    let enough = text.len() >= shortest;
+    text.split(move |&byte| !belongs(byte)).filter(move |run| enough && run.len() >= shortest)
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+
+    use super::*;
+    use crate::evidence_for_tests::verified_token;
+
+    const NOW: UnixTime = UnixTime::from_secs(1000);
+
+    fn jwt(claims: &str) -> String {
+        let part = |json: &str| BASE64_URL_SAFE_NO_PAD.encode(json);
+        let signature = BASE64_URL_SAFE_NO_PAD
+            .encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA512, claims.as_bytes()));
+        format!("{}.{}.{signature}", part(r#"{"alg":"ES256","typ":"at+jwt"}"#), part(claims))
+    }
+
+    fn hexed(text: &str) -> String {
+        text.bytes().map(|byte| format!("{byte:02X}")).collect()
+    }
+
+    fn percent(text: &str) -> String {
+        text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+    }
+
+    /// Scans one value in a header and, where it can stand there, in the query.
+    #[track_caller]
+    fn scan(value: &str, expected: Option<&str>) {
+        let token = jwt(r#"{"aud":"https://orders.internal","jti":"1"}"#);
+        let ledger = Ledger::bounded();
+        let verified = verified_token(&token, 2000);
+        ledger.remember_received(&verified, NOW).unwrap();
+        let here = Destination::of(&"https://peer.internal".parse().unwrap()).unwrap();
+        let kind = |finding: &Finding| match finding.kind {
+            FindingKind::LiveCredential(found) => {
+                assert_eq!(found, verified.facts().fingerprint);
+                "live"
+            }
+            FindingKind::UndeclaredAudience => "undeclared",
+            FindingKind::TooLong => "too long",
+        };
+        let value = value.replace("TOKEN", &token);
+        for scanner in [
+            Scanner::new(&ledger, &here, NOW),
+            Scanner::new(&Ledger::bounded(), &here, NOW).with_own(verified.facts()),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-anything", value.parse().unwrap());
+            let found = scanner.scan(&"https://peer.internal/".parse().unwrap(), &headers);
+            assert_eq!(found.as_ref().err().map(kind), expected, "header {value}");
+            if let Ok(uri) = format!("https://peer.internal/p?q={value}").parse::<Uri>() {
+                let found = scanner.scan(&uri, &HeaderMap::new());
+                assert_eq!(found.as_ref().err().map(kind), expected, "target {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_live_token_is_found_in_every_dress() {
+        let token = jwt(r#"{"aud":"https://orders.internal","jti":"1"}"#);
+        let basic = format!("user:{token}");
+        for value in [
+            "TOKEN".to_owned(),
+            "Bearer TOKEN".to_owned(),
+            "session=abc; t=TOKEN; x=y".to_owned(),
+            "prefix-TOKEN".to_owned(),
+            "a.b.TOKEN.c".to_owned(),
+            token.replace('.', "%2E"),
+            percent(&token),
+            percent(&percent(&token)),
+            BASE64_STANDARD.encode(&token),
+            BASE64_URL_SAFE_NO_PAD.encode(&token),
+            format!("Basic {}", BASE64_STANDARD.encode(&basic)),
+            format!("x{}", BASE64_STANDARD.encode(&token)),
+            format!("xx{}", BASE64_STANDARD.encode(&token)),
+            format!("xxx{}y", BASE64_URL_SAFE_NO_PAD.encode(&token)),
+            percent(&BASE64_STANDARD.encode(&token)),
+            BASE64_STANDARD.encode(BASE64_STANDARD.encode(&token)),
+            hexed(&token),
+            format!("a{}", hexed(&token)),
+            BASE64_STANDARD.encode(hexed(&token)),
+        ] {
+            scan(&value, Some("live"));
+        }
+    }
+
+    #[test]
+    fn innocent_values_pass() {
+        let other = jwt(r#"{"aud":"https://orders.internal","jti":"2"}"#);
+        let header_and_payload = jwt(r#"{"aud":"https://orders.internal","jti":"1"}"#);
+        let (unsigned, _) = header_and_payload.rsplit_once('.').unwrap();
+        for value in ["", "a.b.c", &"x".repeat(4000), &"A.".repeat(2000), &other, unsigned, &hexed(&other)] {
+            scan(value, None);
+        }
+        scan(&"x".repeat(LONGEST + 1), Some("too long"));
+    }
+
+    #[track_caller]
+    fn authorization(name: HeaderName, value: &str, expected: Result<(), FindingKind>) {
+        let ledger = Ledger::bounded();
+        let here = Destination::of(&"https://peer.internal".parse().unwrap()).unwrap();
+        let attached = HeaderValue::from_static("Bearer the-attached-one");
+        let scanner = Scanner::new(&ledger, &here, NOW).with_audience("peer").with_attached(&attached);
+        let mut headers = HeaderMap::new();
+        headers.insert(name, value.parse().unwrap());
+        let found = scanner.scan(&"https://peer.internal/".parse().unwrap(), &headers);
+        assert_eq!(found.map_err(|finding| finding.kind), expected, "{value}");
+    }
+
+    #[test]
+    fn a_jwt_in_an_authorization_header_must_be_for_the_route() {
+        let token = |aud: &str| format!("Bearer {}", jwt(&format!(r#"{{"aud":{aud}}}"#)));
+        let undeclared = Err(FindingKind::UndeclaredAudience);
+        authorization(header::AUTHORIZATION, &token(r#""peer""#), Ok(()));
+        authorization(header::AUTHORIZATION, &token(r#"["peer"]"#), Ok(()));
+        authorization(header::AUTHORIZATION, "Bearer the-attached-one", Ok(()));
+        authorization(header::AUTHORIZATION, "Basic dXNlcjpwYXNz", Ok(()));
+        for aud in [r#""other""#, r#"["peer","other"]"#, "[]", "7", r#"[7]"#, r#""""#] {
+            authorization(header::AUTHORIZATION, &token(aud), undeclared);
+            authorization(header::PROXY_AUTHORIZATION, &token(aud), undeclared);
+        }
+        authorization(header::AUTHORIZATION, &format!("Bearer {}", jwt("{}")), undeclared);
+        authorization(HeaderName::from_static("x-state"), &token(r#""other""#), Ok(()));
+    }
+}

@@ -1,0 +1,169 @@
+//! Scopes as a set (RFC 6749 section 3.3).
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+/// A set of scope tokens, sorted and without repetition. Cloning it copies no text.
+///
+/// ```
+/// use hopguard_core::ScopeSet;
+///
+/// let held = ScopeSet::parse("orders:read orders:write")?;
+/// assert!(ScopeSet::parse("orders:read")?.is_subset_of(&held));
+/// # Ok::<(), hopguard_core::InvalidScope>(())
+/// ```
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct ScopeSet(Arc<[Box<str>]>);
+
+/// A scope token with a character that RFC 6749 section 3.3 does not allow, or an empty one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a scope is printable ASCII without space, quote or backslash, and not empty")]
+pub struct InvalidScope;
+
+impl ScopeSet {
+    /// The set that grants nothing.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// Reads a space-delimited list. An empty text is the empty set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidScope`] on any character outside RFC 6749's `scope-token`, so that a tab or a line break
+    /// can neither join nor split two scopes.
+    pub fn parse(list: &str) -> Result<Self, InvalidScope> {
+        Self::from_tokens(list.split(' ').filter(|token| !token.is_empty()))
+    }
+
+    /// Collects single scope tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidScope`] if one is empty or has a character that is not allowed.
+    pub fn from_tokens<'a>(tokens: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidScope> {
+        let mut all = Vec::new();
+        for token in tokens {
+            let allowed = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+            if token.is_empty() || !token.bytes().all(allowed) {
+                return Err(InvalidScope);
+            }
+            all.push(Box::from(token));
+        }
+        all.sort_unstable();
+        all.dedup();
+        Ok(Self(all.into()))
+    }
+
+    /// True if nothing is in the set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The scopes, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(AsRef::as_ref)
+    }
+
+    /// True if `scope` is in the set, letter by letter.
+    #[must_use]
+    pub fn contains(&self, scope: &str) -> bool {
+        self.0.binary_search_by(|held| held.as_ref().cmp(scope)).is_ok()
+    }
+
+    /// True if every scope of this set is in `other`.
+    #[must_use]
+    pub fn is_subset_of(&self, other: &Self) -> bool {
+        self.iter().all(|scope| other.contains(scope))
+    }
+
+    /// The scopes that are in both.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        Self(self.0.iter().filter(|scope| other.contains(scope)).cloned().collect())
+    }
+
+    /// True if at least one scope is in both; the empty set shares nothing.
+    #[must_use]
+    pub fn shares_any(&self, other: &Self) -> bool {
+        self.iter().any(|scope| other.contains(scope))
+    }
+}
+
+impl fmt::Display for ScopeSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, scope) in self.iter().enumerate() {
+            if at > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(scope)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ScopeSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ScopeSet({self})")
+    }
+}
+
+impl Serialize for ScopeSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn set() -> impl Strategy<Value = ScopeSet> {
+        proptest::collection::vec("[a-d]", 0..5)
+            .prop_map(|tokens| ScopeSet::from_tokens(tokens.iter().map(String::as_str)).unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn intersection_is_the_greatest_lower_bound(a in set(), b in set(), c in set()) {
+            let meet = a.intersection(&b);
+            prop_assert!(meet.is_subset_of(&a) && meet.is_subset_of(&b));
+            prop_assert_eq!(c.is_subset_of(&a) && c.is_subset_of(&b), c.is_subset_of(&meet));
+            prop_assert_eq!(meet, b.intersection(&a));
+        }
+
+        #[test]
+        fn subset_is_a_partial_order(a in set(), b in set(), c in set()) {
+            prop_assert!(a.is_subset_of(&a));
+            prop_assert!(!(a.is_subset_of(&b) && b.is_subset_of(&c)) || a.is_subset_of(&c));
+            prop_assert_eq!(a.is_subset_of(&b) && b.is_subset_of(&a), a == b);
+        }
+
+        #[test]
+        fn printing_and_reading_is_the_identity(a in set()) {
+            prop_assert_eq!(ScopeSet::parse(&a.to_string()).unwrap(), a);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_scope_is_refused() {
+        for text in ["a\tb", "a\nb", "a\"b", "a\\b", "ä", "a\u{a0}b"] {
+            assert_eq!(ScopeSet::parse(text), Err(InvalidScope), "{text:?}");
+        }
+        assert_eq!(ScopeSet::from_tokens([""]), Err(InvalidScope));
+        assert_eq!(ScopeSet::from_tokens(["a b"]), Err(InvalidScope));
+    }
+
+    #[test]
+    fn the_empty_set_holds_nothing() {
+        assert!(ScopeSet::parse("").unwrap().is_empty());
+        assert!(!ScopeSet::empty().contains(""));
+        assert!(!ScopeSet::empty().shares_any(&ScopeSet::empty()));
+    }
+}

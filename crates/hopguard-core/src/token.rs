@@ -1,0 +1,138 @@
+//! Token bytes in memory, and the few things that may be done with them.
+//!
+//! A [`RawToken`] can be fingerprinted, appended to a token request form, and measured. It has no `Display`,
+//! no `Serialize` and no way to a header value; whoever needs its bytes writes
+//! [`RawToken::dangerous_expose`], which a reviewer can search for.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
+
+use crate::Fingerprint;
+
+/// What `application/x-www-form-urlencoded` leaves as it is (WHATWG URL, section 5.2), less the space.
+const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_');
+
+/// A token as it was received or granted. Wiped when dropped.
+///
+/// ```
+/// use hopguard_core::RawToken;
+///
+/// let token = RawToken::new("secret-value");
+/// assert_eq!(format!("{token:?}"), "RawToken(12 bytes)");
+/// ```
+pub struct RawToken(SecretString);
+
+impl RawToken {
+    /// Takes a copy of `text` into wiped memory.
+    #[must_use]
+    pub fn new(text: &str) -> Arc<Self> {
+        Arc::new(Self(SecretString::from(text)))
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.expose_secret().len()
+    }
+
+    /// True if the token has no bytes at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What stands for this token in logs; see [`Fingerprint`].
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of_token(self.0.expose_secret())
+    }
+
+    /// The token's bytes, for the verifier and for attaching a grant. Never log, store or forward them.
+    #[must_use]
+    pub fn dangerous_expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl fmt::Debug for RawToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RawToken({} bytes)", self.len())
+    }
+}
+
+/// The body of a token endpoint request (RFC 6749 appendix B); wiped when dropped.
+#[derive(Default)]
+pub struct TokenForm(Zeroizing<String>);
+
+impl TokenForm {
+    /// An empty form.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one parameter.
+    pub fn append(&mut self, name: &str, value: &str) {
+        // Growing by doubling would leave unwiped copies of a token behind.
+        let needed = self.0.len() + 3 * (name.len() + value.len()) + 2;
+        if needed > self.0.capacity() {
+            let mut larger = Zeroizing::new(String::with_capacity(needed.max(4096)));
+            larger.push_str(&self.0);
+            self.0 = larger;
+        }
+        if !self.0.is_empty() {
+            self.0.push('&');
+        }
+        self.0.extend(utf8_percent_encode(name, FORM));
+        self.0.push('=');
+        self.0.extend(utf8_percent_encode(value, FORM));
+    }
+
+    /// Adds a parameter whose value is a token.
+    pub fn append_token(&mut self, name: &str, token: &RawToken) {
+        self.append(name, token.dangerous_expose());
+    }
+
+    /// The encoded form. The bytes handed out wipe themselves when the last clone is dropped.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        struct Wiped(Zeroizing<String>);
+        impl AsRef<[u8]> for Wiped {
+            fn as_ref(&self) -> &[u8] {
+                self.0.as_bytes()
+            }
+        }
+        Bytes::from_owner(Wiped(self.0))
+    }
+}
+
+impl fmt::Debug for TokenForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenForm({} bytes)", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_separates_and_encodes_hostile_values() {
+        let mut form = TokenForm::new();
+        form.append("scope", "a b&c=d");
+        form.append_token("subject_token", &RawToken::new("x.y-z_%"));
+        assert_eq!(form.into_bytes(), "scope=a%20b%26c%3Dd&subject_token=x.y-z_%25");
+    }
+
+    #[test]
+    fn debug_shows_no_bytes() {
+        let mut form = TokenForm::new();
+        form.append_token("subject_token", &RawToken::new("hunter2"));
+        assert!(!format!("{form:?} {:?}", RawToken::new("hunter2")).contains("hunter2"));
+    }
+}

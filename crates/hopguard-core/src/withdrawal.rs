@@ -1,0 +1,160 @@
+//! One signal for everything that is taken back before it expires: keys, issuers, tokens, subjects.
+//!
+//! Whoever remembers a verdict or a grant asks [`Withdrawals::strikes`] at each use instead of being told to
+//! forget. Asking cannot race with a verification under way, as a flush would.
+
+use std::sync::Arc;
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::{Facts, Fingerprint, UnixTime};
+
+/// What is taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// Every token that this key of this issuer signed.
+    Key {
+        /// The issuer.
+        issuer: Arc<str>,
+        /// The key's `kid`.
+        key_id: Box<str>,
+    },
+    /// Every token of this issuer that was issued up to the moment of withdrawal.
+    Issuer(Arc<str>),
+    /// One token.
+    Token(Fingerprint),
+    /// Every token of this subject that was issued up to the moment of withdrawal.
+    Subject {
+        /// The issuer that the subject belongs to.
+        issuer: Arc<str>,
+        /// `sub`.
+        subject: Box<str>,
+    },
+}
+
+#[derive(Debug)]
+struct Entry {
+    what: Withdrawal,
+    at: UnixTime,
+    until: UnixTime,
+}
+
+/// No room for another withdrawal: raise the bound, or withdraw a key or an issuer instead of single tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the list of withdrawals is full")]
+pub struct WithdrawalsFull;
+
+/// The withdrawals in force, shared by every stack of a ledger.
+#[derive(Debug)]
+pub struct Withdrawals {
+    entries: RwLock<Vec<Entry>>,
+    // Read without the lock, so that the usual case, nothing withdrawn, costs one load.
+    count: AtomicUsize,
+}
+
+impl Withdrawals {
+    /// How many withdrawals are kept at once.
+    pub const MOST: usize = 4096;
+
+    pub(crate) const fn new() -> Self {
+        Self { entries: RwLock::new(Vec::new()), count: AtomicUsize::new(0) }
+    }
+
+    /// Takes `what` back from `now` on. It is kept until `until`, after which whatever it struck must have
+    /// expired: now plus the longest life that the guards admit.
+    ///
+    /// # Errors
+    ///
+    /// [`WithdrawalsFull`] past [`Withdrawals::MOST`] in force; nothing is dropped to make room.
+    pub fn withdraw(&self, what: Withdrawal, now: UnixTime, until: UnixTime) -> Result<(), WithdrawalsFull> {
+        let mut entries = self.entries.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        entries.retain(|entry| entry.until > now && entry.what != what);
+        let full = entries.len() >= Self::MOST;
+        if !full {
+            entries.push(Entry { what, at: now, until });
+        }
+        self.count.store(entries.len(), Ordering::Release);
+        if full { Err(WithdrawalsFull) } else { Ok(()) }
+    }
+
+    /// True if a token with these facts was taken back.
+    #[must_use]
+    pub fn strikes(&self, token: &Facts) -> bool {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        // A token that does not say when it was issued is taken to be older than any withdrawal.
+        let older = |at: UnixTime| token.issued_at.is_none_or(|issued| issued <= at);
+        let entries = self.entries.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        entries.iter().any(|entry| match &entry.what {
+            Withdrawal::Key { issuer, key_id } => {
+                *issuer == token.issuer && token.key_id.as_ref() == Some(key_id)
+            }
+            Withdrawal::Issuer(issuer) => *issuer == token.issuer && older(entry.at),
+            Withdrawal::Token(fingerprint) => *fingerprint == token.fingerprint,
+            Withdrawal::Subject { issuer, subject } => {
+                *issuer == token.issuer && *subject == token.subject && older(entry.at)
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence_for_tests::facts;
+
+    const AT: UnixTime = UnixTime::from_secs(1000);
+    const UNTIL: UnixTime = UnixTime::from_secs(2000);
+
+    #[track_caller]
+    fn struck(what: Withdrawal, change: impl FnOnce(&mut Facts), expected: bool) {
+        let withdrawals = Withdrawals::new();
+        let mut token = facts();
+        token.issued_at = Some(AT);
+        change(&mut token);
+        assert!(!withdrawals.strikes(&token));
+        withdrawals.withdraw(what, AT, UNTIL).unwrap();
+        assert_eq!(withdrawals.strikes(&token), expected);
+    }
+
+    #[test]
+    fn each_kind_strikes_its_own() {
+        let token = facts();
+        let (issuer, subject) = (token.issuer.clone(), token.subject.clone());
+        let key = Withdrawal::Key { issuer: issuer.clone(), key_id: "k1".into() };
+        struck(key.clone(), |t| t.key_id = Some("k1".into()), true);
+        struck(key.clone(), |t| t.key_id = Some("k2".into()), false);
+        struck(key, |t| (t.key_id, t.issuer) = (Some("k1".into()), "https://other".into()), false);
+        struck(Withdrawal::Issuer(issuer.clone()), |_| (), true);
+        struck(Withdrawal::Issuer(issuer.clone()), |t| t.issued_at = None, true);
+        struck(
+            Withdrawal::Issuer(issuer.clone()),
+            |t| t.issued_at = Some(AT.after(crate::seconds(1))),
+            false,
+        );
+        struck(Withdrawal::Token(token.fingerprint), |_| (), true);
+        struck(Withdrawal::Token(Fingerprint::of_token("other")), |_| (), false);
+        let person = Withdrawal::Subject { issuer: issuer.clone(), subject };
+        struck(person.clone(), |_| (), true);
+        struck(person.clone(), |t| t.subject = "someone else".into(), false);
+        struck(person, |t| t.issued_at = Some(AT.after(crate::seconds(1))), false);
+    }
+
+    #[test]
+    fn it_is_bounded_and_drops_nothing_in_force() {
+        let withdrawals = Withdrawals::new();
+        for n in 0..Withdrawals::MOST {
+            withdrawals
+                .withdraw(Withdrawal::Token(Fingerprint::of_bytes(&n.to_le_bytes())), AT, UNTIL)
+                .unwrap();
+        }
+        let mut first = facts();
+        first.fingerprint = Fingerprint::of_bytes(&0usize.to_le_bytes());
+        let one_more = Withdrawal::Token(Fingerprint::of_token("x"));
+        assert_eq!(withdrawals.withdraw(one_more.clone(), AT, UNTIL), Err(WithdrawalsFull));
+        assert!(withdrawals.strikes(&first));
+        assert_eq!(withdrawals.withdraw(one_more, UNTIL, UNTIL.after(crate::seconds(9))), Ok(()));
+        assert!(!withdrawals.strikes(&first));
+    }
+}
