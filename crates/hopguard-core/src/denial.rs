@@ -119,6 +119,60 @@ denials! {
     SubjectExpired = "subject_expired", 401, InvalidToken, "the token expired while the request was served";
     /// The authorization server refuses this audience or these scopes for this caller.
     ExchangeTargetRefused = "exchange_target_refused", 403, None, "the authorization server refuses this call onwards";
+    /// A token request is not a form as RFC 6749 appendix B has it, or carries parameters in its URL.
+    RequestMalformed = "request_malformed", 400, None, "the token request is malformed";
+    /// A token request is longer than the server reads.
+    RequestTooLarge = "request_too_large", 413, None, "the token request is too large";
+    /// A token request holds a parameter twice (RFC 6749 section 3.2).
+    ParameterRepeated = "parameter_repeated", 400, None, "a parameter of the token request is repeated";
+    /// A token request lacks a parameter that its grant type needs.
+    ParameterMissing = "parameter_missing", 400, None, "a parameter of the token request is missing";
+    /// The server does not serve this `grant_type`.
+    GrantTypeUnsupported = "grant_type_unsupported", 400, None, "the grant type is not supported";
+    /// `subject_token_type` or `requested_token_type` is none that the server exchanges (RFC 8693 section 3).
+    TokenTypeUnsupported = "token_type_unsupported", 400, None, "the token type is not supported";
+    /// The request brings an actor token, which is refused rather than overlooked: the client is the actor.
+    ActorTokenUnsupported = "actor_token_unsupported", 400, None, "an actor token is not supported";
+    /// A token request shows no client authentication.
+    ClientMissing = "client_missing", 401, None, "no client authentication was sent";
+    /// A token request authenticates its client in two ways (RFC 6749 section 2.3), or names two clients.
+    ClientAmbiguous = "client_ambiguous", 400, None, "the client is authenticated in more than one way";
+    /// No client of this name is registered.
+    ClientUnknown = "client_unknown", 401, None, "the client is not known";
+    /// The client is registered for another way to authenticate.
+    ClientMethodMismatch = "client_method_mismatch", 401, None, "the client may not authenticate in this way";
+    /// The client secret is wrong or malformed.
+    ClientSecretWrong = "client_secret_wrong", 401, None, "the client secret is wrong";
+    /// The client assertion is no signed JWT, or a claim of it is missing or of the wrong type.
+    AssertionMalformed = "assertion_malformed", 401, None, "the client assertion is malformed";
+    /// The client assertion is a token of another kind, by its `typ`.
+    AssertionTypeMismatch = "assertion_type_mismatch", 401, None, "this is not a client assertion";
+    /// The client assertion is not signed with the algorithm of the client's registered key.
+    AssertionAlgorithmRefused = "assertion_algorithm_refused", 401, None, "the client assertion's algorithm is not accepted";
+    /// None of the client's registered keys fits the assertion.
+    AssertionKeyUnknown = "assertion_key_unknown", 401, None, "the client assertion's key is not known";
+    /// The client assertion's signature does not verify.
+    AssertionSignatureInvalid = "assertion_signature_invalid", 401, None, "the client assertion's signature is invalid";
+    /// `iss`, `sub` and `client_id` do not all name the same client (RFC 7523 section 3).
+    AssertionPartyMismatch = "assertion_party_mismatch", 401, None, "the client assertion speaks for another client";
+    /// The client assertion is meant for another server, or for several.
+    AssertionAudienceMismatch = "assertion_audience_mismatch", 401, None, "the client assertion is meant for another server";
+    /// The client assertion is at or past `exp`, or not valid yet.
+    AssertionExpired = "assertion_expired", 401, None, "the client assertion is not valid now";
+    /// The client assertion lives longer than the server accepts.
+    AssertionLifetimeTooLong = "assertion_lifetime_too_long", 401, None, "the client assertion lives too long";
+    /// The client assertion was used before.
+    AssertionReplayed = "assertion_replayed", 401, None, "the client assertion was used before";
+    /// No rule lets this client exchange anything.
+    ClientNotAllowed = "client_not_allowed", 400, None, "the client may not exchange tokens";
+    /// A scope was asked that this exchange does not derive from the subject token's scopes.
+    ScopeRefused = "scope_refused", 400, None, "a requested scope is not granted";
+    /// `may_act` of the subject token does not name this client (RFC 8693 section 4.4).
+    ActorNotAllowed = "actor_not_allowed", 400, None, "the subject token does not let this client act";
+    /// The client stands in the subject token's actor chain already.
+    ActorRepeated = "actor_repeated", 400, None, "the client acts for this subject already";
+    /// The actor chain is as deep as the server allows.
+    ActorChainTooDeep = "actor_chain_too_deep", 400, None, "the actor chain is too deep";
 }
 
 impl Denial {

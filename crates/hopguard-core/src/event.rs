@@ -198,6 +198,8 @@ pub struct Event {
     pub peer: Option<SocketAddr>,
     /// Where the outgoing request goes.
     pub destination: Option<Arc<str>>,
+    /// The client that authenticated; an authorization server writes it.
+    pub client: Option<Arc<str>>,
     /// What was asked of the authorization server.
     pub requested: Option<Arc<Requested>>,
     /// The grant.
@@ -246,6 +248,7 @@ impl Event {
             unverified: None,
             peer: None,
             destination: None,
+            client: None,
             requested: None,
             grant: None,
             cache: None,
@@ -279,6 +282,7 @@ impl Serialize for Event {
         optional(&mut map, "unverified", self.unverified.as_ref())?;
         optional(&mut map, "peer", self.peer.as_ref())?;
         optional(&mut map, "destination", self.destination.as_deref())?;
+        optional(&mut map, "client", self.client.as_deref())?;
         optional(&mut map, "requested", self.requested.as_deref())?;
         optional(&mut map, "grant", self.grant.as_deref().map(Shown).as_ref())?;
         optional(&mut map, "cache", self.cache.as_ref())?;
@@ -348,6 +352,7 @@ mod tests {
         event.unverified = Some(Box::new(Unverified { issuer: Some("x".into()), key_id: Some("k".into()) }));
         event.peer = Some(([127, 0, 0, 1], 9).into());
         event.destination = Some("https://inventory.internal:443".into());
+        event.client = Some("orders".into());
         event.requested = Some(Arc::new(Requested { audience: "a".into(), scopes: ScopeSet::empty() }));
         event.grant.clone_from(&event.token);
         event.cache = Some(CacheState::Hit);

@@ -67,6 +67,12 @@ faults! {
     CredentialUnexpected = "credential_unexpected", 500, None, "the outgoing request carries a credential of its own";
     /// A received or foreign credential was about to leave.
     PassthroughBlocked = "passthrough_blocked", 500, None, "the outgoing request carries a credential not granted for its destination";
+    /// A token or assertion of our own could not be signed, or the system has no randomness for it.
+    SigningFailed = "signing_failed", 500, None, "a token of our own could not be signed";
+    /// The caller's token was issued by another authorization server than the one it would be exchanged at.
+    SubjectIssuerForeign = "subject_issuer_foreign", 500, None, "the token belongs to another authorization server";
+    /// The memory of used client assertions is full, and what cannot be remembered could be replayed.
+    ReplayMemoryFull = "replay_memory_full", 503, SOON, "the memory of used assertions is full";
     /// The authorization server could not be reached or did not answer in time.
     StsUnavailable = "sts_unavailable", 503, SOON, "the authorization server is unavailable";
     /// The authorization server refuses us or our request: nothing the caller could mend.

@@ -36,6 +36,12 @@ impl Fingerprint {
         Self(out)
     }
 
+    /// A fingerprint from a SHA-256 that the caller has computed anyway, as a verifier has.
+    #[must_use]
+    pub const fn from_sha256(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
     /// The 32 bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {

@@ -75,7 +75,7 @@ pub use ledger::{Ledger, LedgerId, Overflow, Remembered};
 pub use narrowing::{Bounds, Expectation, prove_narrowing};
 pub use refusal::Refusal;
 pub use route::{
-    Destination, Exchange, InvalidRoute, Requires, Route, RouteChoice, RouteMap, RouteRule, Unstated,
+    Anonymous, Deny, Destination, Exchange, InvalidRoute, Requires, Route, RouteChoice, RouteMap, RouteRule, Unstated,
     is_ambiguous_path, parse_absolute, request_target_rejects,
 };
 pub use scan::{Finding, FindingKind, Place, Scanner};

@@ -231,6 +231,26 @@ impl From<Exchange> for RouteRule {
     }
 }
 
+/// Calls to this route carry no credential at all.
+#[derive(Clone, Copy, Debug)]
+pub struct Anonymous;
+
+/// Calls to this route are refused, below an origin that is otherwise open.
+#[derive(Clone, Copy, Debug)]
+pub struct Deny;
+
+impl From<Anonymous> for RouteRule {
+    fn from(Anonymous: Anonymous) -> Self {
+        Self::Anonymous
+    }
+}
+
+impl From<Deny> for RouteRule {
+    fn from(Deny: Deny) -> Self {
+        Self::Deny
+    }
+}
+
 /// One line of the route map.
 #[derive(Clone, Debug)]
 pub struct Route {
