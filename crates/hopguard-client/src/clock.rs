@@ -1,0 +1,60 @@
+//! The system's clock: the one file that reads it.
+
+use std::sync::{Arc, LazyLock};
+use std::time::{Instant, SystemTime};
+
+use hopguard_core::{Clock, Monotonic};
+
+/// The machine's wall clock and monotonic clock.
+///
+/// ```
+/// use hopguard_client::SystemClock;
+///
+/// let clock = SystemClock::shared();
+/// assert!(clock.now().as_secs() > 1_700_000_000);
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl SystemClock {
+    /// The clock, ready to hand to builders.
+    #[must_use]
+    pub fn shared() -> Arc<dyn Clock> {
+        Arc::new(Self)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the clock that everyone else takes as a `Clock`")]
+fn instant() -> Instant {
+    Instant::now()
+}
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that everyone else takes as a `Clock`")]
+    fn unix_millis(&self) -> u64 {
+        // A clock before the epoch is broken. Time at its end makes every token expired; time zero would make
+        // every token valid.
+        SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .ok()
+            .and_then(|since| u64::try_from(since.as_millis()).ok())
+            .unwrap_or(u64::MAX)
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        static ORIGIN: LazyLock<Instant> = LazyLock::new(instant);
+        let origin = *ORIGIN;
+        Monotonic::from_origin(instant().saturating_duration_since(origin))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn monotonic_readings_never_go_back() {
+        let readings: Vec<_> = (0..1000).map(|_| SystemClock.monotonic()).collect();
+        assert!(readings.is_sorted());
+    }
+}
