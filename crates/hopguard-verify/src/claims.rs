@@ -1,0 +1,485 @@
+//! What the claims say, read strictly (RFC 9068 section 2.2, RFC 8693 section 4, RFC 7800).
+//!
+//! Reading notes what is there and of which kind; nothing is judged before the signature is.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use hopguard_core::{
+    Actor, ActorChain, Confirmation, Denial, Facts, Fingerprint, MayAct, ScopeSet, UnixTime,
+};
+
+use crate::json::{self, Claim, Malformed, Shape, Skip, Source, list_of, names};
+
+/// The last second of the year 9999: later than any honest claim, early enough for any arithmetic.
+const LATEST: u64 = 253_402_300_799;
+
+names!(Member {
+    Iss = "iss",
+    Sub = "sub",
+    Aud = "aud",
+    Exp = "exp",
+    Nbf = "nbf",
+    Iat = "iat",
+    Jti = "jti",
+    ClientId = "client_id",
+    Scope = "scope",
+    Act = "act",
+    MayAct = "may_act",
+    Cnf = "cnf",
+});
+
+names!(PartyMember { Sub = "sub", Iss = "iss", Act = "act" });
+
+names!(CnfMember { Jkt = "jkt", X5t = "x5t#S256" });
+
+type Text<'a> = Cow<'a, str>;
+
+/// The claims of one token, as they stand there.
+#[derive(Debug, Default)]
+pub(crate) struct Claims<'a> {
+    issuer: Claim<Text<'a>>,
+    subject: Claim<Text<'a>>,
+    audiences: Claim<Vec<Text<'a>>>,
+    expires: Claim<u64>,
+    not_before: Claim<u64>,
+    issued_at: Claim<u64>,
+    token_id: Claim<Text<'a>>,
+    client: Claim<Text<'a>>,
+    scope: Claim<Text<'a>>,
+    actors: Actors<'a>,
+    may_act: Claim<Vec<Party<'a>>>,
+    confirmation: Claim<Cnf<'a>>,
+}
+
+/// What identifies a token whose signature was checked.
+pub(crate) struct Origin<'a> {
+    pub(crate) issuer: &'a Arc<str>,
+    pub(crate) key_id: Option<&'a str>,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) fingerprinted_len: usize,
+}
+
+impl<'a> Claims<'a> {
+    /// Reads a decoded payload.
+    pub(crate) fn read(text: &'a [u8]) -> Result<Self, Denial> {
+        let mut claims = Self::default();
+        json::read(text, &mut claims).map_err(|_| Denial::TokenMalformed)?;
+        Ok(claims)
+    }
+
+    /// `iss`, unverified: good for choosing whose keys to try, and for nothing else.
+    pub(crate) fn unverified_issuer(&self) -> Result<&str, Denial> {
+        match &self.issuer {
+            Claim::Is(issuer) if !issuer.is_empty() => Ok(issuer),
+            Claim::Absent => Err(Denial::ClaimMissing),
+            Claim::Is(_) | Claim::Wrong => Err(Denial::ClaimInvalid),
+        }
+    }
+
+    /// The facts, if every claim that RFC 9068 requires is there and each is what it must be.
+    pub(crate) fn into_facts(self, origin: &Origin<'_>, actors_at_most: usize) -> Result<Facts, Denial> {
+        // INVARIANT: I14 — what is absent is never taken for something.
+        let audiences = required(self.audiences)?;
+        if audiences.is_empty() || audiences.iter().any(|one| one.is_empty()) {
+            return Err(Denial::ClaimInvalid);
+        }
+        let scopes = match optional(self.scope)? {
+            Some(list) => ScopeSet::parse(&list).map_err(|_| Denial::ClaimInvalid)?,
+            None => ScopeSet::empty(),
+        };
+        Ok(Facts {
+            fingerprint: origin.fingerprint,
+            issuer: origin.issuer.clone(),
+            subject: filled(required(self.subject)?)?,
+            client: Some(filled(required(self.client)?)?),
+            audiences: audiences.iter().map(|one| Box::from(&**one)).collect(),
+            expires: instant(required(self.expires)?)?,
+            not_before: optional(self.not_before)?.map(instant).transpose()?,
+            issued_at: Some(instant(required(self.issued_at)?)?),
+            token_id: Some(filled(required(self.token_id)?)?),
+            scopes,
+            actors: self.actors.into_chain(actors_at_most)?,
+            may_act: optional(self.may_act)?.map(may_act).transpose()?,
+            confirmation: optional(self.confirmation)?
+                .map_or(Ok(Confirmation::None), Cnf::into_confirmation)?,
+            key_id: origin.key_id.map(Box::from),
+            fingerprinted_len: origin.fingerprinted_len,
+            structured: true,
+        })
+    }
+}
+
+fn required<T>(claim: Claim<T>) -> Result<T, Denial> {
+    optional(claim)?.ok_or(Denial::ClaimMissing)
+}
+
+fn optional<T>(claim: Claim<T>) -> Result<Option<T>, Denial> {
+    match claim {
+        Claim::Is(value) => Ok(Some(value)),
+        Claim::Absent => Ok(None),
+        Claim::Wrong => Err(Denial::ClaimInvalid),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "an owned text would be moved, a borrowed one is copied")]
+fn filled(text: Text<'_>) -> Result<Box<str>, Denial> {
+    if text.is_empty() { Err(Denial::ClaimInvalid) } else { Ok(Box::from(&*text)) }
+}
+
+fn instant(seconds: u64) -> Result<UnixTime, Denial> {
+    if seconds > LATEST { Err(Denial::ClaimInvalid) } else { Ok(UnixTime::from_secs(seconds)) }
+}
+
+/// An empty `may_act`, in whatever spelling, allows nobody (I14). So does an object that names no `sub`: what
+/// else it says cannot be compared with anything that is known of an actor.
+fn may_act(parties: Vec<Party<'_>>) -> Result<MayAct, Denial> {
+    let mut listed = Vec::with_capacity(parties.len());
+    for party in parties {
+        let issuer = optional(party.issuer)?.map(filled).transpose()?;
+        match optional(party.subject)? {
+            Some(subject) if !subject.is_empty() => {
+                listed.push(Actor { subject: Box::from(&*subject), issuer });
+            }
+            Some(_) | None => {}
+        }
+    }
+    Ok(MayAct { parties: listed })
+}
+
+impl<'de> Shape<'de> for Claims<'de> {
+    fn wrong(&mut self) {}
+
+    fn object(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
+        source
+            .members(|name, source| match name {
+                Member::Iss => source.value(&mut self.issuer),
+                Member::Sub => source.value(&mut self.subject),
+                Member::Aud => source.value(&mut self.audiences),
+                Member::Exp => source.value(&mut self.expires),
+                Member::Nbf => source.value(&mut self.not_before),
+                Member::Iat => source.value(&mut self.issued_at),
+                Member::Jti => source.value(&mut self.token_id),
+                Member::ClientId => source.value(&mut self.client),
+                Member::Scope => source.value(&mut self.scope),
+                Member::Act => source.value(&mut self.actors),
+                Member::MayAct => source.value(&mut self.may_act),
+                Member::Cnf => source.value(&mut self.confirmation),
+            })
+            .map(|_| ())
+    }
+}
+
+/// One `act` or `may_act` object.
+#[derive(Clone, Debug, Default)]
+struct Party<'a> {
+    subject: Claim<Text<'a>>,
+    issuer: Claim<Text<'a>>,
+}
+
+/// `act` with all that is nested in it, the outermost first.
+#[derive(Debug, Default)]
+struct Actors<'a> {
+    links: Vec<Party<'a>>,
+    wrong: bool,
+}
+
+impl Actors<'_> {
+    fn into_chain(self, at_most: usize) -> Result<ActorChain, Denial> {
+        if self.wrong || self.links.len() > at_most {
+            return Err(Denial::ClaimInvalid);
+        }
+        let actor = |link: Party<'_>| {
+            // An actor without a name is no actor: the claim is there, and it is not what it must be.
+            let subject = optional(link.subject)?.ok_or(Denial::ClaimInvalid)?;
+            Ok(Actor { subject: filled(subject)?, issuer: optional(link.issuer)?.map(filled).transpose()? })
+        };
+        self.links.into_iter().map(actor).collect::<Result<_, _>>().map(ActorChain::from_outermost)
+    }
+}
+
+impl<'de> Shape<'de> for Actors<'de> {
+    fn wrong(&mut self) {
+        self.wrong = true;
+    }
+
+    fn object(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
+        let mut link = Party::default();
+        let mut inner = Self::default();
+        source.members(|name, source| match name {
+            PartyMember::Sub => source.value(&mut link.subject),
+            PartyMember::Iss => source.value(&mut link.issuer),
+            PartyMember::Act => source.value(&mut inner),
+        })?;
+        self.wrong |= inner.wrong;
+        self.links.push(link);
+        self.links.append(&mut inner.links);
+        Ok(())
+    }
+}
+
+impl<'de> Shape<'de> for Claim<Party<'de>> {
+    fn wrong(&mut self) {
+        *self = Self::Wrong;
+    }
+
+    fn text(&mut self, text: Text<'de>) {
+        *self = Self::Is(Party { subject: Claim::Is(text), issuer: Claim::Absent });
+    }
+
+    fn object(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
+        let mut party = Party::default();
+        source.members(|name, source| match name {
+            PartyMember::Sub => source.value(&mut party.subject),
+            PartyMember::Iss => source.value(&mut party.issuer),
+            PartyMember::Act => source.value(&mut Skip),
+        })?;
+        *self = Self::Is(party);
+        Ok(())
+    }
+}
+
+impl<'de> Shape<'de> for Claim<Vec<Party<'de>>> {
+    fn wrong(&mut self) {
+        *self = Self::Wrong;
+    }
+
+    fn text(&mut self, text: Text<'de>) {
+        *self = Self::Is(vec![Party { subject: Claim::Is(text), issuer: Claim::Absent }]);
+    }
+
+    fn list(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
+        *self = list_of(source)?;
+        Ok(())
+    }
+
+    fn object(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
+        let mut party = Claim::<Party<'de>>::Absent;
+        party.object(source)?;
+        if let Claim::Is(party) = party {
+            *self = Self::Is(vec![party]);
+        }
+        Ok(())
+    }
+}
+
+/// `cnf` with its two known members.
+#[derive(Clone, Debug, Default)]
+struct Cnf<'a> {
+    jkt: Claim<Text<'a>>,
+    certificate: Claim<Text<'a>>,
+}
+
+impl Cnf<'_> {
+    fn into_confirmation(self) -> Result<Confirmation, Denial> {
+        let jkt = optional(self.jkt)?.map(filled).transpose()?;
+        let certificate = optional(self.certificate)?.map(filled).transpose()?;
+        match (jkt, certificate) {
+            (Some(jkt), Some(certificate)) => Ok(Confirmation::Both { jkt, certificate }),
+            (Some(jkt), None) => Ok(Confirmation::Jkt(jkt)),
+            (None, Some(certificate)) => Ok(Confirmation::Certificate(certificate)),
+            // A binding to nothing is not the absence of a binding.
+            (None, None) => Err(Denial::ClaimInvalid),
+        }
+    }
+}
+
+impl<'de> Shape<'de> for Claim<Cnf<'de>> {
+    fn wrong(&mut self) {
+        *self = Self::Wrong;
+    }
+
+    fn object(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
+        let mut cnf = Cnf::default();
+        let unknown = source.members(|name, source| match name {
+            CnfMember::Jkt => source.value(&mut cnf.jkt),
+            CnfMember::X5t => source.value(&mut cnf.certificate),
+        })?;
+        // INVARIANT: I15 — a binding that nobody here can check refuses.
+        *self = if unknown == 0 { Self::Is(cnf) } else { Self::Wrong };
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn facts_of(text: &str) -> Result<Facts, Denial> {
+        let claims = Claims::read(text.as_bytes())?;
+        claims.unverified_issuer()?;
+        let issuer = Arc::from("https://sts.internal");
+        let fingerprint = Fingerprint::of_token("a.b.c");
+        let origin = Origin { issuer: &issuer, key_id: None, fingerprint, fingerprinted_len: 3 };
+        claims.into_facts(&origin, 8)
+    }
+
+    fn good() -> Value {
+        json!({
+            "iss": "https://sts.internal", "sub": "alice", "aud": "https://orders.internal",
+            "client_id": "web", "jti": "1", "iat": 1000, "exp": 1300,
+        })
+    }
+
+    fn with(name: &str, value: Value) -> Result<Facts, Denial> {
+        let mut claims = good();
+        claims[name] = value;
+        facts_of(&claims.to_string())
+    }
+
+    #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "a table of literals reads better")]
+    fn refused(name: &str, value: Value, code: &str) {
+        assert_eq!(
+            with(name, value.clone()).as_ref().map_err(Denial::code).err(),
+            Some(code),
+            "{name}: {value}"
+        );
+    }
+
+    #[test]
+    fn what_rfc_9068_requires_is_required() {
+        facts_of(&good().to_string()).unwrap();
+        for name in ["iss", "sub", "aud", "client_id", "jti", "iat", "exp"] {
+            let mut claims = good();
+            claims.as_object_mut().unwrap().remove(name);
+            assert_eq!(facts_of(&claims.to_string()), Err(Denial::ClaimMissing), "{name}");
+        }
+    }
+
+    #[test]
+    fn texts_are_texts_and_not_empty() {
+        for name in ["iss", "sub", "client_id", "jti"] {
+            for value in [json!(""), json!(1), json!(null), json!(["a"]), json!({"a": 1}), json!(true)] {
+                refused(name, value, "claim_invalid");
+            }
+        }
+        for value in [json!(["orders:read"]), json!(1), json!(null), json!("a\tb"), json!("a\"b"), json!("ä")]
+        {
+            refused("scope", value, "claim_invalid");
+        }
+        assert!(with("scope", json!("")).unwrap().scopes.is_empty());
+        assert_eq!(with("scope", json!("b a a")).unwrap().scopes, ScopeSet::parse("a b").unwrap());
+    }
+
+    #[test]
+    fn dates_are_integers_within_the_calendar() {
+        for name in ["exp", "nbf", "iat"] {
+            with(name, json!(0)).unwrap();
+            with(name, json!(LATEST)).unwrap();
+            for value in [
+                json!(LATEST + 1),
+                json!(u64::MAX),
+                json!(-1),
+                json!(1300.0),
+                json!(1e10),
+                json!("1300"),
+                json!(null),
+                json!([1300]),
+                json!({}),
+                json!(true),
+            ] {
+                refused(name, value, "claim_invalid");
+            }
+        }
+        let huge = good().to_string().replace("1300", "1e400");
+        assert_eq!(facts_of(&huge), Err(Denial::TokenMalformed));
+    }
+
+    #[test]
+    fn audiences_are_one_text_or_several() {
+        assert_eq!(with("aud", json!("a")).unwrap().audiences, vec!["a".into()]);
+        assert_eq!(with("aud", json!(["a", "b"])).unwrap().audiences, vec!["a".into(), "b".into()]);
+        for value in [
+            json!(""),
+            json!([]),
+            json!([""]),
+            json!(["a", 1]),
+            json!(["a", ""]),
+            json!({"a": 1}),
+            json!(1),
+            json!(null),
+            json!([["a"]]),
+        ] {
+            refused("aud", value, "claim_invalid");
+        }
+    }
+
+    #[test]
+    fn actors_are_nested_objects() {
+        let chain =
+            with("act", json!({"sub": "orders", "x": {}, "act": {"iss": "https://i", "sub": "gateway"}}));
+        let inner = Actor { subject: "gateway".into(), issuer: Some("https://i".into()) };
+        assert_eq!(chain.unwrap().actors.actors(), [Actor::new("orders"), inner]);
+        for value in [
+            json!("orders"),
+            json!(["orders"]),
+            json!({}),
+            json!({"sub": 1}),
+            json!({"sub": ""}),
+            json!(null),
+            json!({"sub": "a", "act": "b"}),
+            json!({"sub": "a", "act": {}}),
+            json!({"sub": "a", "iss": 1}),
+            json!({"sub": "a", "act": null}),
+            json!({"act": {"sub": "a"}}),
+            json!({"sub": "a", "iss": ""}),
+        ] {
+            refused("act", value, "claim_invalid");
+        }
+        let nested =
+            |depth| (1..depth).fold(json!({"sub": "a"}), |inner, _| json!({"sub": "a", "act": inner}));
+        assert_eq!(with("act", nested(8)).unwrap().actors.depth(), 8);
+        refused("act", nested(9), "claim_invalid");
+        refused("act", nested(40), "token_malformed");
+    }
+
+    #[test]
+    fn may_act_is_enforced_in_every_spelling() {
+        let parties = |value| with("may_act", value).unwrap().may_act.unwrap().parties;
+        assert_eq!(with("jti", json!("x")).unwrap().may_act, None);
+        assert_eq!(parties(json!("gateway")), [Actor::new("gateway")]);
+        assert_eq!(parties(json!({"sub": "gateway"})), [Actor::new("gateway")]);
+        assert_eq!(parties(json!(["a", {"sub": "b"}])), [Actor::new("a"), Actor::new("b")]);
+        for nobody in [json!(""), json!([]), json!({}), json!([""]), json!({"iss": "https://i"})] {
+            assert_eq!(parties(nobody), []);
+        }
+        for value in [json!(1), json!(null), json!([1]), json!([["a"]]), json!({"sub": 1}), json!(true)] {
+            refused("may_act", value, "claim_invalid");
+        }
+    }
+
+    #[test]
+    fn a_binding_is_known_or_refused() {
+        let confirmation = |value| with("cnf", value).unwrap().confirmation;
+        assert_eq!(confirmation(json!({"jkt": "k"})), Confirmation::Jkt("k".into()));
+        assert_eq!(confirmation(json!({"x5t#S256": "c"})), Confirmation::Certificate("c".into()));
+        let both = Confirmation::Both { jkt: "k".into(), certificate: "c".into() };
+        assert_eq!(confirmation(json!({"jkt": "k", "x5t#S256": "c"})), both);
+        for value in [
+            json!({}),
+            json!({"jkt": 1}),
+            json!({"jkt": ""}),
+            json!({"jwk": {}}),
+            json!({"jkt": "k", "jku": "u"}),
+            json!("k"),
+            json!(null),
+            json!([]),
+            json!({"jkt": null}),
+            json!({"JKT": "k"}),
+        ] {
+            refused("cnf", value, "claim_invalid");
+        }
+    }
+
+    #[test]
+    fn a_claim_that_stands_twice_is_refused() {
+        let text = good().to_string();
+        for twice in [r#""sub":"bob""#, r#""s\u0075b":"bob""#, r#""exp":9999"#, r#""x":{"a":1,"a":2}"#] {
+            let text = text.replacen('{', &format!("{{{twice},"), 1);
+            assert_eq!(facts_of(&text), Err(Denial::TokenMalformed), "{twice}");
+        }
+    }
+}

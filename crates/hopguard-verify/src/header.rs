@@ -1,0 +1,199 @@
+//! Does the JOSE header ask only for what this verifier does? (RFC 7515 section 4, RFC 8725 section 3)
+
+use std::borrow::Cow;
+
+use hopguard_core::Denial;
+
+use crate::algorithm::Algorithm;
+use crate::json::{self, Claim, Malformed, Shape, Skip, Source, names};
+
+names!(Member {
+    Alg = "alg",
+    Typ = "typ",
+    Kid = "kid",
+    Crit = "crit",
+    B64 = "b64",
+    Jwk = "jwk",
+    Jku = "jku",
+    X5u = "x5u",
+    X5c = "x5c",
+});
+
+/// What a header says, as far as it matters.
+#[derive(Debug, Default)]
+pub(crate) struct Header<'a> {
+    alg: Claim<Cow<'a, str>>,
+    typ: Claim<Cow<'a, str>>,
+    kid: Claim<Cow<'a, str>>,
+    critical: bool,
+    brings_key: bool,
+}
+
+impl<'a> Header<'a> {
+    /// Reads a decoded header.
+    pub(crate) fn read(text: &'a [u8]) -> Result<Self, Denial> {
+        let mut header = Self::default();
+        json::read(text, &mut header).map_err(|_| Denial::TokenMalformed)?;
+        Ok(header)
+    }
+
+    /// Refuses what no issuer may ask for, and returns the algorithm that the token claims to be signed with.
+    pub(crate) fn algorithm(&self) -> Result<Algorithm, Denial> {
+        if self.critical {
+            return Err(Denial::CriticalHeader);
+        }
+        // INVARIANT: I8 — the key comes from the issuer's set, never from the token.
+        if self.brings_key {
+            return Err(Denial::KeyInHeader);
+        }
+        match &self.alg {
+            Claim::Is(name) => Algorithm::of(name).ok_or(Denial::AlgorithmRefused),
+            Claim::Absent | Claim::Wrong => Err(Denial::AlgorithmRefused),
+        }
+    }
+
+    /// `kid`, if there is one.
+    pub(crate) fn key_id(&self) -> Result<Option<&str>, Denial> {
+        match &self.kid {
+            Claim::Is(id) => Ok(Some(id)),
+            Claim::Absent => Ok(None),
+            Claim::Wrong => Err(Denial::TokenMalformed),
+        }
+    }
+
+    /// Refuses any type but an access token's (RFC 9068 section 4). Media types have no case, and
+    /// `application/` may be left out (RFC 7515 section 4.1.9).
+    pub(crate) fn is_access_token(&self) -> Result<(), Denial> {
+        let accepted = ["at+jwt", "application/at+jwt"];
+        match &self.typ {
+            Claim::Is(typ) if accepted.iter().any(|one| typ.eq_ignore_ascii_case(one)) => Ok(()),
+            _ => Err(Denial::TokenTypeMismatch),
+        }
+    }
+}
+
+impl<'de> Shape<'de> for Header<'de> {
+    fn wrong(&mut self) {}
+
+    fn object(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
+        source
+            .members(|name, source| match name {
+                Member::Alg => source.value(&mut self.alg),
+                Member::Typ => source.value(&mut self.typ),
+                Member::Kid => source.value(&mut self.kid),
+                // `b64` without `crit` is as unreadable as with it (RFC 7797 section 6).
+                Member::Crit | Member::B64 => {
+                    self.critical = true;
+                    source.value(&mut Skip)
+                }
+                Member::Jwk | Member::Jku | Member::X5u | Member::X5c => {
+                    self.brings_key = true;
+                    source.value(&mut Skip)
+                }
+            })
+            .map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn header(text: &str, expected: Result<Algorithm, &str>) {
+        let found = Header::read(text.as_bytes()).and_then(|header| {
+            let algorithm = header.algorithm()?;
+            header.key_id()?;
+            header.is_access_token()?;
+            Ok(algorithm)
+        });
+        assert_eq!(found.as_ref().map_err(Denial::code), expected.as_ref().map_err(|code| *code), "{text}");
+    }
+
+    #[test]
+    fn only_access_tokens() {
+        for typ in ["at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"] {
+            header(&format!(r#"{{"alg":"ES256","typ":"{typ}"}}"#), Ok(Algorithm::Es256));
+        }
+        for typ in [
+            r#""JWT""#,
+            r#""jwt""#,
+            r#""logout+jwt""#,
+            r#""dpop+jwt""#,
+            r#""client-authentication+jwt""#,
+            r#""txntoken+jwt""#,
+            r#""at+jwt ""#,
+            r#""text/at+jwt""#,
+            r#""""#,
+            "null",
+            "1",
+            r#"["at+jwt"]"#,
+        ] {
+            header(&format!(r#"{{"alg":"ES256","typ":{typ}}}"#), Err("token_type_mismatch"));
+        }
+        header(r#"{"alg":"ES256"}"#, Err("token_type_mismatch"));
+    }
+
+    #[test]
+    fn only_known_signatures() {
+        for (name, algorithm) in [
+            ("ES384", Algorithm::Es384),
+            ("ES512", Algorithm::Es512),
+            ("RS256", Algorithm::Rs256),
+            ("RS384", Algorithm::Rs384),
+            ("RS512", Algorithm::Rs512),
+            ("PS256", Algorithm::Ps256),
+            ("PS384", Algorithm::Ps384),
+            ("PS512", Algorithm::Ps512),
+            ("EdDSA", Algorithm::EdDsa),
+            ("Ed25519", Algorithm::EdDsa),
+        ] {
+            header(&format!(r#"{{"alg":"{name}","typ":"at+jwt"}}"#), Ok(algorithm));
+        }
+        for alg in [
+            r#""none""#,
+            r#""None""#,
+            r#""nOnE""#,
+            r#""NONE""#,
+            r#""HS256""#,
+            r#""HS512""#,
+            r#""es256""#,
+            r#""ES256K""#,
+            r#""RSA-OAEP""#,
+            r#""dir""#,
+            r#""Ed448""#,
+            r#""ES256 ""#,
+            r#""""#,
+            "null",
+            "256",
+            r#"["ES256"]"#,
+        ] {
+            header(&format!(r#"{{"alg":{alg},"typ":"at+jwt"}}"#), Err("algorithm_refused"));
+        }
+        header(r#"{"typ":"at+jwt"}"#, Err("algorithm_refused"));
+    }
+
+    #[test]
+    fn nothing_critical_and_no_key_of_its_own() {
+        for member in
+            [r#""crit":["b64"]"#, r#""crit":[]"#, r#""crit":null"#, r#""b64":false"#, r#""b64":true"#]
+        {
+            header(&format!(r#"{{"alg":"ES256","typ":"at+jwt",{member}}}"#), Err("critical_header"));
+        }
+        for member in
+            [r#""jwk":{}"#, r#""jku":"https://x""#, r#""x5u":"https://x""#, r#""x5c":[]"#, r#""jwk":null"#]
+        {
+            header(&format!(r#"{{"alg":"ES256","typ":"at+jwt",{member}}}"#), Err("key_in_header"));
+        }
+        header(r#"{"alg":"ES256","typ":"at+jwt","cr\u0069t":["x"]}"#, Err("critical_header"));
+        header(r#"{"alg":"ES256","typ":"at+jwt","x5t":"abc","private":{"a":[1]}}"#, Ok(Algorithm::Es256));
+    }
+
+    #[test]
+    fn what_is_not_strict_json_is_malformed() {
+        header(r#"{"alg":"none","alg":"ES256","typ":"at+jwt"}"#, Err("token_malformed"));
+        header(r#"{"alg":"ES256","typ":"at+jwt","kid":7}"#, Err("token_malformed"));
+        header(r#"["ES256"]"#, Err("token_malformed"));
+        header("", Err("token_malformed"));
+    }
+}

@@ -1,0 +1,565 @@
+//! Which keys does an issuer publish, and which of them may serve? (RFC 7517, RFC 7518 section 6, RFC 8037)
+//!
+//! A key is parsed once, when its set arrives. One that cannot serve, or must not, is skipped with a warning: a
+//! set is shared by everything its issuer does, and one odd key is no reason to do without the others.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aws_lc_rs::digest;
+use aws_lc_rs::signature::{ED25519, ParsedPublicKey, RsaPublicKeyComponents};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hopguard_core::Fingerprint;
+
+use crate::algorithm::{Algorithm, Curve, Family};
+use crate::json::{self, Claim, Malformed, Shape, Skip, Source, names};
+use crate::point;
+
+/// How many keys of one set are looked at.
+const KEYS: usize = 64;
+
+/// The longest RSA modulus that is taken, in bits.
+const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
+names!(SetMember { Keys = "keys" });
+
+names!(Member {
+    Kty = "kty",
+    Kid = "kid",
+    Alg = "alg",
+    Use = "use",
+    KeyOps = "key_ops",
+    Crv = "crv",
+    X = "x",
+    Y = "y",
+    N = "n",
+    E = "e",
+    D = "d",
+    P = "p",
+    Q = "q",
+    Dp = "dp",
+    Dq = "dq",
+    Qi = "qi",
+    Oth = "oth",
+    K = "k",
+});
+
+/// One key for one algorithm.
+pub(crate) struct Key {
+    id: Option<Box<str>>,
+    algorithm: Algorithm,
+    parsed: ParsedPublicKey,
+    // Set once, when the issuer no longer publishes the key; whatever it verified is then forgotten.
+    retired: AtomicBool,
+}
+
+impl Key {
+    /// `kid`.
+    pub(crate) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// True once the issuer has published a set without this key.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    /// Checks a signature; the one expensive step. On success, the fingerprint of what was signed.
+    pub(crate) fn verify(&self, signing_input: &[u8], signature: &[u8]) -> Option<Fingerprint> {
+        if self.algorithm.hashes_with_sha256() {
+            // The digest that the signature covers is the fingerprint: computed once, used twice.
+            let digest = digest::digest(&digest::SHA256, signing_input);
+            self.parsed.verify_digest_sig(&digest, signature).ok()?;
+            return digest.as_ref().try_into().ok().map(Fingerprint::from_sha256);
+        }
+        self.parsed.verify_sig(signing_input, signature).ok()?;
+        Some(Fingerprint::of_bytes(signing_input))
+    }
+
+    fn is_named_like(&self, other: &Self) -> bool {
+        self.id == other.id && self.algorithm == other.algorithm
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.is_named_like(other) && self.parsed.as_ref() == other.parsed.as_ref()
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key")
+            .field("id", &self.id)
+            .field("algorithm", &self.algorithm)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a set has to say about a token's `kid` and `alg`.
+#[derive(Debug)]
+pub(crate) enum Lookup<'a> {
+    /// This key, and no other, is to be tried.
+    Found(&'a Arc<Key>),
+    /// No key has this `kid`, or none fits a token that names none.
+    Unknown,
+    /// The key of this `kid` is for another algorithm.
+    OtherAlgorithm,
+    /// The token names no key, and several would fit.
+    Ambiguous,
+}
+
+/// The keys that serve one issuer.
+#[derive(Debug, Default)]
+pub(crate) struct KeySet {
+    keys: Vec<Arc<Key>>,
+}
+
+impl KeySet {
+    /// Reads a JWK set (RFC 7517 section 5). `allowed` are the algorithms that the issuer's configuration names;
+    /// keys that `before` held already are taken over from it.
+    pub(crate) fn read(
+        text: &[u8],
+        issuer: &str,
+        allowed: Option<&[Algorithm]>,
+        before: Option<&Self>,
+    ) -> Result<Self, Malformed> {
+        let mut set = Set::default();
+        json::read(text, &mut set)?;
+        if set.wrong {
+            return Err(Malformed);
+        }
+        let skip = |id: Option<&str>, why: &'static str| {
+            tracing::warn!(issuer, key_id = id.unwrap_or("none"), why, "a key of the set is skipped");
+        };
+        if set.beyond > 0 {
+            skip(None, "the set has more keys than are looked at");
+        }
+        let mut distinct: Vec<Key> = Vec::new();
+        for jwk in &set.keys {
+            match jwk.keys(allowed) {
+                Ok(keys) => {
+                    for key in keys {
+                        if !distinct.iter().any(|known| known.is_same(&key)) {
+                            distinct.push(key);
+                        }
+                    }
+                }
+                Err(why) => skip(jwk.id(), why),
+            }
+        }
+        // A token cannot tell two keys of one name apart, unless their algorithms differ.
+        let twins = |key: &Key| distinct.iter().filter(|other| other.is_named_like(key)).count();
+        let confusable: Vec<bool> = distinct.iter().map(|key| key.id.is_some() && twins(key) > 1).collect();
+        let mut keys = Vec::with_capacity(distinct.len());
+        for (key, confusable) in distinct.into_iter().zip(confusable) {
+            if confusable {
+                skip(key.id(), "another key has the same kid and algorithm");
+                continue;
+            }
+            let known = before.and_then(|set| set.keys.iter().find(|known| known.is_same(&key)));
+            keys.push(known.cloned().unwrap_or_else(|| Arc::new(key)));
+        }
+        Ok(Self { keys })
+    }
+
+    /// True if no key can serve.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// How many keys can serve.
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The key that a token with this `kid` and `alg` must have been signed with.
+    pub(crate) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Lookup<'_> {
+        // INVARIANT: I8 — the token's `alg` must equal the key's and never chooses it.
+        let fits = |key: &&Arc<Key>| key.algorithm == algorithm;
+        match id {
+            Some(_) => {
+                let mut named = self.keys.iter().filter(|key| key.id() == id).peekable();
+                if named.peek().is_none() {
+                    return Lookup::Unknown;
+                }
+                named.find(fits).map_or(Lookup::OtherAlgorithm, Lookup::Found)
+            }
+            None => {
+                let mut fitting = self.keys.iter().filter(fits);
+                match (fitting.next(), fitting.next()) {
+                    (Some(key), None) => Lookup::Found(key),
+                    (Some(_), Some(_)) => Lookup::Ambiguous,
+                    (None, _) => Lookup::Unknown,
+                }
+            }
+        }
+    }
+
+    /// Marks every key that `next` no longer holds: verdicts that rest on it are void.
+    pub(crate) fn retire_all_but(&self, next: &Self) {
+        for key in &self.keys {
+            if !next.keys.iter().any(|kept| Arc::ptr_eq(kept, key)) {
+                key.retired.store(true, Ordering::Release);
+            }
+        }
+    }
+}
+
+/// A JWK set as it stands there.
+#[derive(Default)]
+struct Set<'a> {
+    keys: Vec<Jwk<'a>>,
+    beyond: usize,
+    wrong: bool,
+}
+
+impl<'de> Shape<'de> for Set<'de> {
+    fn wrong(&mut self) {
+        self.wrong = true;
+    }
+
+    fn object(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
+        self.wrong = true;
+        source
+            .members(|name, source| match name {
+                SetMember::Keys => {
+                    self.wrong = false;
+                    source.value(&mut List(self))
+                }
+            })
+            .map(|_| ())
+    }
+}
+
+struct List<'s, 'a>(&'s mut Set<'a>);
+
+impl<'de> Shape<'de> for List<'_, 'de> {
+    fn wrong(&mut self) {
+        self.0.wrong = true;
+    }
+
+    fn list(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
+        source.items(|source| {
+            if self.0.keys.len() == KEYS {
+                self.0.beyond += 1;
+                return source.value(&mut Skip);
+            }
+            let mut jwk = Jwk::default();
+            source.value(&mut jwk)?;
+            self.0.keys.push(jwk);
+            Ok(())
+        })
+    }
+}
+
+/// One JWK as it stands there.
+#[derive(Default)]
+struct Jwk<'a> {
+    kty: Claim<Cow<'a, str>>,
+    kid: Claim<Cow<'a, str>>,
+    alg: Claim<Cow<'a, str>>,
+    usage: Claim<Cow<'a, str>>,
+    operations: Claim<Vec<Cow<'a, str>>>,
+    crv: Claim<Cow<'a, str>>,
+    x: Claim<Cow<'a, str>>,
+    y: Claim<Cow<'a, str>>,
+    n: Claim<Cow<'a, str>>,
+    e: Claim<Cow<'a, str>>,
+    private: bool,
+    wrong: bool,
+}
+
+impl<'de> Shape<'de> for Jwk<'de> {
+    fn wrong(&mut self) {
+        self.wrong = true;
+    }
+
+    fn object(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
+        source
+            .members(|name, source| {
+                let target = match name {
+                    Member::Kty => &mut self.kty,
+                    Member::Kid => &mut self.kid,
+                    Member::Alg => &mut self.alg,
+                    Member::Use => &mut self.usage,
+                    Member::KeyOps => return source.value(&mut self.operations),
+                    Member::Crv => &mut self.crv,
+                    Member::X => &mut self.x,
+                    Member::Y => &mut self.y,
+                    Member::N => &mut self.n,
+                    Member::E => &mut self.e,
+                    Member::D
+                    | Member::P
+                    | Member::Q
+                    | Member::Dp
+                    | Member::Dq
+                    | Member::Qi
+                    | Member::Oth
+                    | Member::K => {
+                        self.private = true;
+                        return source.value(&mut Skip);
+                    }
+                };
+                source.value(target)
+            })
+            .map(|_| ())
+    }
+}
+
+/// Why a key is skipped, for people.
+type Why = &'static str;
+
+impl Jwk<'_> {
+    fn id(&self) -> Option<&str> {
+        text(&self.kid).ok().flatten()
+    }
+
+    /// The keys that this JWK makes: one per algorithm that it serves.
+    fn keys(&self, allowed: Option<&[Algorithm]>) -> Result<Vec<Key>, Why> {
+        if self.wrong {
+            return Err("it is not an object");
+        }
+        let kty = text(&self.kty)?.ok_or("it has no kty")?;
+        if kty == "oct" {
+            return Err("a symmetric key has no place in a public set");
+        }
+        if self.private {
+            return Err("it publishes private members");
+        }
+        if text(&self.usage)?.is_some_and(|usage| usage != "sig") {
+            return Err("its use is not sig");
+        }
+        match &self.operations {
+            Claim::Absent => {}
+            Claim::Is(operations) if operations.iter().any(|one| one == "verify") => {}
+            Claim::Is(_) | Claim::Wrong => return Err("its key_ops lack verify"),
+        }
+        let crv = text(&self.crv)?;
+        let id = text(&self.kid)?;
+        let algorithms = match text(&self.alg)? {
+            Some(name) => vec![Algorithm::of(name).ok_or("its alg is not accepted")?],
+            None => match allowed {
+                Some(allowed) => allowed.iter().copied().filter(|one| one.fits(kty, crv)).collect(),
+                None => Algorithm::default_of(kty, crv).into_iter().collect(),
+            },
+        };
+        let serves =
+            |one: &Algorithm| one.fits(kty, crv) && allowed.is_none_or(|allowed| allowed.contains(one));
+        if algorithms.is_empty() || !algorithms.iter().all(serves) {
+            return Err("its type, curve or alg fits no accepted algorithm");
+        }
+        let key = |algorithm: Algorithm| {
+            let parsed = match algorithm.family() {
+                Family::Rsa(parameters) => {
+                    let (n, e) = self.rsa_components()?;
+                    let components = RsaPublicKeyComponents { n, e };
+                    components
+                        .to_parsed_public_key(parameters)
+                        .map_err(|_| "its modulus or exponent is no RSA key's")
+                }
+                Family::Ec(curve) => self.ec_point(curve),
+                Family::Ed25519 => self.ed25519_point(),
+            }?;
+            Ok(Key { id: id.map(Box::from), algorithm, parsed, retired: AtomicBool::new(false) })
+        };
+        algorithms.into_iter().map(key).collect()
+    }
+
+    fn rsa_components(&self) -> Result<(Vec<u8>, Vec<u8>), Why> {
+        let (n, e) = (bytes(&self.n)?, bytes(&self.e)?);
+        // A leading zero byte is not the one spelling that RFC 7518 section 2 (Base64urlUInt) allows.
+        let bits = |number: &[u8]| match number.first() {
+            Some(&first) if first != 0 => Ok(number.len() * 8 - first.leading_zeros() as usize),
+            _ => Err("its modulus or exponent is empty or begins with a zero byte"),
+        };
+        if !MODULUS_BITS.contains(&bits(&n)?) {
+            return Err("its modulus has less than 2048 or more than 8192 bits");
+        }
+        // At least 65537 (NIST SP 800-56B), at most what the library computes with.
+        let in_range =
+            bits(&e)? <= 33 && e.iter().fold(0, |sum: u64, &byte| sum << 8 | u64::from(byte)) >= 65537;
+        let odd = |number: &[u8]| number.last().is_some_and(|last| last & 1 == 1);
+        if !in_range || !odd(&e) || !odd(&n) {
+            return Err("its exponent is below 65537 or too large, or one of its numbers is even");
+        }
+        Ok((n, e))
+    }
+
+    fn ec_point(&self, curve: Curve) -> Result<ParsedPublicKey, Why> {
+        let (x, y) = (bytes(&self.x)?, bytes(&self.y)?);
+        if x.len() != curve.coordinate || y.len() != curve.coordinate {
+            return Err("its coordinates have the wrong length");
+        }
+        let point = [&[4], &*x, &*y].concat();
+        ParsedPublicKey::new(curve.verification, point).map_err(|_| "its point is not on the curve")
+    }
+
+    fn ed25519_point(&self) -> Result<ParsedPublicKey, Why> {
+        let x: [u8; 32] = bytes(&self.x)?.try_into().map_err(|_| "its point has the wrong length")?;
+        if !point::is_canonical(&x) || point::has_small_order(&x) {
+            return Err("its point is of small order or not canonical");
+        }
+        ParsedPublicKey::new(&ED25519, x).map_err(|_| "its point is not on the curve")
+    }
+}
+
+fn text<'a>(claim: &'a Claim<Cow<'_, str>>) -> Result<Option<&'a str>, Why> {
+    match claim {
+        Claim::Is(text) => Ok(Some(text)),
+        Claim::Absent => Ok(None),
+        Claim::Wrong => Err("a member is not a string"),
+    }
+}
+
+fn bytes(claim: &Claim<Cow<'_, str>>) -> Result<Vec<u8>, Why> {
+    let text = text(claim)?.ok_or("a member is missing")?;
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| "a member is not base64url")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::tests::{Signer, encode};
+
+    fn set(keys: &[Value]) -> KeySet {
+        KeySet::read(json!({"keys": keys}).to_string().as_bytes(), "https://i", None, None).unwrap()
+    }
+
+    #[track_caller]
+    fn skipped(jwk: &Value, change: impl FnOnce(&mut Value)) {
+        let mut jwk = jwk.clone();
+        change(&mut jwk);
+        assert!(set(std::slice::from_ref(&jwk)).is_empty(), "{jwk}");
+    }
+
+    #[test]
+    fn unfit_keys_are_skipped_and_the_others_serve() {
+        let (ec, rsa) = (Signer::es256("k1").jwk(), Signer::new(Algorithm::Rs256, Some("k2")).jwk());
+        let ed = Signer::new(Algorithm::EdDsa, Some("k3")).jwk();
+        for good in [&ec, &rsa, &ed] {
+            assert_eq!(set(std::slice::from_ref(good)).len(), 1);
+            for (name, value) in [
+                ("kty", json!("oct")),
+                ("kty", json!("XYZ")),
+                ("kty", json!(1)),
+                ("use", json!("enc")),
+                ("use", json!(1)),
+                ("key_ops", json!([])),
+                ("key_ops", json!(["sign"])),
+                ("key_ops", json!("verify ")),
+                ("alg", json!("HS256")),
+                ("alg", json!("none")),
+                ("alg", json!("RSA-OAEP")),
+                ("alg", json!(1)),
+                ("alg", json!("ES384")),
+                ("kid", json!(1)),
+                ("d", json!("AQ")),
+                ("d", json!(null)),
+                ("k", json!("AQ")),
+                ("p", json!("AQ")),
+            ] {
+                skipped(good, |jwk| jwk[name] = value);
+            }
+        }
+        let odd = json!({"kty": "oct", "k": "AAAA", "kid": "secret"});
+        let all = set(&[odd, json!("text"), json!(7), json!({}), ec, rsa, ed]);
+        assert_eq!(all.len(), 3);
+    }
+
+    #[test]
+    fn points_off_the_curve_are_skipped() {
+        let ec = Signer::es256("k1").jwk();
+        let y = ec["y"].clone();
+        skipped(&ec, |jwk| jwk["x"] = y);
+        skipped(&ec, |jwk| jwk["crv"] = json!("P-384"));
+        skipped(&ec, |jwk| jwk["crv"] = json!("secp256k1"));
+        skipped(&ec, |jwk| jwk["x"] = json!(encode(&[0; 32])));
+        skipped(&ec, |jwk| jwk["x"] = json!(encode(&[1; 31])));
+        skipped(&ec, |jwk| jwk["y"] = json!(null));
+        let padded = format!("{}=", ec["x"].as_str().unwrap());
+        skipped(&ec, |jwk| jwk["x"] = json!(padded));
+    }
+
+    #[test]
+    fn weak_rsa_keys_are_skipped() {
+        let rsa = Signer::new(Algorithm::Rs256, Some("k2")).jwk();
+        for e in
+            [&[3][..], &[17], &[0xff, 0xff], &[1, 0, 0], &[0, 1, 0, 1], &[], &[1; 9], &[1, 0, 0, 0, 0, 1]]
+        {
+            skipped(&rsa, |jwk| jwk["e"] = json!(encode(e)));
+        }
+        let odd = |bytes: usize, first: u8| {
+            let mut n = vec![0x55; bytes];
+            n[0] = first;
+            json!(encode(&n))
+        };
+        skipped(&rsa, |jwk| jwk["n"] = odd(128, 0xff));
+        skipped(&rsa, |jwk| jwk["n"] = odd(256, 0x7f));
+        skipped(&rsa, |jwk| jwk["n"] = odd(257, 0));
+        skipped(&rsa, |jwk| jwk["n"] = odd(1025, 1));
+        skipped(&rsa, |jwk| jwk["n"] = json!(encode(&[0xfe; 256])));
+    }
+
+    #[test]
+    fn ed25519_points_of_small_order_are_skipped() {
+        let ed = Signer::new(Algorithm::EdDsa, Some("k3")).jwk();
+        let mut one = [0; 32];
+        one[0] = 1;
+        let mut p = [0xff; 32];
+        (p[0], p[31]) = (0xed, 0x7f);
+        for x in [[0; 32], one, p, [0xff; 32]] {
+            skipped(&ed, |jwk| jwk["x"] = json!(encode(&x)));
+        }
+        skipped(&ed, |jwk| jwk["crv"] = json!("Ed448"));
+        skipped(&ed, |jwk| jwk["crv"] = json!("X25519"));
+    }
+
+    #[test]
+    fn two_keys_of_one_name_serve_only_if_a_token_can_tell_them_apart() {
+        let (one, two) = (Signer::es256("k").jwk(), Signer::es256("k").jwk());
+        let rsa = Signer::new(Algorithm::Rs256, Some("k")).jwk();
+        assert!(set(&[one.clone(), two.clone()]).is_empty());
+        assert_eq!(set(&[one.clone(), rsa.clone()]).len(), 2);
+        assert_eq!(set(&[one.clone(), rsa.clone(), two]).len(), 1);
+        assert_eq!(set(&[one.clone(), one.clone()]).len(), 1);
+        let both = set(&[one, rsa]);
+        assert!(matches!(both.find(Some("k"), Algorithm::Es256), Lookup::Found(_)));
+        assert!(matches!(both.find(Some("k"), Algorithm::Rs256), Lookup::Found(_)));
+        assert!(matches!(both.find(Some("k"), Algorithm::Ps256), Lookup::OtherAlgorithm));
+        assert!(matches!(both.find(Some("K"), Algorithm::Es256), Lookup::Unknown));
+        assert!(matches!(both.find(None, Algorithm::Es256), Lookup::Found(_)));
+    }
+
+    #[test]
+    fn a_set_is_bounded_and_strict() {
+        let ec = |n: usize| {
+            let mut jwk = Signer::es256("k").jwk();
+            jwk["kid"] = json!(n.to_string());
+            jwk
+        };
+        let many: Vec<_> = (0..KEYS + 5).map(ec).collect();
+        assert_eq!(set(&many).len(), KEYS);
+        for text in
+            ["{}", "[]", r#"{"keys":{}}"#, r#"{"keys":null}"#, r#"{"keys":[],"keys":[]}"#, "", "<html>"]
+        {
+            assert!(KeySet::read(text.as_bytes(), "https://i", None, None).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_stays_is_the_same_key() {
+        let (one, two) = (Signer::es256("1"), Signer::es256("2"));
+        let text = |keys: &[&Signer]| crate::tests::set_of(keys);
+        let read = |text: String, before| KeySet::read(text.as_bytes(), "https://i", None, before).unwrap();
+        let first = read(text(&[&one, &two]), None);
+        let second = read(text(&[&two]), Some(&first));
+        first.retire_all_but(&second);
+        let retired: Vec<_> = first.keys.iter().map(|key| key.is_retired()).collect();
+        assert_eq!(retired, [true, false]);
+        assert!(Arc::ptr_eq(&first.keys[1], &second.keys[0]));
+    }
+}

@@ -1,0 +1,49 @@
+//! Decides whether an access token is genuine: signed by an issuer that is trusted, meant as an access token,
+//! strictly well formed, and valid now. This crate must never let a token choose its own key or algorithm, take
+//! an unverified claim for a fact, or keep a byte of a token.
+//!
+//! ```
+//! use hopguard_client::{HttpTransport, Spawn, SystemClock};
+//! use hopguard_verify::{Issuer, Verifier};
+//! use std::sync::Arc;
+//!
+//! let transport = Arc::new(HttpTransport::builder().build()?);
+//! let verifier = Verifier::builder(transport, SystemClock::shared(), Spawn::current())
+//!     .issuer(Issuer::at("https://sts.internal")) // no I/O here
+//!     .build()?;
+//! assert!(!verifier.is_ready()); // until `warm_up`, or the first token
+//! # Ok::<(), hopguard_core::ConfigErrors>(())
+//! ```
+//!
+//! # The steps
+//!
+//! Shape (three canonical base64url segments), the memory of verified tokens, header (RFC 7515, RFC 8725), claims
+//! as strict JSON, issuer by exact `iss`, type (RFC 9068), key by `kid` and `alg`, **one signature check**,
+//! claims by their types (RFC 9068 section 2.2), time, withdrawals. Whatever can refuse without a signature check
+//! stands before it.
+//!
+//! # Security
+//!
+//! A genuine token may still be meant for somebody else, live too long, grant nothing, or be bound to a key that
+//! was not proven: the guards of `hopguard-core` judge that. A remembered verdict dies at `exp`, with the key it
+//! rests on, and by withdrawal; while an issuer does not answer, its keys serve for at most an hour.
+
+mod verifier;
+mod compact;
+mod json;
+mod header;
+mod algorithm;
+mod claims;
+mod issuer;
+mod metadata;
+mod key_store;
+mod flight;
+mod keys;
+mod point;
+mod memory;
+#[cfg(test)]
+mod tests;
+
+pub use algorithm::Algorithm;
+pub use issuer::Issuer;
+pub use verifier::{Check, KeysWanted, Verifier, VerifierBuilder};

@@ -1,0 +1,127 @@
+//! What a remembered verdict is good for, and when it dies.
+
+use hopguard_core::{Fingerprint, UnixTime, Withdrawal, minutes, seconds};
+
+use super::*;
+
+fn remembered(rig: &Rig, token: &str) -> bool {
+    let first = rig.check(token).unwrap();
+    Arc::ptr_eq(&first, &rig.check(token).unwrap())
+}
+
+#[test]
+fn the_same_token_is_verified_once() {
+    let signer = Signer::es256("k1");
+    let rig = Rig::fixed(&[&signer]);
+    assert!(remembered(&rig, &signer.token(&claims())));
+    let forgetful = Rig::built(&[], |builder| {
+        builder.issuer(Issuer::at(ISSUER).keys_fixed(&set_of(&[&signer]))).remember_at_most(0)
+    });
+    assert!(!remembered(&forgetful, &signer.token(&claims())));
+}
+
+#[test]
+fn a_verdict_belongs_to_the_whole_token() {
+    let signer = Signer::es256("k1");
+    let rig = Rig::fixed(&[&signer]);
+    let token = signer.token(&claims());
+    assert!(remembered(&rig, &token));
+    let (input, signature) = token.rsplit_once('.').unwrap();
+    let mut forged = decode(signature);
+    for at in 0..forged.len() {
+        forged[at] ^= 1;
+        assert_eq!(rig.check(&format!("{input}.{}", encode(&forged))).err(), Some("signature_invalid"));
+        forged[at] ^= 1;
+    }
+    let other = Signer::es256("k1").sign(input.as_bytes());
+    assert_eq!(rig.check(&format!("{input}.{}", encode(&other))).err(), Some("signature_invalid"));
+    assert!(remembered(&rig, &token));
+}
+
+#[test]
+fn time_is_judged_at_every_use() {
+    let signer = Signer::es256("k1");
+    let rig = Rig::fixed(&[&signer]);
+    let token = signer.token(&claims());
+    assert!(remembered(&rig, &token));
+    rig.clock.advance(seconds(299));
+    rig.check(&token).unwrap();
+    rig.clock.advance(seconds(1));
+    assert_eq!(rig.check(&token).err(), Some("token_expired"));
+    assert_eq!(rig.check(&token).err(), Some("token_expired"));
+}
+
+#[test]
+fn withdrawal_is_judged_at_every_use() {
+    let signer = Signer::es256("k1");
+    let rig = Rig::fixed(&[&signer]);
+    let token = signer.token(&claims());
+    assert!(remembered(&rig, &token));
+    let at = UnixTime::from_secs(NOW);
+    let what = Withdrawal::Token(Fingerprint::of_token(&token));
+    rig.ledger.withdrawals().withdraw(what, at, at.after(minutes(10))).unwrap();
+    assert_eq!(rig.check(&token).err(), Some("token_withdrawn"));
+}
+
+#[tokio::test]
+async fn a_verdict_dies_with_its_key() {
+    let (old, new) = (Signer::es256("old"), Signer::es256("new"));
+    let rig = Rig::new(&[&old, &new]);
+    let (by_old, by_new) = (old.token(&long_claims("1")), new.token(&long_claims("2")));
+    rig.verify(&by_old).await.unwrap();
+    let kept = rig.verify(&by_new).await.unwrap();
+    rig.issuer.publish(&[&new]);
+    rig.clock.advance(seconds(241));
+    rig.check(&by_old).unwrap();
+    rig.settle().await;
+    assert_eq!(rig.verify(&by_old).await.err(), Some("key_unknown"));
+    assert!(Arc::ptr_eq(&kept, &rig.verify(&by_new).await.unwrap()));
+    // Another key of the same name is another key.
+    let impostor = Signer::es256("new");
+    rig.issuer.publish(&[&impostor]);
+    rig.clock.advance(seconds(241));
+    rig.check(&by_new).unwrap();
+    rig.settle().await;
+    assert_eq!(rig.verify(&by_new).await.err(), Some("signature_invalid"));
+    // And a key that comes back is welcome, though its old verdicts are gone.
+    rig.issuer.publish(&[&new]);
+    rig.clock.advance(seconds(301));
+    assert!(!Arc::ptr_eq(&kept, &rig.verify(&by_new).await.unwrap()));
+}
+
+#[test]
+fn what_was_refused_is_not_remembered() {
+    let signer = Signer::es256("k1");
+    let rig = Rig::fixed(&[&signer]);
+    let mut early = claims();
+    early["nbf"] = json!(NOW + 60);
+    let token = signer.token(&early);
+    assert_eq!(rig.check(&token).err(), Some("token_not_yet_valid"));
+    rig.clock.advance(seconds(60));
+    rig.check(&token).unwrap();
+}
+
+#[test]
+fn long_tokens_are_verified_each_time() {
+    let signer = Signer::es256("k1");
+    let rig = Rig::fixed(&[&signer]);
+    let mut long = claims();
+    long["note"] = json!("x".repeat(4096));
+    assert!(!remembered(&rig, &signer.token(&long)));
+}
+
+#[test]
+fn a_flood_of_distinct_tokens_stays_within_the_bound() {
+    let signer = Signer::new(Algorithm::EdDsa, Some("k1"));
+    let rig = Rig::built(&[], |builder| {
+        builder.issuer(Issuer::at(ISSUER).keys_fixed(&set_of(&[&signer]))).remember_at_most(64)
+    });
+    let regular = signer.token(&claims());
+    for n in 0..1000 {
+        rig.check(&regular).unwrap();
+        rig.check(&signer.token(&long_claims(&n.to_string()))).unwrap();
+    }
+    // Whoever is seen again and again stays.
+    assert!(remembered(&rig, &regular));
+    assert!(rig.verifier.remembered() <= 64, "{}", rig.verifier.remembered());
+}

@@ -1,0 +1,387 @@
+//! Is the token genuine? The steps in their order, cheapest refusal first.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hopguard_client::{BoxFuture, Spawn, Transport};
+use hopguard_core::{
+    ActorChain, Audit, Clock, ConfigErrors, Denial, Facts, Fault, Leeway, Problems, RawToken, Refusal,
+    UnixTime, Unverified, Withdrawals, check_validity,
+};
+
+use crate::claims::{Claims, Origin};
+use crate::compact::Compact;
+use crate::header::Header;
+use crate::issuer::Issuer;
+use crate::json::DEPTH;
+use crate::key_store::{KeyStore, Outside, Want};
+use crate::keys::Lookup;
+use crate::memory::{Memory, Verdict};
+
+const TOKEN_BYTES: usize = 16 * 1024;
+const REMEMBERED: usize = 10_000;
+/// Header lines of any real server end below this.
+const TOKEN_BYTES_MOST: usize = 64 * 1024;
+
+/// Verifies access tokens of the issuers it was built with. Cloning shares it.
+///
+/// See the [crate's documentation](crate).
+#[derive(Clone)]
+pub struct Verifier(Arc<Inner>);
+
+struct Inner {
+    issuers: Vec<Arc<KeyStore>>,
+    memory: Option<Memory>,
+    clock: Arc<dyn Clock>,
+    leeway: Leeway,
+    token_at_most: usize,
+    actors_at_most: usize,
+}
+
+/// What can be said about a token without waiting.
+#[must_use]
+#[derive(Debug)]
+pub enum Check {
+    /// A verdict.
+    Done(Result<Arc<Facts>, Denial>),
+    /// The issuer must be asked for its keys first.
+    NeedsKeys(KeysWanted),
+}
+
+/// Keys that a verdict waits for.
+#[must_use]
+pub struct KeysWanted {
+    store: Arc<KeyStore>,
+    want: Want,
+}
+
+impl KeysWanted {
+    /// Asks the issuer, together with everyone else who waits for the same keys. What was begun goes on if the
+    /// future is dropped. Afterwards, check the token again.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::KeysUnavailable`] if there is no set of keys that may be used, or too many wait for one.
+    #[must_use]
+    pub fn fetch(self) -> BoxFuture<'static, Result<(), Fault>> {
+        self.store.fetch(self.want)
+    }
+
+    /// The verdict when the keys were asked for and are still wanted.
+    fn given_up(&self) -> Refusal {
+        match self.want {
+            Want::Keys => Fault::KeysUnavailable.into(),
+            Want::Newer(_) => Denial::KeyUnknown.into(),
+        }
+    }
+}
+
+impl fmt::Debug for KeysWanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeysWanted").field("issuer", self.store.issuer()).field("want", &self.want).finish()
+    }
+}
+
+/// Why the synchronous part ends early.
+enum Stop {
+    Denied(Denial),
+    Keys(KeysWanted),
+}
+
+impl From<Denial> for Stop {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
+}
+
+impl Verifier {
+    /// Starts with no issuer. Nothing is fetched before the first token, or [`Verifier::warm_up`].
+    pub fn builder(transport: Arc<dyn Transport>, clock: Arc<dyn Clock>, spawn: Spawn) -> VerifierBuilder {
+        VerifierBuilder {
+            outside: Outside { transport, clock, spawn, audit: None },
+            issuers: Vec::new(),
+            leeway: None,
+            remember_at_most: REMEMBERED,
+            token_at_most: TOKEN_BYTES,
+            actors_at_most: ActorChain::DEFAULT_DEPTH,
+        }
+    }
+
+    /// Everything that can be said without waiting; if the issuer's keys are there, the verdict.
+    ///
+    /// Must be called within a Tokio runtime, unless every issuer's keys are fixed: a use may start a fetch in the
+    /// background.
+    pub fn check(&self, token: &RawToken, withdrawals: &Withdrawals) -> Check {
+        match self.0.judge(token.dangerous_expose(), withdrawals) {
+            Ok(facts) => Check::Done(Ok(facts)),
+            Err(Stop::Denied(denial)) => Check::Done(Err(denial)),
+            Err(Stop::Keys(wanted)) => Check::NeedsKeys(wanted),
+        }
+    }
+
+    /// The verdict, waiting for keys if need be.
+    ///
+    /// # Errors
+    ///
+    /// A [`Denial`] if the token is not genuine, not valid now, or withdrawn; [`Fault::KeysUnavailable`] if nothing
+    /// can be said about it.
+    pub async fn verify(&self, token: &RawToken, withdrawals: &Withdrawals) -> Result<Arc<Facts>, Refusal> {
+        // Twice at most: once for a set at all, once for a newer one.
+        for _ in 0..2 {
+            match self.check(token, withdrawals) {
+                Check::Done(verdict) => return Ok(verdict?),
+                Check::NeedsKeys(wanted) => wanted.fetch().await?,
+            }
+        }
+        match self.check(token, withdrawals) {
+            Check::Done(verdict) => Ok(verdict?),
+            Check::NeedsKeys(wanted) => Err(wanted.given_up()),
+        }
+    }
+
+    /// What the token claims of itself, cut short, for the record of a refusal. To be believed by nobody.
+    #[must_use]
+    pub fn claimed(&self, token: &RawToken) -> Unverified {
+        let mut claimed = Unverified::default();
+        let Ok(segments) = Compact::split(token.dangerous_expose(), self.0.token_at_most) else {
+            return claimed;
+        };
+        if let Ok(text) = segments.header()
+            && let Ok(header) = Header::read(&text)
+        {
+            claimed.key_id = header.key_id().ok().flatten().map(Unverified::bounded);
+        }
+        if let Ok(text) = segments.payload()
+            && let Ok(claims) = Claims::read(&text)
+        {
+            claimed.issuer = claims.unverified_issuer().ok().map(Unverified::bounded);
+        }
+        claimed
+    }
+
+    /// Fetches the keys of every issuer, so that the first request need not wait.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::KeysUnavailable`] if an issuer does not answer; each is asked all the same.
+    pub async fn warm_up(&self) -> Result<(), Fault> {
+        let wanted: Vec<_> = self
+            .0
+            .issuers
+            .iter()
+            .filter_map(|store| store.begin_use().err().map(|want| store.clone().fetch(want)))
+            .collect();
+        let mut outcome = Ok(());
+        for fetch in wanted {
+            outcome = outcome.and(fetch.await);
+        }
+        outcome
+    }
+
+    /// True if there are keys of every issuer that may be used: a signal for whoever routes traffic here.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.0.issuers.iter().all(|store| store.is_usable())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.0.memory.as_ref().map_or(0, Memory::len)
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let issuers: Vec<_> = self.0.issuers.iter().map(|store| store.issuer()).collect();
+        f.debug_struct("Verifier")
+            .field("issuers", &issuers)
+            .field("memory", &self.0.memory)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn judge(&self, token: &str, withdrawals: &Withdrawals) -> Result<Arc<Facts>, Stop> {
+        // INVARIANT: I9 — every line above the call of `verify` refuses without a signature check.
+        let segments = Compact::split(token, self.token_at_most)?;
+        let now = self.clock.now();
+        let tagged = self.memory.as_ref().and_then(|memory| memory.tag(token).map(|tag| (memory, tag)));
+        if let Some((memory, tag)) = tagged
+            && let Some(verdict) = memory.recall(tag)
+        {
+            if let Some(store) = self.issuers.get(verdict.issuer) {
+                self.begin_use(store)?;
+            }
+            // INVARIANT: I18 — a verdict dies with the key it rests on.
+            if !verdict.key.is_retired() {
+                let valid = self.still_valid(&verdict.facts, now, withdrawals);
+                if valid == Err(Denial::TokenExpired) {
+                    memory.forget(tag);
+                }
+                return Ok(valid.map(|()| verdict.facts.clone())?);
+            }
+            memory.forget(tag);
+        }
+
+        let text = segments.header()?;
+        let header = Header::read(&text)?;
+        let algorithm = header.algorithm()?;
+        let key_id = header.key_id()?;
+        let text = segments.payload()?;
+        let claims = Claims::read(&text)?;
+        let signature = segments.signature()?;
+        let named = claims.unverified_issuer()?;
+        let issuer = self.issuers.iter().position(|store| **store.issuer() == *named);
+        let (issuer, store) = issuer
+            .and_then(|at| self.issuers.get(at).map(|store| (at, store)))
+            .ok_or(Denial::IssuerUnknown)?;
+        header.is_access_token()?;
+
+        self.begin_use(store)?;
+        let (set, fetched) = store.current();
+        let key = match set.find(key_id, algorithm) {
+            Lookup::Found(key) => key,
+            Lookup::OtherAlgorithm => return Err(Denial::AlgorithmRefused.into()),
+            Lookup::Unknown if store.may_ask_for_newer(fetched) => {
+                return Err(Stop::Keys(KeysWanted { store: store.clone(), want: Want::Newer(fetched) }));
+            }
+            Lookup::Unknown | Lookup::Ambiguous => return Err(Denial::KeyUnknown.into()),
+        };
+        let fingerprint = key
+            .verify(segments.signing_input.as_bytes(), signature.as_bytes())
+            .ok_or(Denial::SignatureInvalid)?;
+
+        let origin = Origin {
+            issuer: store.issuer(),
+            key_id: key.id(),
+            fingerprint,
+            fingerprinted_len: segments.signing_input.len(),
+        };
+        let facts = Arc::new(claims.into_facts(&origin, self.actors_at_most)?);
+        self.still_valid(&facts, now, withdrawals)?;
+        if let Some((memory, tag)) = tagged {
+            memory.remember(tag, Verdict { facts: facts.clone(), key: key.clone(), issuer });
+        }
+        Ok(facts)
+    }
+
+    fn begin_use(&self, store: &Arc<KeyStore>) -> Result<(), Stop> {
+        store.begin_use().map_err(|want| Stop::Keys(KeysWanted { store: store.clone(), want }))
+    }
+
+    fn still_valid(&self, facts: &Facts, now: UnixTime, withdrawals: &Withdrawals) -> Result<(), Denial> {
+        check_validity(facts, now, self.leeway)?;
+        if withdrawals.strikes(facts) { Err(Denial::TokenWithdrawn) } else { Ok(()) }
+    }
+}
+
+/// Collects a verifier's settings; see the [crate's documentation](crate).
+#[must_use]
+pub struct VerifierBuilder {
+    outside: Outside,
+    issuers: Vec<Issuer>,
+    leeway: Option<Duration>,
+    remember_at_most: usize,
+    token_at_most: usize,
+    actors_at_most: usize,
+}
+
+impl VerifierBuilder {
+    /// Trusts this issuer; may be said several times. Each one's keys verify its own tokens only.
+    pub fn issuer(mut self, issuer: Issuer) -> Self {
+        self.issuers.push(issuer);
+        self
+    }
+
+    /// How far clocks may differ when `nbf` and `iat` are judged: 5 s unless set, at most 60 s. `exp` knows no
+    /// leeway.
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.leeway = Some(leeway);
+        self
+    }
+
+    /// How many verified tokens are remembered: 10 000 unless set; 0 remembers none.
+    pub fn remember_at_most(mut self, entries: usize) -> Self {
+        self.remember_at_most = entries;
+        self
+    }
+
+    /// The longest token that is read: 16 KiB unless set.
+    pub fn token_at_most(mut self, bytes: usize) -> Self {
+        self.token_at_most = bytes;
+        self
+    }
+
+    /// The deepest `act` chain that is read: 8 unless set.
+    pub fn actors_at_most(mut self, depth: usize) -> Self {
+        self.actors_at_most = depth;
+        self
+    }
+
+    /// Writes a notice of every fetch of keys, and of every failed one, here.
+    pub fn audit(mut self, audit: &Audit) -> Self {
+        self.outside.audit = Some(audit.clone());
+        self
+    }
+
+    /// The verifier. No I/O is done.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigErrors`] with everything that is wrong.
+    pub fn build(self) -> Result<Verifier, ConfigErrors> {
+        let mut problems = Problems::new();
+        if self.issuers.is_empty() {
+            problems.add("issuer", "is missing: name at least one that is trusted");
+        }
+        let mut issuers: Vec<Arc<KeyStore>> = Vec::with_capacity(self.issuers.len());
+        for (at, issuer) in self.issuers.into_iter().enumerate() {
+            let setting = format!("issuer[{at}]");
+            let Some(checked) = issuer.check(&setting, &mut problems) else { continue };
+            if issuers.iter().any(|known| **known.issuer() == *checked.name) {
+                problems.add(setting, "is named twice: one issuer has one source of keys");
+                continue;
+            }
+            issuers.push(Arc::new(KeyStore::new(checked, self.outside.clone())));
+        }
+        let leeway = match self.leeway {
+            None => Leeway::default(),
+            Some(leeway) => Leeway::new(leeway).unwrap_or_else(|| {
+                problems.add("leeway", "is above 60 s, more than any kept clock is wrong");
+                Leeway::NONE
+            }),
+        };
+        if !(1..=TOKEN_BYTES_MOST).contains(&self.token_at_most) {
+            problems.add("token_at_most", format!("must lie between 1 and {TOKEN_BYTES_MOST} bytes"));
+        }
+        let deepest = usize::from(DEPTH) - 1;
+        if self.actors_at_most > deepest {
+            problems.add("actors_at_most", format!("is above {deepest}, the deepest that is read"));
+        }
+        let memory = match self.remember_at_most {
+            0 => None,
+            most => {
+                let memory = Memory::bounded(most);
+                if memory.is_none() {
+                    problems.add("remember_at_most", "cannot be met: the system has no randomness");
+                }
+                memory
+            }
+        };
+        problems.into_result(Verifier(Arc::new(Inner {
+            issuers,
+            memory,
+            clock: self.outside.clock,
+            leeway,
+            token_at_most: self.token_at_most,
+            actors_at_most: self.actors_at_most,
+        })))
+    }
+}
+
+impl fmt::Debug for VerifierBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifierBuilder").field("issuers", &self.issuers).finish_non_exhaustive()
+    }
+}
