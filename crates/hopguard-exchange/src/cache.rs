@@ -1,0 +1,338 @@
+//! How long may a grant be served, and to whom? The grants that were proven, and the refusals that are
+//! remembered for a moment.
+
+use std::fmt;
+use std::time::Duration;
+
+use hopguard_core::{Clock, Denial, Facts, Fingerprint, Granted, Monotonic, Withdrawals};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::key::GrantKey;
+
+/// What an entry weighs at least. The bound on entries times this is the bound on bytes.
+const PAGE: u64 = 4096;
+/// Below this the eviction by use has nothing to choose from, and a cache of one would keep none.
+const FEWEST: usize = 16;
+/// The margin is never longer than this.
+const LONGEST_MARGIN_MILLIS: u64 = 30_000;
+/// How long a refusal of this caller for this target is remembered.
+const REFUSAL_REMEMBERED: Duration = Duration::from_secs(5);
+
+/// A time as milliseconds since the epoch; margins of short lives need parts of a second.
+pub(crate) type Millis = u64;
+
+/// The moment up to which a grant that was asked for at `asked` is served from the cache.
+///
+/// `ends` are the points in time that each end it, in seconds. The margin keeps a grant from expiring on its
+/// way to the peer.
+pub(crate) fn served_until(asked: Millis, ends: [u64; 2], spans: [Option<u64>; 2]) -> Millis {
+    let points = ends.into_iter().map(|second| second.saturating_mul(1000));
+    let spans = spans.into_iter().flatten().map(|seconds| asked.saturating_add(seconds.saturating_mul(1000)));
+    let end = points.chain(spans).min().unwrap_or(asked);
+    let life = end.saturating_sub(asked);
+    end.saturating_sub(LONGEST_MARGIN_MILLIS.min(life / 10))
+}
+
+/// What becomes of a grant at the moment of its use.
+///
+/// # Errors
+///
+/// The code of what ended it: the parent's expiry or withdrawal, or its own.
+pub(crate) fn judge(
+    granted: &Granted,
+    parent: &Facts,
+    withdrawals: &Withdrawals,
+    clock: &dyn Clock,
+) -> Result<(), hopguard_core::Refusal> {
+    use hopguard_core::Fault;
+    let now = clock.now();
+    // INVARIANT: I13, I18 — judged at every use; a grant dies with its parent, whatever it says itself.
+    if now >= parent.expires {
+        return Err(Denial::SubjectExpired.into());
+    }
+    if withdrawals.strikes(parent) {
+        return Err(Denial::TokenWithdrawn.into());
+    }
+    if now >= granted.facts().expires {
+        return Err(Fault::GrantExpired.into());
+    }
+    if withdrawals.strikes(granted.facts()) {
+        return Err(Fault::GrantWithdrawn.into());
+    }
+    Ok(())
+}
+
+#[derive(Clone)]
+struct Kept {
+    granted: Granted,
+    served_until: Millis,
+    weight: u64,
+}
+
+#[derive(Clone)]
+struct Weights;
+
+impl Weighter<GrantKey, Kept> for Weights {
+    fn weight(&self, _key: &GrantKey, kept: &Kept) -> u64 {
+        kept.weight
+    }
+}
+
+/// The grants of one exchanger, bounded and evicted by use.
+pub(crate) struct GrantCache {
+    kept: Cache<GrantKey, Kept, Weights>,
+    refused: Cache<GrantKey, (Denial, Monotonic)>,
+}
+
+impl GrantCache {
+    /// Room for `most` grants, and for [`FEWEST`] at least.
+    pub(crate) fn new(most: usize) -> Self {
+        let most = most.max(FEWEST);
+        let bytes = (most as u64).saturating_mul(PAGE);
+        Self { kept: Cache::with_weighter(most, bytes, Weights), refused: Cache::new(most) }
+    }
+
+    /// The grant under `key`, if it is live for the caller whose token `parent` describes.
+    pub(crate) fn grant(
+        &self,
+        key: GrantKey,
+        parent: &Facts,
+        withdrawals: &Withdrawals,
+        clock: &dyn Clock,
+    ) -> Option<Granted> {
+        let Kept { granted, served_until, .. } = self.kept.get(&key)?;
+        let live = clock.unix_millis() < served_until
+            // A second lock beside the key: no grant crosses from one subject token to another.
+            && granted.parent() == parent.fingerprint
+            && judge(&granted, parent, withdrawals, clock).is_ok();
+        if live {
+            return Some(granted);
+        }
+        self.forget(key, granted.facts().fingerprint);
+        None
+    }
+
+    /// Keeps a proven grant, unless its life leaves no time in which it could be served.
+    pub(crate) fn keep(
+        &self,
+        key: GrantKey,
+        granted: Granted,
+        token_bytes: usize,
+        served_until: Millis,
+        now: Millis,
+    ) {
+        if now < served_until {
+            // The token's bytes, and its claims once more as facts.
+            let weight = PAGE.max((token_bytes as u64).saturating_mul(2));
+            self.kept.insert(key, Kept { granted, served_until, weight });
+        }
+    }
+
+    /// Drops the grant under `key` if it is still the one with this fingerprint.
+    pub(crate) fn forget(&self, key: GrantKey, fingerprint: Fingerprint) {
+        self.kept.remove_if(&key, |kept| kept.granted.facts().fingerprint == fingerprint);
+    }
+
+    /// Remembers for a moment that the caller was refused. Never called for a fault.
+    pub(crate) fn refuse(&self, key: GrantKey, denial: Denial, now: Monotonic) {
+        self.refused.insert(key, (denial, now.after(REFUSAL_REMEMBERED)));
+    }
+
+    /// The refusal that still holds under `key`.
+    pub(crate) fn refusal(&self, key: GrantKey, now: Monotonic) -> Option<Denial> {
+        let (denial, until) = self.refused.get(&key)?;
+        if now < until {
+            return Some(denial);
+        }
+        self.refused.remove_if(&key, |(_, other)| *other == until);
+        None
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.kept.len()
+    }
+}
+
+impl fmt::Debug for GrantCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GrantCache").field("kept", &self.kept.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use hopguard_core::{Destination, Exchange, Ledger, RawToken, UnixTime, seconds};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::key::GrantKeys;
+    use crate::rig_for_tests::{FakeClock, ISSUER, facts};
+
+    const START: u64 = 1_000_000;
+
+    #[track_caller]
+    fn until(ends: [u64; 2], spans: [Option<u64>; 2], expected: Millis) {
+        assert_eq!(served_until(START * 1000, ends, spans), expected);
+    }
+
+    #[test]
+    fn the_least_end_counts_less_a_margin() {
+        until([START + 300, START + 300], [None, None], (START + 270) * 1000);
+        until([START + 100, START + 300], [None, None], (START + 90) * 1000);
+        until([START + 300, START + 100], [None, None], (START + 90) * 1000);
+        until([START + 300, START + 300], [Some(60), None], (START + 54) * 1000);
+        until([START + 300, START + 300], [None, Some(60)], (START + 54) * 1000);
+        until([START + 3600, START + 3600], [Some(3600), Some(3600)], (START + 3570) * 1000);
+        until([START + 301, START + 301], [None, None], (START + 271) * 1000);
+        until([START + 1, START + 300], [None, None], START * 1000 + 900);
+        until([START + 300, START + 300], [Some(0), None], START * 1000);
+        until([START - 5, START + 300], [None, None], (START - 5) * 1000);
+        until([u64::MAX, START + 300], [Some(u64::MAX), Some(u64::MAX)], (START + 270) * 1000);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_outlives_any_of_its_ends(
+            exp in 0..4000u64, parent in 0..4000u64,
+            spans in proptest::array::uniform2(proptest::option::of(0..4000u64)),
+        ) {
+            let asked = 1_000_500;
+            let found = served_until(asked, [exp, parent], spans);
+            prop_assert!(found <= exp * 1000 && found <= parent * 1000);
+            for span in spans.into_iter().flatten() {
+                prop_assert!(found <= asked + span * 1000);
+            }
+        }
+    }
+
+    fn granted(name: &str, parent: &Facts, expires: u64) -> Granted {
+        let text = format!("{name}.{name}.0123456789abcdef");
+        let mut grant = facts();
+        grant.fingerprint = Fingerprint::of_token(&text);
+        grant.expires = UnixTime::from_secs(expires);
+        Granted::assert_narrowed(
+            RawToken::new(&text),
+            Arc::new(grant),
+            parent.fingerprint,
+            UnixTime::from_secs(START),
+        )
+    }
+
+    fn key(n: usize) -> GrantKey {
+        thread_local!(static KEYS: GrantKeys = GrantKeys::new(ISSUER, None, "orders"));
+        let target = Exchange::audience(&n.to_string()).requires_none();
+        let here = Destination::of(&"https://here.internal".parse().unwrap()).unwrap();
+        KEYS.with(|keys| keys.key(&facts(), &target, &here))
+    }
+
+    #[test]
+    fn it_is_served_up_to_its_moment_and_to_its_parent_only() {
+        let (cache, clock, ledger) = (GrantCache::new(10), FakeClock::at(START), Ledger::bounded());
+        let mut parent = facts();
+        parent.expires = UnixTime::from_secs(START + 300);
+        let one = granted("one", &parent, START + 200);
+        cache.keep(key(1), one.clone(), 100, (START + 180) * 1000, START * 1000);
+        let found = |parent: &Facts| cache.grant(key(1), parent, ledger.withdrawals(), &*clock).is_some();
+        assert!(found(&parent));
+        clock.advance(Duration::from_millis(179_999));
+        assert!(found(&parent));
+        clock.advance(Duration::from_millis(1));
+        assert!(!found(&parent));
+        assert_eq!(cache.len(), 0, "a dead grant makes room at once");
+
+        cache.keep(key(1), one, 100, (START + 190) * 1000, START * 1000);
+        let mut other = parent.clone();
+        other.fingerprint = Fingerprint::of_token("other");
+        assert!(!found(&other));
+    }
+
+    #[test]
+    fn an_entry_without_time_left_is_not_kept() {
+        let cache = GrantCache::new(10);
+        cache.keep(key(1), granted("one", &facts(), START + 1), 100, START * 1000, START * 1000);
+        assert_eq!(cache.len(), 0);
+    }
+
+    #[test]
+    fn forgetting_spares_a_newer_grant() {
+        let cache = GrantCache::new(10);
+        let (old, new) = (granted("old", &facts(), START + 9), granted("new", &facts(), START + 9));
+        cache.keep(key(1), new.clone(), 100, u64::MAX, 0);
+        cache.forget(key(1), old.facts().fingerprint);
+        assert_eq!(cache.len(), 1);
+        cache.forget(key(1), new.facts().fingerprint);
+        assert_eq!(cache.len(), 0);
+    }
+
+    #[test]
+    fn a_full_cache_keeps_what_is_used() {
+        let (cache, clock, ledger) = (GrantCache::new(100), FakeClock::at(START), Ledger::bounded());
+        let mut parent = facts();
+        parent.expires = UnixTime::from_secs(START + 300);
+        let hot = || cache.grant(key(0), &parent, ledger.withdrawals(), &*clock).is_some();
+        cache.keep(key(0), granted("hot", &parent, START + 300), 100, u64::MAX, 0);
+        for n in 1..1000 {
+            assert!(hot(), "evicted after {n}");
+            cache.keep(key(n), granted(&n.to_string(), &parent, START + 300), 100, u64::MAX, 0);
+            assert!(cache.len() <= 100);
+        }
+    }
+
+    #[test]
+    fn a_small_cache_holds_what_it_says() {
+        for most in [1, FEWEST, FEWEST + 1, 40] {
+            let cache = GrantCache::new(most);
+            for n in 0..100 {
+                cache.keep(key(n), granted(&n.to_string(), &facts(), START + 300), 900, u64::MAX, 0);
+                assert!(cache.kept.peek(&key(n)).is_some(), "the newest of {n} in {most}");
+            }
+            assert!((2..=most.max(FEWEST)).contains(&cache.len()), "{} of {most}", cache.len());
+        }
+    }
+
+    #[test]
+    fn long_tokens_take_the_room_of_several() {
+        let cache = GrantCache::new(64);
+        for n in 0..64 {
+            cache.keep(key(n), granted(&n.to_string(), &facts(), START + 300), 16 * 1024, u64::MAX, 0);
+        }
+        assert!((1..=8).contains(&cache.len()), "{}", cache.len());
+    }
+
+    #[test]
+    fn a_refusal_fades() {
+        let (cache, clock) = (GrantCache::new(10), FakeClock::at(START));
+        cache.refuse(key(1), Denial::ExchangeTargetRefused, clock.monotonic());
+        let code = |n| cache.refusal(key(n), clock.monotonic()).map(|denial| denial.code());
+        assert_eq!(code(1), Some("exchange_target_refused"));
+        assert_eq!(code(2), None);
+        clock.advance(Duration::from_millis(4999));
+        assert_eq!(code(1), Some("exchange_target_refused"));
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(code(1), None);
+    }
+
+    #[test]
+    fn each_end_has_its_own_code() {
+        use hopguard_core::Withdrawal;
+        let mut parent = facts();
+        parent.expires = UnixTime::from_secs(START + 100);
+        let grant = granted("one", &parent, START + 50);
+        let code = |at: u64, withdrawn: Option<Withdrawal>| {
+            let (clock, ledger) = (FakeClock::at(at), Ledger::bounded());
+            if let Some(what) = withdrawn {
+                ledger.withdrawals().withdraw(what, clock.now(), clock.now().after(seconds(999))).unwrap();
+            }
+            judge(&grant, &parent, ledger.withdrawals(), &*clock).err().map(|refusal| refusal.code())
+        };
+        assert_eq!(code(START + 49, None), None);
+        assert_eq!(code(START + 50, None), Some("grant_expired"));
+        assert_eq!(code(START + 100, None), Some("subject_expired"));
+        assert_eq!(code(START, Some(Withdrawal::Token(parent.fingerprint))), Some("token_withdrawn"));
+        assert_eq!(code(START, Some(Withdrawal::Token(grant.facts().fingerprint))), Some("grant_withdrawn"));
+    }
+}

@@ -1,0 +1,418 @@
+//! The exchanger: from an admitted caller and a route to a proven grant.
+
+use std::fmt;
+use std::future::ready;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hopguard_client::{BoxFuture, ClientAuth, Spawn, Transport};
+use hopguard_core::{
+    Admitted, CacheState, Clock, ConfigErrors, Denial, Destination, Exchange, Expectation, Facts, Fault,
+    Granted, Ledger, Problems, RawToken, Refusal, parse_absolute, prove_narrowing,
+};
+use hopguard_verify::Verifier;
+
+use crate::answer::{Answer, read_answer, transport_fault};
+use crate::cache::{GrantCache, judge, served_until};
+use crate::endpoint::{Discovery, TokenEndpoint, endpoint_url};
+use crate::flight::{Boarding, Flights};
+use crate::key::{GrantKey, GrantKeys};
+use crate::request::token_request;
+
+/// Exchanges tokens at one authorization server; see the crate's documentation. Cloning it shares it.
+#[derive(Clone)]
+pub struct Exchanger(Arc<Inner>);
+
+struct Inner {
+    issuer: Arc<str>,
+    client_id: Arc<str>,
+    auth: ClientAuth,
+    endpoint: TokenEndpoint,
+    verifier: Verifier,
+    transport: Arc<dyn Transport>,
+    clock: Arc<dyn Clock>,
+    spawn: Spawn,
+    ledger: Ledger,
+    keys: GrantKeys,
+    cache: GrantCache,
+    flights: Arc<Flights<GrantKey, Result<Granted, Refusal>>>,
+    overflows: AtomicU64,
+}
+
+/// What one exchange is about; owned, because it outlives the call that began it.
+struct Job {
+    key: GrantKey,
+    parent: Arc<Facts>,
+    token: Arc<RawToken>,
+    target: Exchange,
+    destination: Destination,
+}
+
+impl Exchanger {
+    /// Begins an exchanger for the authorization server whose issuer URL is `issuer`.
+    ///
+    /// `verifier` must trust that issuer; what it returns is verified by it. `ledger` must be that of the
+    /// inbound stack whose callers are served: others are refused.
+    pub fn builder(
+        issuer: &str,
+        auth: ClientAuth,
+        verifier: Verifier,
+        transport: Arc<dyn Transport>,
+        clock: Arc<dyn Clock>,
+        spawn: Spawn,
+        ledger: &Ledger,
+    ) -> ExchangerBuilder {
+        ExchangerBuilder {
+            issuer: issuer.to_owned(),
+            token_endpoint: None,
+            auth,
+            verifier,
+            transport,
+            clock,
+            spawn,
+            ledger: ledger.clone(),
+            remember_at_most: ExchangerBuilder::DEFAULT_REMEMBERED,
+            waiters_at_most: ExchangerBuilder::DEFAULT_WAITERS,
+            flights_at_most: ExchangerBuilder::DEFAULT_FLIGHTS,
+        }
+    }
+
+    /// The grant if a live one is in the cache: no I/O, no waiting. `None` also for callers that
+    /// [`grant`](Self::grant) would refuse.
+    #[must_use]
+    pub fn cached(
+        &self,
+        subject: &Admitted,
+        target: &Exchange,
+        destination: &Destination,
+    ) -> Option<Granted> {
+        self.0.check(subject, target).ok()?;
+        let parent = subject.facts();
+        self.0.kept(self.0.keys.key(parent, target, destination), parent)
+    }
+
+    /// The grant for calls to `destination`, exchanging the caller's token if need be.
+    ///
+    /// An exchange once begun runs in a task of its own: dropping the future neither stops it nor strands
+    /// others who wait for it.
+    ///
+    /// # Errors
+    ///
+    /// Of the caller: [`Denial::RouteRequiresScope`], [`Denial::SubjectExpired`], [`Denial::TokenWithdrawn`],
+    /// [`Denial::ExchangeTargetRefused`].
+    ///
+    /// Ours: [`Fault::EvidenceForeign`] for a caller whose token another ledger knows,
+    /// [`Fault::SubjectIssuerForeign`] for one whose token another issuer made, [`Fault::ExchangeOverloaded`],
+    /// [`Fault::StsRefused`], [`Fault::LedgerFull`]. The authorization server's: [`Fault::StsUnavailable`],
+    /// [`Fault::StsAnswerInvalid`], [`Fault::KeysUnavailable`], [`Fault::GrantTypeUnexpected`],
+    /// [`Fault::GrantUnreadable`], and those of [`prove_narrowing`].
+    #[must_use = "nothing is exchanged before the future is polled"]
+    pub fn grant(
+        &self,
+        subject: &Admitted,
+        target: &Exchange,
+        destination: &Destination,
+    ) -> BoxFuture<'static, Result<(Granted, CacheState), Refusal>> {
+        if let Err(refusal) = self.0.check(subject, target) {
+            return Box::pin(ready(Err(refusal)));
+        }
+        let parent = subject.facts();
+        let key = self.0.keys.key(parent, target, destination);
+        if let Some(granted) = self.0.kept(key, parent) {
+            return Box::pin(ready(Ok((granted, CacheState::Hit))));
+        }
+        let job = Job {
+            key,
+            parent: Arc::clone(parent),
+            token: Arc::clone(subject.subject_token()),
+            target: target.clone(),
+            destination: destination.clone(),
+        };
+        Box::pin(Arc::clone(&self.0).wait_for(job))
+    }
+
+    /// Drops a grant that its destination has refused with `invalid_token`, so that the next call exchanges
+    /// anew. A newer grant for the same request stays.
+    pub fn forget(
+        &self,
+        subject: &Admitted,
+        target: &Exchange,
+        destination: &Destination,
+        refused: &Granted,
+    ) {
+        let key = self.0.keys.key(subject.facts(), target, destination);
+        self.0.cache.forget(key, refused.facts().fingerprint);
+    }
+
+    /// How many live entries the ledger had to let go for grants, since this was last asked. Each is worth a
+    /// `ledger_overflow` event, which this crate has no way to write.
+    #[must_use = "the count starts anew"]
+    pub fn take_ledger_overflows(&self) -> u64 {
+        self.0.overflows.swap(0, Ordering::Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn traffic(&self) -> (usize, usize) {
+        self.0.flights.traffic()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.0.cache.len()
+    }
+}
+
+impl fmt::Debug for Exchanger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchanger")
+            .field("issuer", &self.0.issuer)
+            .field("client_id", &self.0.client_id)
+            .field("cache", &self.0.cache)
+            .field("flights", &self.0.flights)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// Everything about the caller that needs no I/O; nothing is looked up or sent before it holds.
+    fn check(&self, subject: &Admitted, target: &Exchange) -> Result<(), Refusal> {
+        if subject.ledger() != self.ledger.id() {
+            return Err(Fault::EvidenceForeign.into());
+        }
+        let parent = subject.facts();
+        // INVARIANT: I3 — a received token goes to its own issuer's endpoint and to no other.
+        if parent.issuer != self.issuer {
+            return Err(Fault::SubjectIssuerForeign.into());
+        }
+        // INVARIANT: I6 — the route is open to this parent, whoever forgot to ask before.
+        target.check_open_to(parent)?;
+        self.check_alive(parent)
+    }
+
+    fn check_alive(&self, parent: &Facts) -> Result<(), Refusal> {
+        if self.clock.now() >= parent.expires {
+            return Err(Denial::SubjectExpired.into());
+        }
+        if self.ledger.withdrawals().strikes(parent) {
+            return Err(Denial::TokenWithdrawn.into());
+        }
+        Ok(())
+    }
+
+    fn kept(&self, key: GrantKey, parent: &Facts) -> Option<Granted> {
+        self.cache.grant(key, parent, self.ledger.withdrawals(), &*self.clock)
+    }
+
+    async fn wait_for(self: Arc<Self>, job: Job) -> Result<(Granted, CacheState), Refusal> {
+        // Between the call and its first poll time may have passed.
+        self.check_alive(&job.parent)?;
+        let (key, parent) = (job.key, Arc::clone(&job.parent));
+        let landed = || match self.kept(key, &parent) {
+            Some(granted) => Some(Ok(granted)),
+            None => self.cache.refusal(key, self.clock.monotonic()).map(Err),
+        };
+        let (passenger, state) = match self.flights.board(key, landed) {
+            Boarding::Landed(Ok(granted)) => return Ok((granted, CacheState::Hit)),
+            Boarding::Landed(Err(denial)) => return Err(denial.into()),
+            Boarding::Full => return Err(Fault::ExchangeOverloaded.into()),
+            Boarding::Follows(passenger) => (passenger, CacheState::Coalesced),
+            Boarding::Leads(pilot, passenger) => {
+                let inner = Arc::clone(&self);
+                self.spawn.spawn(async move {
+                    let outcome = inner.exchange(job).await;
+                    // INVARIANT: I4, G12 — only what is the caller's own fault is held against it.
+                    if let Err(Refusal::Denial(denial)) = &outcome {
+                        inner.cache.refuse(key, denial.clone(), inner.clock.monotonic());
+                    }
+                    pilot.land(outcome);
+                });
+                (passenger, CacheState::Miss)
+            }
+        };
+        let granted = passenger.await.unwrap_or(Err(Fault::StsUnavailable.into()))?;
+        judge(&granted, &parent, self.ledger.withdrawals(), &*self.clock)?;
+        Ok((granted, state))
+    }
+
+    /// One exchange from request to kept grant.
+    async fn exchange(&self, job: Job) -> Result<Granted, Refusal> {
+        let endpoint = self.endpoint.find(&*self.transport, &*self.clock).await?;
+        // Discovery may have taken a while, and an expired token is not worth a request.
+        self.check_alive(&job.parent)?;
+        let (asked, now) = (self.clock.unix_millis(), self.clock.now());
+        let request = token_request(&endpoint, &self.issuer, &self.auth, &job.token, &job.target, now)?;
+        let response = self.transport.send(request).await.map_err(transport_fault)?;
+        let answer = read_answer(response).map_err(|refusal| self.blame(refusal, &job.parent))?;
+        let granted = self.prove(&answer, &job).await.map_err(|refusal| self.blame(refusal, &job.parent))?;
+
+        let remembered = self.ledger.remember_granted(&granted, &job.destination, self.clock.now())?;
+        if remembered.evicted {
+            self.overflows.fetch_add(1, Ordering::Relaxed);
+        }
+        let ends = [granted.facts().expires.as_secs(), job.parent.expires.as_secs()];
+        let spans = [answer.expires_in, Some(job.target.longest_life().as_secs())];
+        let until = served_until(asked, ends, spans);
+        self.cache.keep(job.key, granted.clone(), answer.token.len(), until, self.clock.unix_millis());
+        Ok(granted)
+    }
+
+    /// What the caller's expiry explains is the caller's fault, if its token expired while we asked.
+    fn blame(&self, refusal: Refusal, parent: &Facts) -> Refusal {
+        let explained =
+            matches!(refusal, Refusal::Denial(_) | Refusal::Fault(Fault::StsRefused | Fault::GrantExpired));
+        if explained && self.clock.now() >= parent.expires { Denial::SubjectExpired.into() } else { refusal }
+    }
+
+    async fn prove(&self, answer: &Answer, job: &Job) -> Result<Granted, Refusal> {
+        // INVARIANT: I5 — verified like any token, then proven narrower; `Granted` is made nowhere else.
+        let facts =
+            self.verifier.verify(&answer.token, self.ledger.withdrawals()).await.map_err(unverified)?;
+        let expected = Expectation {
+            audience: Arc::clone(job.target.target_audience()),
+            scopes: job.target.target_scopes(),
+            lifetime: job.target.longest_life(),
+            actor: Arc::clone(&self.client_id),
+        };
+        let now = self.clock.now();
+        prove_narrowing(&job.parent, &expected, &facts, now)?;
+        Ok(Granted::assert_narrowed(Arc::clone(&answer.token), facts, job.parent.fingerprint, now))
+    }
+}
+
+/// What a refusal of the verifier means for a grant: never the caller's fault.
+fn unverified(refusal: Refusal) -> Fault {
+    match refusal {
+        Refusal::Fault(Fault::KeysUnavailable) => Fault::KeysUnavailable,
+        Refusal::Denial(Denial::TokenExpired) => Fault::GrantExpired,
+        Refusal::Denial(Denial::TokenWithdrawn) => Fault::GrantWithdrawn,
+        other => {
+            tracing::warn!(code = other.code(), "the grant does not verify");
+            Fault::GrantUnreadable
+        }
+    }
+}
+
+/// Collects the settings of an [`Exchanger`].
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct ExchangerBuilder {
+    issuer: String,
+    token_endpoint: Option<String>,
+    auth: ClientAuth,
+    verifier: Verifier,
+    transport: Arc<dyn Transport>,
+    clock: Arc<dyn Clock>,
+    spawn: Spawn,
+    ledger: Ledger,
+    remember_at_most: usize,
+    waiters_at_most: usize,
+    flights_at_most: usize,
+}
+
+impl ExchangerBuilder {
+    /// Grants kept unless set otherwise.
+    pub const DEFAULT_REMEMBERED: usize = 10_000;
+    /// Callers that wait for an exchange at one time unless set otherwise.
+    pub const DEFAULT_WAITERS: usize = 10_000;
+    /// Exchanges under way at one time unless set otherwise.
+    pub const DEFAULT_FLIGHTS: usize = 2048;
+
+    /// Sends to this token endpoint and asks for no metadata.
+    pub fn token_endpoint(mut self, url: &str) -> Self {
+        self.token_endpoint = Some(url.to_owned());
+        self
+    }
+
+    /// Keeps at most so many grants (but room for 16), and about 4 KiB for each in all; the least used goes
+    /// first.
+    pub fn remember_at_most(mut self, entries: usize) -> Self {
+        self.remember_at_most = entries;
+        self
+    }
+
+    /// Lets at most so many callers wait at one time; who comes after gets [`Fault::ExchangeOverloaded`].
+    pub fn waiters_at_most(mut self, callers: usize) -> Self {
+        self.waiters_at_most = callers;
+        self
+    }
+
+    /// Lets at most so many exchanges be under way at one time; who would begin another gets
+    /// [`Fault::ExchangeOverloaded`].
+    pub fn flights_at_most(mut self, exchanges: usize) -> Self {
+        self.flights_at_most = exchanges;
+        self
+    }
+
+    /// The exchanger. Does no I/O.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigErrors`] with every setting that is wrong.
+    pub fn build(self) -> Result<Exchanger, ConfigErrors> {
+        let mut problems = Problems::new();
+        let parsed =
+            parse_issuer(&self.issuer).map_err(|problem| problems.add("exchange.issuer", problem)).ok();
+        if let Err(nested) = self.auth.validate() {
+            problems.absorb("exchange.auth", nested);
+        }
+        for (setting, value) in [
+            ("exchange.remember_at_most", self.remember_at_most),
+            ("exchange.waiters_at_most", self.waiters_at_most),
+            ("exchange.flights_at_most", self.flights_at_most),
+        ] {
+            if value == 0 {
+                problems.add(setting, "is zero: at least one is needed");
+            }
+        }
+        let keys = GrantKeys::new(&self.issuer, self.token_endpoint.as_deref(), self.auth.client_id());
+        let endpoint = match (&self.token_endpoint, &parsed) {
+            (Some(url), _) => endpoint_url(url)
+                .map_err(|problem| problems.add("exchange.token_endpoint", problem))
+                .ok()
+                .map(TokenEndpoint::Fixed),
+            (None, Some(parsed)) => {
+                let discovery = Discovery::of(&self.issuer, parsed);
+                if discovery.is_none() {
+                    problems.add("exchange.issuer", "has no metadata URL: set the token endpoint");
+                }
+                discovery.map(TokenEndpoint::Discovered)
+            }
+            (None, None) => None,
+        };
+        match endpoint {
+            Some(endpoint) if problems.is_empty() => Ok(Exchanger(Arc::new(Inner {
+                issuer: self.issuer.as_str().into(),
+                client_id: self.auth.client_id().into(),
+                auth: self.auth,
+                endpoint,
+                verifier: self.verifier,
+                transport: self.transport,
+                clock: self.clock,
+                spawn: self.spawn,
+                ledger: self.ledger,
+                keys,
+                cache: GrantCache::new(self.remember_at_most),
+                flights: Flights::new(self.flights_at_most, self.waiters_at_most),
+                overflows: AtomicU64::new(0),
+            }))),
+            _ => Err(problems.into_errors()),
+        }
+    }
+}
+
+impl fmt::Debug for ExchangerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExchangerBuilder")
+            .field("issuer", &self.issuer)
+            .field("token_endpoint", &self.token_endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An issuer is a URL without query and fragment (RFC 8414 section 2).
+fn parse_issuer(issuer: &str) -> Result<http::Uri, &'static str> {
+    if issuer.contains(['?', '#']) {
+        return Err("has a query or a fragment");
+    }
+    parse_absolute(issuer)
+}

@@ -1,0 +1,256 @@
+//! Which requests may share a grant: those that are equal in every dimension (I7).
+
+use std::collections::hash_map::DefaultHasher;
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use hopguard_core::{Destination, Exchange, Facts};
+
+use crate::request::{ACCESS_TOKEN, GRANT_TYPE};
+
+/// What a grant is kept under: 128 bits of a hash whose key was drawn when the process started.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct GrantKey(u128);
+
+impl fmt::Debug for GrantKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GrantKey({:08x})", self.0 >> 96)
+    }
+}
+
+/// Makes keys. What is equal for every request of one exchanger is hashed once, here.
+#[derive(Clone, Debug)]
+pub(crate) struct GrantKeys(Dimensions);
+
+impl GrantKeys {
+    pub(crate) fn new(issuer: &str, token_endpoint: Option<&str>, client_id: &str) -> Self {
+        Self::seeded(Dimensions::new(), issuer, token_endpoint, client_id)
+    }
+
+    fn seeded(mut fixed: Dimensions, issuer: &str, token_endpoint: Option<&str>, client_id: &str) -> Self {
+        fixed.text(GRANT_TYPE);
+        fixed.text(issuer);
+        fixed.maybe(token_endpoint);
+        fixed.text(client_id);
+        // The types of the subject token and of what is asked for, no actor token, no holder key, no
+        // authorization details: each is written even where there is only one value today, so that adding a
+        // second one cannot be forgotten here without a hole being visible.
+        fixed.text(ACCESS_TOKEN);
+        fixed.text(ACCESS_TOKEN);
+        fixed.maybe(None);
+        fixed.maybe(None);
+        fixed.maybe(None);
+        Self(fixed)
+    }
+
+    /// The key for exchanging the token that `subject` describes.
+    ///
+    /// The fingerprint leaves the signature out, and may: the token was verified, so whoever holds another
+    /// signature over the same claims holds the same authority.
+    pub(crate) fn key(&self, subject: &Facts, target: &Exchange, destination: &Destination) -> GrantKey {
+        // INVARIANT: I7 — every dimension of the request, each preceded by its length.
+        let mut all = self.0.clone();
+        all.bytes(subject.fingerprint.as_bytes());
+        all.text(&subject.issuer);
+        all.text(&subject.subject);
+        all.text(target.target_audience());
+        all.maybe(target.target_resource());
+        let scopes = target.target_scopes();
+        all.count(scopes.iter().count());
+        for scope in scopes.iter() {
+            all.text(scope);
+        }
+        let cap = target.longest_life();
+        all.number(cap.as_secs());
+        all.number(u64::from(cap.subsec_nanos()));
+        all.text(destination.as_str());
+        all.finish()
+    }
+}
+
+/// Two keyed hashes over the same bytes; neither key is known outside the process.
+#[derive(Clone, Debug)]
+struct Dimensions([DefaultHasher; 2]);
+
+impl Dimensions {
+    fn new() -> Self {
+        Self([RandomState::new().build_hasher(), RandomState::new().build_hasher()])
+    }
+
+    fn raw(&mut self, bytes: &[u8]) {
+        for hasher in &mut self.0 {
+            hasher.write(bytes);
+        }
+    }
+
+    fn number(&mut self, value: u64) {
+        self.raw(&value.to_le_bytes());
+    }
+
+    fn count(&mut self, count: usize) {
+        self.number(count as u64);
+    }
+
+    fn bytes(&mut self, value: &[u8]) {
+        self.count(value.len());
+        self.raw(value);
+    }
+
+    fn text(&mut self, value: &str) {
+        self.bytes(value.as_bytes());
+    }
+
+    fn maybe(&mut self, value: Option<&str>) {
+        match value {
+            None => self.raw(&[0]),
+            Some(value) => {
+                self.raw(&[1]);
+                self.text(value);
+            }
+        }
+    }
+
+    fn finish(&self) -> GrantKey {
+        let [high, low] = &self.0;
+        GrantKey((u128::from(high.finish()) << 64) | u128::from(low.finish()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hopguard_core::Fingerprint;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::rig_for_tests::{ISSUER, facts};
+
+    /// One request, as plain values.
+    #[derive(Clone, Debug, PartialEq)]
+    struct Asked {
+        token: String,
+        issuer: String,
+        subject: String,
+        audience: String,
+        resource: Option<String>,
+        scopes: Vec<String>,
+        lifetime: u64,
+        host: String,
+    }
+
+    fn key(keys: &GrantKeys, asked: &Asked) -> GrantKey {
+        let mut subject = facts();
+        subject.fingerprint = Fingerprint::of_bytes(asked.token.as_bytes());
+        subject.issuer = asked.issuer.as_str().into();
+        subject.subject = asked.subject.as_str().into();
+        let mut target =
+            Exchange::audience(&asked.audience).lifetime_at_most(Duration::from_millis(asked.lifetime));
+        if let Some(resource) = &asked.resource {
+            target = target.resource(resource);
+        }
+        for scope in &asked.scopes {
+            target = target.scope(scope);
+        }
+        let url = format!("https://{}", asked.host).parse().unwrap();
+        keys.key(&subject, &target.requires_none(), &Destination::of(&url).unwrap())
+    }
+
+    /// Few letters, so that joined fields would collide often, with what separators are made of.
+    const HOSTILE: &str = "[ab,;|/ \0\u{1}]{0,4}";
+
+    fn asked() -> impl Strategy<Value = Asked> {
+        let scopes = proptest::collection::btree_set("[ab,|]{1,3}", 0..3);
+        (HOSTILE, HOSTILE, HOSTILE, HOSTILE, proptest::option::of(HOSTILE), scopes, 0..2u64, "[ab]{1,3}")
+            .prop_map(|(token, issuer, subject, audience, resource, scopes, lifetime, host)| Asked {
+                token,
+                issuer,
+                subject,
+                audience,
+                resource,
+                scopes: scopes.into_iter().collect(),
+                lifetime,
+                host,
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn different_requests_have_different_keys(a in asked(), b in asked()) {
+            let keys = GrantKeys::new(ISSUER, None, "orders");
+            prop_assert_eq!(key(&keys, &a) == key(&keys, &b), a == b);
+        }
+
+        #[test]
+        fn moving_text_from_one_field_to_the_next_changes_the_key(a in asked(), cut in 0..5usize) {
+            let keys = GrantKeys::new(ISSUER, None, "orders");
+            let joined = format!("{}{}", a.subject, a.audience);
+            let at = joined.char_indices().map(|(at, _)| at).nth(cut).unwrap_or(joined.len());
+            let (subject, audience) = joined.split_at(at);
+            let moved = Asked { subject: subject.to_owned(), audience: audience.to_owned(), ..a.clone() };
+            prop_assert_eq!(key(&keys, &a) == key(&keys, &moved), a == moved);
+        }
+    }
+
+    #[test]
+    fn every_dimension_alone_separates() {
+        let base = Asked {
+            token: "t".into(),
+            issuer: ISSUER.into(),
+            subject: "alice".into(),
+            audience: "inventory".into(),
+            resource: None,
+            scopes: vec!["a".into(), "b".into()],
+            lifetime: 60_000,
+            host: "a".into(),
+        };
+        let keys = GrantKeys::new(ISSUER, None, "orders");
+        let changed = |change: &dyn Fn(&mut Asked)| {
+            let mut other = base.clone();
+            change(&mut other);
+            key(&keys, &other)
+        };
+        assert_eq!(changed(&|_| ()), key(&keys, &base));
+        assert_eq!(changed(&|a| a.scopes = vec!["b a".into()]), key(&keys, &base));
+        let others = [
+            changed(&|a| a.token = "u".into()),
+            changed(&|a| a.issuer = "https://other".into()),
+            changed(&|a| a.subject = "bob".into()),
+            changed(&|a| a.audience = "stock".into()),
+            changed(&|a| a.resource = Some(String::new())),
+            changed(&|a| a.resource = Some("r".into())),
+            changed(&|a| a.scopes = vec!["a".into()]),
+            changed(&|a| a.scopes = vec!["ab".into()]),
+            changed(&|a| a.lifetime = 61_000),
+            changed(&|a| a.lifetime = 60_001),
+            changed(&|a| a.host = "b".into()),
+        ];
+        for (at, one) in others.iter().enumerate() {
+            assert_ne!(*one, key(&keys, &base), "{at}");
+            assert!(others.iter().skip(at + 1).all(|other| other != one), "{at}");
+        }
+    }
+
+    #[test]
+    fn what_is_fixed_per_exchanger_separates_too() {
+        // Two exchangers draw different hash keys anyway; one seed for all shows that the fields count.
+        let seed = Dimensions::new();
+        let here = Destination::of(&"https://a".parse().unwrap()).unwrap();
+        let target = Exchange::audience("a").requires_none();
+        let with = |issuer: &str, endpoint: Option<&str>, client: &str| {
+            GrantKeys::seeded(seed.clone(), issuer, endpoint, client).key(&facts(), &target, &here)
+        };
+        let base = with("i", None, "c");
+        assert_eq!(base, with("i", None, "c"));
+        for other in [
+            with("ic", None, ""),
+            with("i", Some(""), "c"),
+            with("i", Some("c"), ""),
+            with("i", None, "d"),
+            with("j", None, "c"),
+        ] {
+            assert_ne!(other, base);
+        }
+        assert_ne!(base, GrantKeys::new("i", None, "c").key(&facts(), &target, &here));
+    }
+}

@@ -1,0 +1,69 @@
+//! Exchanges the caller's token for a narrower one (RFC 8693), proves that it is narrower, and keeps it for
+//! as long as that holds. This crate must never hand out a token that it has not verified and proven, never
+//! send a token to anybody but its own issuer's token endpoint, and never fall back to the caller's token.
+//!
+//! ```no_run
+//! # use std::sync::Arc;
+//! # use hopguard_client::{ClientAuth, Spawn, SystemClock, Transport};
+//! # use hopguard_core::{Admitted, ConfigErrors, Destination, Exchange, Ledger, Refusal, minutes};
+//! # use hopguard_exchange::Exchanger;
+//! # use hopguard_verify::Verifier;
+//! # fn build(ledger: &Ledger, verifier: Verifier, transport: Arc<dyn Transport>) -> Result<Exchanger, ConfigErrors> {
+//! let auth = ClientAuth::client_secret_basic("orders", "from a secret store");
+//! let exchanger =
+//!     Exchanger::builder("https://sts.internal", auth, verifier, transport, SystemClock::shared(), Spawn::current(), ledger)
+//!         .build()?; // no I/O: the token endpoint is discovered at first use
+//! # Ok(exchanger)
+//! # }
+//! # async fn use_it(exchanger: Exchanger, caller: Admitted, inventory: Destination) -> Result<(), Refusal> {
+//! let target = Exchange::audience("https://inventory.internal")
+//!     .scope("stock:read")
+//!     .lifetime_at_most(minutes(2))
+//!     .requires("orders:read");
+//! let (grant, _from) = exchanger.grant(&caller, &target, &inventory).await?;
+//! let _value = grant.authorization()?; // for the request to `inventory` and nothing else
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is proven of every answer
+//!
+//! The token is verified like any token (signature, `typ`, time), then held against what the route expects:
+//! issuer, subject, audience, scopes, expiry against the parent's and the route's cap, actor chain, holder
+//! key ([`hopguard_core::prove_narrowing`]). Each point that fails has its own fault code, and nothing that
+//! failed is kept.
+//!
+//! # What is kept, and for how long
+//!
+//! A grant is kept under every dimension of the request that it answers (I7). It is served until the least of
+//! `expires_in`, its own `exp`, its parent's `exp` and the route's cap, less a margin of a tenth of that life
+//! and at most 30 s; expiry and withdrawal are judged again at every use (I13, I18).
+//!
+//! # Errors
+//!
+//! The caller is told only what it can mend: [`SubjectExpired`](hopguard_core::Denial::SubjectExpired) and
+//! [`ExchangeTargetRefused`](hopguard_core::Denial::ExchangeTargetRefused). Whatever else the authorization
+//! server refuses is our fault and is not held against the caller. Its text is never repeated; its `error`
+//! is logged only if it is one of the registered codes.
+//!
+//! # Security
+//!
+//! Whether a call may be made at all is the route map's decision; whether the grant leaves for the right
+//! destination is the passthrough block's. The exchanger refuses callers whose token another ledger knows,
+//! because that block would not recognise it.
+
+mod exchanger;
+mod key;
+mod cache;
+mod flight;
+mod endpoint;
+mod request;
+mod answer;
+#[cfg(test)]
+mod rig_for_tests;
+#[cfg(test)]
+mod exchange_tests;
+#[cfg(test)]
+mod crowd_tests;
+
+pub use exchanger::{Exchanger, ExchangerBuilder};
