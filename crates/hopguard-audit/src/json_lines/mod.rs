@@ -1,0 +1,231 @@
+//! An append-only file with one JSON object per line, written by a thread of its own.
+//!
+//! A request only moves its event into a queue; the writer turns it into text. The queue has a fixed number
+//! of places, and a place is free again when its line is written, so that memory is bounded even while the
+//! disk hangs.
+//!
+//! ```
+//! # let folder = std::env::temp_dir().join(format!("hopguard-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder)?;
+//! # let path = folder.join("audit.jsonl");
+//! use std::time::Duration;
+//!
+//! use hopguard_audit::{JsonLines, Promise};
+//!
+//! let file = JsonLines::at(&path).places(10_000).promise(Promise::Acknowledged).open()?;
+//! assert!(file.flush(Duration::from_secs(5)));
+//! # drop(file);
+//! # std::fs::remove_dir_all(&folder)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is promised
+//!
+//! [`Promise::Acknowledged`], the default: whoever has reserved a place gets the line written. When every
+//! place is taken, or the last write failed, reservations are refused and with them the requests, until the
+//! writer, which tries again every second, gets through. [`Promise::BestEffort`]: nobody is refused; what
+//! finds no place is counted, and the count becomes a line of its own (`audit_lost`).
+//!
+//! Refusals of strangers have their own few places. They take none from anybody else, and what finds none
+//! is counted in the same way.
+//!
+//! # Security
+//!
+//! One process writes one file: it is locked. The file is created readable by its owner only. It can be
+//! altered by whoever can write it; nothing here would show that.
+
+mod file;
+mod queue;
+mod writer;
+
+use std::fmt;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hopguard_core::{AuditFull, AuditSink, ConfigErrors, Event, Problems};
+
+use self::queue::{Limits, Queue};
+
+/// How long dropping a sink waits for a writer that hangs.
+const LAST_LINES: Duration = Duration::from_secs(5);
+
+/// What happens to an event that finds no place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Promise {
+    /// It cannot come to that: reserving fails first, and what would be written down does not happen.
+    #[default]
+    Acknowledged,
+    /// It is dropped and counted, and the count is written.
+    BestEffort,
+}
+
+/// What was done to a file whose last line had no end, as after a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mended {
+    /// The last line was whole and only its line break was missing; it was added.
+    Ended,
+    /// The last line was torn and was cut off: so many bytes.
+    Cut(u64),
+}
+
+/// Writes each audit event as a line of JSON. See the module docs.
+pub struct JsonLines {
+    queue: Arc<Queue>,
+    writer: Option<JoinHandle<()>>,
+    mended: Option<Mended>,
+}
+
+/// What a [`JsonLines`] is made from.
+#[must_use = "nothing is opened until `open` is called"]
+pub struct JsonLinesBuilder {
+    target: Target,
+    limits: Limits,
+}
+
+enum Target {
+    Path(PathBuf),
+    Writer(Box<dyn Write + Send>),
+}
+
+impl JsonLines {
+    /// Appends to the file at `path`, which is made if it is not there.
+    pub fn at(path: impl Into<PathBuf>) -> JsonLinesBuilder {
+        JsonLinesBuilder::new(Target::Path(path.into()))
+    }
+
+    /// Writes to `writer`, such as standard output or a pipe. It may block: it is called by the writer's
+    /// thread only.
+    pub fn to(writer: impl Write + Send + 'static) -> JsonLinesBuilder {
+        JsonLinesBuilder::new(Target::Writer(Box::new(writer)))
+    }
+
+    /// Waits until everything handed over before this call is written, at most for `at_most`. Blocks the
+    /// thread: for shutdown and tests.
+    ///
+    /// False if the time was up, or if the writer tried and failed.
+    #[must_use]
+    pub fn flush(&self, at_most: Duration) -> bool {
+        self.queue.flush(at_most)
+    }
+
+    /// What was done to the file's last line when it was opened; `None` if it was whole.
+    #[must_use]
+    pub const fn mended(&self) -> Option<Mended> {
+        self.mended
+    }
+}
+
+impl JsonLinesBuilder {
+    fn new(target: Target) -> Self {
+        Self { target, limits: Limits { places: 8192, stranger_places: 512, promise: Promise::default() } }
+    }
+
+    /// How many events may be reserved, queued or under the writer's pen at once; 8192 unless said.
+    pub const fn places(mut self, places: usize) -> Self {
+        self.limits.places = places;
+        self
+    }
+
+    /// As [`JsonLinesBuilder::places`], for the refusals of strangers; 512 unless said.
+    pub const fn stranger_places(mut self, places: usize) -> Self {
+        self.limits.stranger_places = places;
+        self
+    }
+
+    /// What happens when there is no place; [`Promise::Acknowledged`] unless said.
+    pub const fn promise(mut self, promise: Promise) -> Self {
+        self.limits.promise = promise;
+        self
+    }
+
+    /// Opens the file and starts the writer.
+    ///
+    /// A file whose last line is torn is mended first, which [`JsonLines::mended`] and a `tracing` event tell.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigErrors`] if a setting is out of range or the file cannot be opened, is locked by another
+    /// writer, or ends in something that is no audit event.
+    pub fn open(self) -> Result<JsonLines, ConfigErrors> {
+        let mut problems = Problems::new();
+        for (setting, places) in
+            [("audit.places", self.limits.places), ("audit.stranger_places", self.limits.stranger_places)]
+        {
+            if !(1..=Limits::MOST).contains(&places) {
+                problems.add(setting, format!("is {places}: name a number from 1 to {}", Limits::MOST));
+            }
+        }
+        let mut opened: Option<(Box<dyn Write + Send>, Option<Mended>)> = None;
+        match self.target {
+            Target::Writer(writer) => opened = Some((writer, None)),
+            Target::Path(path) => match file::open(&path) {
+                Ok((file, mended)) => opened = Some((Box::new(file), mended)),
+                Err(problem) => problems.add("audit.path", format!("`{}` {problem}", path.display())),
+            },
+        }
+        let Some((output, mended)) = opened else { return Err(problems.into_errors()) };
+        problems.into_result(())?;
+        let queue = Arc::new(Queue::new(self.limits));
+        let started = std::thread::Builder::new().name("hopguard-audit".into()).spawn({
+            let queue = queue.clone();
+            move || writer::run(&queue, output)
+        });
+        match started {
+            Ok(writer) => Ok(JsonLines { queue, writer: Some(writer), mended }),
+            Err(error) => {
+                let mut problems = Problems::new();
+                problems.add("audit", format!("cannot start its writer thread: {error}"));
+                Err(problems.into_errors())
+            }
+        }
+    }
+}
+
+impl AuditSink for JsonLines {
+    fn reserve(&self) -> Result<(), AuditFull> {
+        self.queue.reserve()
+    }
+
+    fn release(&self) {
+        self.queue.release();
+    }
+
+    fn commit(&self, event: Event) {
+        self.queue.commit(event);
+    }
+
+    fn offer(&self, event: Event) {
+        self.queue.offer(event);
+    }
+}
+
+impl Drop for JsonLines {
+    /// Writes what is queued, then ends the writer; gives up on one that hangs for five seconds.
+    fn drop(&mut self) {
+        let ended = self.queue.stop(LAST_LINES);
+        let Some(writer) = self.writer.take() else { return };
+        if ended {
+            let _ = writer.join();
+        } else {
+            tracing::error!("the audit writer hangs; its last lines may be lost");
+        }
+    }
+}
+
+impl fmt::Debug for JsonLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JsonLines").field("queue", &self.queue).field("mended", &self.mended).finish()
+    }
+}
+
+impl fmt::Debug for JsonLinesBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JsonLinesBuilder").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
