@@ -1,0 +1,266 @@
+//! The audit logger as a layer: each request that reaches it gets exactly one outcome event.
+//!
+//! Put it inside the guards, directly around what it watches; the guards write their own refusals.
+//!
+//! ```
+//! use hopguard_core::{Audit, Ledger};
+//! use hopguard_tower::{AuditLayer, Hop};
+//! use tower::ServiceBuilder;
+//! # use hopguard_client::SystemClock;
+//! # use http::{Request, Response};
+//! # fn stack(audit: &Audit) {
+//! let hop = Hop::new(&Ledger::bounded(), audit, SystemClock::shared());
+//! let service = ServiceBuilder::new()
+//!     .layer(AuditLayer::new(&hop))
+//!     .service_fn(|_: Request<String>| async { Ok::<_, std::convert::Infallible>(Response::new(String::new())) });
+//! # let _ = service; }
+//! ```
+//!
+//! The outcome is `completed` when the response's body was read to its end, `abandoned` when the caller went
+//! away before that, or the inner service failed. Room for it is set aside before the inner service is
+//! called: without room the answer is 503 and nothing is called.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use hopguard_core::{Decision, Direction, Event, EventKind, Facts, Fault, Refusal, Reservation};
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::Hop;
+use crate::answer::Refused;
+use crate::hop::Record;
+use crate::inbound::admitted;
+
+/// Makes [`Audited`] services.
+#[derive(Clone, Debug)]
+pub struct AuditLayer(Hop);
+
+impl AuditLayer {
+    /// Writes to the audit of `hop`.
+    #[must_use]
+    pub fn new(hop: &Hop) -> Self {
+        Self(hop.clone())
+    }
+}
+
+impl<S> Layer<S> for AuditLayer {
+    type Service = Audited<S>;
+
+    fn layer(&self, inner: S) -> Audited<S> {
+        Audited { inner, hop: self.0.clone() }
+    }
+}
+
+/// Writes the outcome of each request; see the module docs.
+#[derive(Clone, Debug)]
+pub struct Audited<S> {
+    inner: S,
+    hop: Hop,
+}
+
+impl<S> Audited<S> {
+    pub(crate) fn answer<F, R>(future: F, outcome: OutcomeGuard) -> ResponseFuture<F, R> {
+        ResponseFuture::Calling { future, outcome: Some(outcome) }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Audited<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: Body + Default,
+{
+    type Response = Response<AuditedBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, R>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (mut parts, body) = request.into_parts();
+        let record = self.hop.record(&parts.headers, &mut parts.extensions);
+        let facts = admitted(&parts.extensions).map(|admitted| admitted.facts().clone());
+        match self.hop.audit().reserve() {
+            Ok(room) => {
+                let (hop, direction) = (self.hop.clone(), Direction::Inbound);
+                let outcome = OutcomeGuard::new(hop, record, direction, "audit", room, facts, None);
+                Self::answer(self.inner.call(Request::from_parts(parts, body)), outcome)
+            }
+            Err(full) => {
+                let fault = Fault::from(full);
+                let decision = Decision::Fault(fault);
+                let mut event =
+                    self.hop.event(&record, Direction::Inbound, EventKind::Decision, "audit", decision);
+                event.status = Some(fault.status());
+                let refused = Refused { refusal: Refusal::Fault(fault), event: event.id };
+                self.hop.audit().stranger(event);
+                ResponseFuture::Refused { response: Some(refused.answer(&self.hop)) }
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// The inner service's answer, watched to its end.
+    #[project = ResponseProjection]
+    #[derive(Debug)]
+    pub enum ResponseFuture<F, R> {
+        /// The inner service is at work.
+        Calling { #[pin] future: F, outcome: Option<OutcomeGuard> },
+        /// Refused.
+        Refused { response: Option<Response<AuditedBody<R>>> },
+    }
+}
+
+impl<F, R, E> Future for ResponseFuture<F, R>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    R: Body,
+{
+    type Output = Result<Response<AuditedBody<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            ResponseProjection::Calling { future, outcome } => {
+                let response = ready!(future.poll(context))?;
+                let Some(mut outcome) = outcome.take() else { return Poll::Pending };
+                outcome.status = Some(response.status().as_u16());
+                Poll::Ready(Ok(response.map(|inner| AuditedBody::watched(inner, outcome))))
+            }
+            ResponseProjection::Refused { response } => {
+                response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)))
+            }
+        }
+    }
+}
+
+/// Writes the outcome of one request: `completed` when told so, `abandoned` when dropped.
+pub struct OutcomeGuard {
+    hop: Hop,
+    record: Record,
+    direction: Direction,
+    gate: &'static str,
+    token: Option<Arc<Facts>>,
+    destination: Option<Arc<str>>,
+    status: Option<u16>,
+    room: Option<Reservation>,
+}
+
+impl OutcomeGuard {
+    pub(crate) fn new(
+        hop: Hop,
+        record: Record,
+        direction: Direction,
+        gate: &'static str,
+        room: Reservation,
+        token: Option<Arc<Facts>>,
+        destination: Option<Arc<str>>,
+    ) -> Self {
+        Self { hop, record, direction, gate, token, destination, status: None, room: Some(room) }
+    }
+
+    pub(crate) fn status(&mut self, status: u16) {
+        self.status = Some(status);
+    }
+
+    fn completed(mut self) {
+        self.write("completed");
+    }
+
+    fn write(&mut self, code: &'static str) {
+        if let Some(room) = self.room.take() {
+            let decision = Decision::Allow(code);
+            let mut event: Event =
+                self.hop.event(&self.record, self.direction, EventKind::Outcome, self.gate, decision);
+            event.token = self.token.take();
+            event.destination = self.destination.take();
+            event.status = self.status;
+            room.fill(event);
+        }
+    }
+}
+
+impl Drop for OutcomeGuard {
+    fn drop(&mut self) {
+        self.write("abandoned");
+    }
+}
+
+impl fmt::Debug for OutcomeGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutcomeGuard").field("open", &self.room.is_some()).finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// A response body that tells the audit how it ended.
+    #[derive(Debug, Default)]
+    pub struct AuditedBody<B> {
+        #[pin]
+        inner: B,
+        outcome: Option<OutcomeGuard>,
+    }
+}
+
+impl<B> AuditedBody<B> {
+    /// A body whose end is nobody's concern.
+    pub(crate) fn unaudited(inner: B) -> Self {
+        Self { inner, outcome: None }
+    }
+}
+
+impl<B: Body> AuditedBody<B> {
+    /// A body whose end is the request's outcome. An empty one has ended, and no server polls it.
+    pub(crate) fn watched(inner: B, outcome: OutcomeGuard) -> Self {
+        let mut body = Self { inner, outcome: Some(outcome) };
+        if at_end(&body.inner)
+            && let Some(outcome) = body.outcome.take()
+        {
+            outcome.completed();
+        }
+        body
+    }
+}
+
+/// Nothing more will come, so that a server may drop the body without asking again.
+fn at_end(body: &impl Body) -> bool {
+    body.is_end_stream() || body.size_hint().exact() == Some(0)
+}
+
+impl<B: Body> Body for AuditedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let mut this = self.project();
+        let frame = ready!(this.inner.as_mut().poll_frame(context));
+        let ended = match &frame {
+            None => true,
+            Some(Ok(_)) => at_end(&*this.inner),
+            Some(Err(_)) => false,
+        };
+        if ended && let Some(outcome) = this.outcome.take() {
+            outcome.completed();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

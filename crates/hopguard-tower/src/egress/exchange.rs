@@ -1,0 +1,285 @@
+//! Finds the route of a call, exchanges the caller's token for a grant, and attaches the grant.
+//!
+//! ```
+//! use hopguard_core::{Audit, ConfigErrors, Exchange, Ledger, Route, RouteMap};
+//! use hopguard_exchange::Exchanger;
+//! use hopguard_tower::{ExchangeLayer, Hop};
+//! # use hopguard_client::SystemClock;
+//!
+//! # fn layer(audit: &Audit, exchanger: Exchanger) -> Result<ExchangeLayer, Box<dyn std::error::Error>> {
+//! let hop = Hop::new(&Ledger::bounded(), audit, SystemClock::shared());
+//! let inventory = Exchange::audience("https://inventory.internal").scope("stock:read").requires("orders:read");
+//! let routes = vec![Route::new("https://inventory.internal", inventory.into())?];
+//! let routes = RouteMap::new(routes).map_err(|_| "two routes are equal")?;
+//! let layer = ExchangeLayer::new(&hop, routes, exchanger);
+//! # Ok(layer) }
+//! ```
+//!
+//! The caller is named by [`OnBehalfOf`](crate::OnBehalfOf) in the request's extensions.
+//!
+//! # Readiness
+//!
+//! Always ready: the client is reserved once the grant is there, so that a slow authorization server holds no
+//! connection.
+//!
+//! # Errors
+//!
+//! [`EgressError::Refused`] with the code of what was missing: `destination_unlisted`, `evidence_missing`,
+//! `route_requires_scope`, any `grant_*` or `sts_*`. Whatever it is, nothing was sent.
+//!
+//! # Security
+//!
+//! It decides what is attached. What else the request carries is for the passthrough block below it.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hopguard_client::BoxFuture;
+use hopguard_core::{
+    Admitted, CacheState, Decision, Denial, Destination, EventKind, Exchange, Fault, Granted, Refusal,
+    Remembered, Requested, RouteMap, RouteRule, request_target_rejects,
+};
+use hopguard_exchange::Exchanger;
+use http::header::{AUTHORIZATION, HeaderName, PROXY_AUTHORIZATION};
+use http::{HeaderValue, Request, Response, request};
+use tower::ServiceExt;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::error::EgressError;
+use super::outgoing::{Matched, Outgoing};
+use super::renewal::{Budget, Replayable, asks_for_renewal};
+use super::subject::OnBehalfOf;
+use crate::Hop;
+use crate::hop::Record;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Makes [`Exchanging`] services.
+#[derive(Clone)]
+pub struct ExchangeLayer(Arc<Inner>);
+
+struct Inner {
+    hop: Hop,
+    routes: RouteMap,
+    /// One per route: what is asked there, made once.
+    requested: Vec<Option<Arc<Requested>>>,
+    budgets: Vec<Budget>,
+    exchanger: Exchanger,
+}
+
+impl ExchangeLayer {
+    /// Calls go where `routes` says, with grants by `exchanger`.
+    #[must_use]
+    pub fn new(hop: &Hop, routes: RouteMap, exchanger: Exchanger) -> Self {
+        let asked = |rule: &RouteRule| match rule {
+            RouteRule::Exchange(target) => Some(Arc::new(Requested {
+                audience: target.target_audience().clone(),
+                scopes: target.target_scopes(),
+            })),
+            _ => None,
+        };
+        let requested = routes.routes().iter().map(|route| asked(route.rule())).collect();
+        let budgets = routes.routes().iter().map(|_| Budget::default()).collect();
+        Self(Arc::new(Inner { hop: hop.clone(), routes, requested, budgets, exchanger }))
+    }
+}
+
+impl fmt::Debug for ExchangeLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExchangeLayer").field("routes", &self.0.routes).finish_non_exhaustive()
+    }
+}
+
+impl<S> Layer<S> for ExchangeLayer {
+    type Service = Exchanging<S>;
+
+    fn layer(&self, inner: S) -> Exchanging<S> {
+        Exchanging { inner, layer: self.clone() }
+    }
+}
+
+/// Sends each call with a grant of its own; see the module docs.
+#[derive(Clone, Debug)]
+pub struct Exchanging<S> {
+    inner: S,
+    layer: ExchangeLayer,
+}
+
+impl<S, B, R> Service<Request<B>> for Exchanging<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    B: Replayable + Send + 'static,
+    R: Send,
+{
+    type Response = S::Response;
+    type Error = EgressError<S::Error>;
+    type Future = ResponseFuture<S::Response, S::Error>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (layer, inner) = (self.layer.0.clone(), self.inner.clone());
+        ResponseFuture { run: Box::pin(async move { layer.run(inner, request).await }) }
+    }
+}
+
+/// What one call needs, once its route is known.
+struct Ticket<'a> {
+    index: usize,
+    destination: Destination,
+    target: Option<(&'a Exchange, Admitted)>,
+}
+
+impl Inner {
+    async fn run<S, B, R>(&self, inner: S, request: Request<B>) -> Result<Response<R>, EgressError<S::Error>>
+    where
+        S: Service<Request<B>, Response = Response<R>> + Clone,
+        B: Replayable,
+    {
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.remove::<Outgoing>();
+        let subject = OnBehalfOf::of(&parts.extensions).cloned();
+        let record = self.record(&parts, subject.as_ref());
+        let mut matched = Matched::new(record, subject);
+        let refuse =
+            |matched: &Matched, refusal| EgressError::Refused(matched.refuse(&self.hop, "egress", refusal));
+        let ticket = self.ticket(&parts, &mut matched).map_err(|refusal| refuse(&matched, refusal))?;
+        let granted = self.grant(&ticket, &mut matched).await.map_err(|refusal| refuse(&matched, refusal))?;
+        // Kept only for a grant that is old enough to be exchanged anew.
+        let again = granted.as_ref().and_then(|_| Some((parts.clone(), body.replay()?)));
+        let request = self.attach(parts, body, &matched);
+        let response = inner.clone().oneshot(request).await.map_err(EgressError::Peer)?;
+
+        let (Some(old), Some((parts, body))) = (granted, again) else { return Ok(response) };
+        let renew = asks_for_renewal(response.status(), response.headers(), &old, self.hop.now())
+            && self.budgets.get(ticket.index).is_some_and(|b| b.spend(self.hop.clock().monotonic()));
+        if !renew {
+            return Ok(response);
+        }
+        drop(response);
+        if let Some((target, subject)) = &ticket.target {
+            self.exchanger.forget(subject, target, &ticket.destination, &old);
+        }
+        matched.attempt = 2;
+        let notice = Decision::Allow("grant_renewed");
+        let mut event = matched.event(&self.hop, "egress", notice);
+        event.kind = EventKind::Notice;
+        self.hop.audit().write(event).map_err(|full| refuse(&matched, Refusal::Fault(full.into())))?;
+        self.grant(&ticket, &mut matched).await.map_err(|refusal| refuse(&matched, refusal))?;
+        let request = self.attach(parts, body, &matched);
+        inner.oneshot(request).await.map_err(EgressError::Peer)
+    }
+
+    /// The record of the hop that makes this call: its caller's, or one of its own.
+    fn record(&self, parts: &request::Parts, subject: Option<&Admitted>) -> Record {
+        let begun = self.hop.begin(&parts.headers);
+        match subject {
+            Some(caller) => Record {
+                request: caller.request_id(),
+                trace: caller.trace().copied().or(begun.trace),
+                ..begun
+            },
+            None => begun,
+        }
+    }
+
+    /// Which route, and may this caller use it? Everything that is judged before anything is fetched.
+    fn ticket(&self, parts: &request::Parts, matched: &mut Matched) -> Result<Ticket<'_>, Refusal> {
+        let destination = Destination::of(&parts.uri).ok_or(Fault::TargetUnreadable)?;
+        matched.destination = Some(destination.clone());
+        request_target_rejects(&parts.uri, &parts.headers)?;
+        let choice = self.routes.choose(&parts.uri)?;
+        // INVARIANT: I2 — a credential that no route attached is not ours to send.
+        if parts.headers.contains_key(AUTHORIZATION) || parts.headers.contains_key(PROXY_AUTHORIZATION) {
+            return Err(Fault::CredentialUnexpected.into());
+        }
+        if matched.subject.as_ref().is_some_and(|caller| caller.ledger() != self.hop.ledger().id()) {
+            return Err(Fault::EvidenceForeign.into());
+        }
+        let index = choice.index;
+        let target = match choice.route.rule() {
+            RouteRule::Exchange(target) => {
+                // INVARIANT: I4 — without a caller there is no grant, and without a grant no call.
+                let subject = matched.subject.clone().ok_or(Fault::EvidenceMissing)?;
+                matched.requested = self.requested.get(index).cloned().flatten();
+                target.check_open_to(subject.facts())?;
+                self.still_good(&subject)?;
+                Some((target, subject))
+            }
+            RouteRule::Anonymous => None,
+            _ => return Err(Fault::DestinationUnlisted.into()),
+        };
+        Ok(Ticket { index, destination, target })
+    }
+
+    fn still_good(&self, subject: &Admitted) -> Result<(), Denial> {
+        // INVARIANT: I13 — the handler may have taken its time.
+        if self.hop.now() >= subject.facts().expires {
+            Err(Denial::SubjectExpired)
+        } else if self.hop.ledger().withdrawals().strikes(subject.facts()) {
+            Err(Denial::TokenWithdrawn)
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn grant(&self, ticket: &Ticket<'_>, matched: &mut Matched) -> Result<Option<Granted>, Refusal> {
+        let Some((target, subject)) = &ticket.target else { return Ok(None) };
+        let (granted, cache) = match self.exchanger.cached(subject, target, &ticket.destination) {
+            Some(granted) => (granted, CacheState::Hit),
+            None => {
+                let answer = self.exchanger.grant(subject, target, &ticket.destination).await?;
+                let evicted = self.exchanger.take_ledger_overflows() > 0;
+                self.hop.note(Remembered { evicted }, &matched.record);
+                answer
+            }
+        };
+        matched.attached = Some(granted.authorization()?);
+        matched.grant = Some(granted.facts().clone());
+        matched.cache = Some(cache);
+        Ok(Some(granted))
+    }
+
+    fn attach<B>(&self, mut parts: request::Parts, body: B, matched: &Matched) -> Request<B> {
+        if let Some(value) = &matched.attached {
+            parts.headers.insert(AUTHORIZATION, value.clone());
+        }
+        if let Some(trace) = &matched.record.trace
+            && !parts.headers.contains_key(TRACEPARENT)
+            && let Ok(value) = HeaderValue::from_str(&trace.to_string())
+        {
+            parts.headers.insert(TRACEPARENT, value);
+        }
+        parts.extensions.insert(Outgoing(Arc::new(matched.clone())));
+        Request::from_parts(parts, body)
+    }
+}
+
+/// The peer's answer, or why there is none.
+///
+/// Boxed, because an `async` block that may exchange, send, exchange once more and send again has no name;
+/// one allocation beside a call over the network.
+pub struct ResponseFuture<T, E> {
+    run: BoxFuture<'static, Result<T, EgressError<E>>>,
+}
+
+impl<T, E> std::future::Future for ResponseFuture<T, E> {
+    type Output = Result<T, EgressError<E>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.run.as_mut().poll(context)
+    }
+}
+
+impl<T, E> fmt::Debug for ResponseFuture<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,25 @@
+//! The stack behind a service.
+//!
+//! ```text
+//! request of the handler -> Exchanging (route map, requires, exchange, attach) -> Passthrough -> Dispatch -> client
+//! ```
+//!
+//! The passthrough block is the innermost decision: it sees the request as it will leave. `Dispatch` below it
+//! decides nothing about credentials; it writes the event and refuses redirects.
+
+mod subject;
+mod outgoing;
+mod error;
+mod exchange;
+mod renewal;
+mod passthrough;
+mod dispatch;
+mod builder;
+
+pub use builder::{Egress, EgressBuilder, EgressService, StsEndpoint};
+pub use dispatch::Dispatch;
+pub use error::{EgressError, Flat};
+pub use exchange::{ExchangeLayer, Exchanging};
+pub use passthrough::{Passthrough, PassthroughLayer};
+pub use renewal::{Once, Replayable};
+pub use subject::OnBehalfOf;

@@ -1,0 +1,64 @@
+//! What the exchange has established about an outgoing request, for the steps below it.
+
+use std::sync::Arc;
+
+use hopguard_core::{
+    Admitted, CacheState, Decision, Destination, Direction, Event, EventKind, Facts, Refusal, Requested,
+};
+use http::HeaderValue;
+
+use crate::Hop;
+use crate::answer::Refused;
+use crate::hop::Record;
+
+/// Private to this crate, so that nobody else can claim to have matched a route.
+#[derive(Clone, Debug)]
+pub(crate) struct Outgoing(pub(crate) Arc<Matched>);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Matched {
+    pub(crate) record: Record,
+    pub(crate) destination: Option<Destination>,
+    pub(crate) subject: Option<Admitted>,
+    pub(crate) requested: Option<Arc<Requested>>,
+    pub(crate) grant: Option<Arc<Facts>>,
+    pub(crate) attached: Option<HeaderValue>,
+    pub(crate) cache: Option<CacheState>,
+    pub(crate) attempt: u8,
+}
+
+impl Matched {
+    pub(crate) const fn new(record: Record, subject: Option<Admitted>) -> Self {
+        Self {
+            record,
+            destination: None,
+            subject,
+            requested: None,
+            grant: None,
+            attached: None,
+            cache: None,
+            attempt: 1,
+        }
+    }
+
+    /// The event of a decision about this request.
+    pub(crate) fn event(&self, hop: &Hop, gate: &'static str, decision: Decision) -> Event {
+        let mut event = hop.event(&self.record, Direction::Outbound, EventKind::Decision, gate, decision);
+        event.token = self.subject.as_ref().map(|subject| subject.facts().clone());
+        event.destination = self.destination.as_ref().map(|destination| destination.shared().clone());
+        event.requested.clone_from(&self.requested);
+        event.grant.clone_from(&self.grant);
+        event.cache = self.cache;
+        event.attempt = Some(self.attempt);
+        event
+    }
+
+    /// Writes a refusal of this request.
+    pub(crate) fn refuse(&self, hop: &Hop, gate: &'static str, refusal: Refusal) -> Refused {
+        let event = self.event(hop, gate, refusal.clone().into());
+        let refused = Refused { refusal, event: event.id };
+        // The call is not made either way; a full audit cannot make it less refused.
+        let _full = hop.audit().write(event);
+        refused
+    }
+}

@@ -1,0 +1,114 @@
+//! What every layer of one stack shares: its id, the ledger, the audit, the clock.
+
+use std::sync::Arc;
+
+use hopguard_core::{
+    Audit, Clock, Decision, Direction, Event, EventKind, Id, Ledger, Monotonic, Remembered, StackId,
+    TraceContext, UnixTime,
+};
+use http::{Extensions, HeaderMap};
+
+/// One stack in one process. Evidence made under one `Hop` is refused by the layers of another.
+///
+/// The complete builders make their own; layers that stand alone are tied together by one.
+#[derive(Clone, Debug)]
+pub struct Hop(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    stack: StackId,
+    ledger: Ledger,
+    audit: Audit,
+    clock: Arc<dyn Clock>,
+}
+
+impl Hop {
+    /// A stack over this ledger and audit, with time from `clock`.
+    #[must_use]
+    pub fn new(ledger: &Ledger, audit: &Audit, clock: Arc<dyn Clock>) -> Self {
+        let (ledger, audit) = (ledger.clone(), audit.clone());
+        Self(Arc::new(Inner { stack: StackId::unique(), ledger, audit, clock }))
+    }
+
+    /// Which stack this is.
+    #[must_use]
+    pub fn stack(&self) -> StackId {
+        self.0.stack
+    }
+
+    /// The live credentials of this process.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.0.ledger
+    }
+
+    /// Where decisions are written.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.0.audit
+    }
+
+    /// The time in whole seconds.
+    #[must_use]
+    pub fn now(&self) -> UnixTime {
+        self.0.clock.now()
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
+    /// An event of the request that `record` belongs to.
+    pub(crate) fn event(
+        &self,
+        record: &Record,
+        direction: Direction,
+        kind: EventKind,
+        gate: &'static str,
+        decision: Decision,
+    ) -> Event {
+        let mut event = self.0.audit.event(self.0.clock.unix_millis(), direction, kind, gate, decision);
+        event.request_id = Some(record.request);
+        event.trace = record.trace;
+        event.latency = Some(self.0.clock.monotonic().since(record.started));
+        event
+    }
+
+    /// Writes that the ledger had to let a live entry go.
+    pub(crate) fn note(&self, remembered: Remembered, record: &Record) {
+        if remembered.evicted {
+            let overflow = Decision::Allow("ledger_overflow");
+            let event = self.event(record, Direction::Internal, EventKind::Notice, "ledger", overflow);
+            // Nobody is known to be at fault, and overflow can come in floods: the bounded lane.
+            self.0.audit.stranger(event);
+        }
+    }
+
+    /// The record of a request, begun by whichever layer meets it first.
+    pub(crate) fn record(&self, headers: &HeaderMap, extensions: &mut Extensions) -> Record {
+        if let Some(record) = extensions.get::<Record>() {
+            return *record;
+        }
+        let record = self.begin(headers);
+        extensions.insert(record);
+        record
+    }
+
+    /// A new record, whatever the request carried before.
+    pub(crate) fn begin(&self, headers: &HeaderMap) -> Record {
+        let mut values = headers.get_all("traceparent").iter();
+        let trace = match (values.next(), values.next()) {
+            (Some(value), None) => value.to_str().ok().and_then(TraceContext::parse),
+            _ => None,
+        };
+        Record { request: Id::fresh(), started: self.0.clock.monotonic(), trace }
+    }
+}
+
+/// What ties the events of one request together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record {
+    pub(crate) request: Id,
+    pub(crate) started: Monotonic,
+    pub(crate) trace: Option<TraceContext>,
+}

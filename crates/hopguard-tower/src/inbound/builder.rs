@@ -1,0 +1,301 @@
+//! Puts the inbound stack together in its one order.
+//!
+//! ```no_run
+//! use hopguard_core::{Audit, Ledger, ScopeGuard, Ttl, minutes};
+//! use hopguard_tower::Inbound;
+//! use hopguard_verify::Issuer;
+//!
+//! # fn build(ledger: &Ledger, audit: &Audit) -> Result<Inbound, hopguard_core::ConfigErrors> {
+//! let guard = Inbound::builder(ledger, audit)
+//!     .issuer(Issuer::at("https://sts.internal"))
+//!     .audience("https://orders.internal")
+//!     .ttl(Ttl::lifetime_at_most(minutes(5)))
+//!     .scope(ScopeGuard::all_of(["orders:read"]))
+//!     .build()?;
+//! # Ok(guard) }
+//! ```
+//!
+//! Leave one of the four out and it does not compile:
+//!
+//! ```compile_fail
+//! # use hopguard_core::{Audit, Ledger, ScopeGuard};
+//! # use hopguard_tower::Inbound;
+//! # use hopguard_verify::Issuer;
+//! # fn build(ledger: &Ledger, audit: &Audit) {
+//! let guard = Inbound::builder(ledger, audit)
+//!     .issuer(Issuer::at("https://sts.internal"))
+//!     .audience("https://orders.internal")
+//!     .scope(ScopeGuard::any_scope())
+//!     .build(); // no rule for the time to live
+//! # }
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hopguard_client::{HttpTransport, Spawn, SystemClock, Transport};
+use hopguard_core::{
+    AudienceGuard, Audit, BearerOnly, Clock, ConfigErrors, Ledger, Problems, ScopeGuard, TtlGuard,
+};
+use hopguard_verify::{Issuer, Verifier};
+use tower_layer::Layer;
+
+use super::admit::{Admit, AdmitLayer};
+use super::front::{Front, OpenPaths};
+use super::gate::{Gate, GateLayer, GuardExt, GuardStep};
+use super::verify::{Verify, VerifyLayer};
+use crate::Hop;
+
+/// A mandatory choice that has not been made.
+#[derive(Clone, Copy, Debug)]
+pub struct Missing;
+
+/// A mandatory choice that has been made.
+#[derive(Clone, Copy, Debug)]
+pub struct Set;
+
+/// The complete inbound stack, as a layer. Cloning it shares keys, caches and counters.
+#[derive(Clone, Debug)]
+pub struct Inbound {
+    hop: Hop,
+    verifier: Verifier,
+    verify: VerifyLayer,
+    bind: GateLayer<BearerOnly>,
+    audience: GateLayer<GuardStep<AudienceGuard>>,
+    ttl: GateLayer<GuardStep<TtlGuard>>,
+    scope: GateLayer<GuardStep<ScopeGuard>>,
+    open: OpenPaths,
+}
+
+/// The service that [`Inbound`] makes of `S`.
+pub type Guarded<S> = Front<
+    Verify<
+        Gate<
+            Gate<Gate<Gate<Admit<S>, GuardStep<ScopeGuard>>, GuardStep<TtlGuard>>, GuardStep<AudienceGuard>>,
+            BearerOnly,
+        >,
+    >,
+    S,
+>;
+
+impl Inbound {
+    /// Begins a stack over this ledger and audit.
+    #[must_use]
+    pub fn builder(ledger: &Ledger, audit: &Audit) -> InboundBuilder {
+        InboundBuilder {
+            ledger: ledger.clone(),
+            audit: audit.clone(),
+            clock: None,
+            transport: None,
+            spawn: Spawn::current(),
+            issuers: Vec::new(),
+            audience: None,
+            ttl: None,
+            scope: None,
+            leeway: None,
+            chosen: std::marker::PhantomData,
+        }
+    }
+
+    /// The paths that anybody may call; none unless set.
+    #[must_use]
+    pub fn open(mut self, paths: OpenPaths) -> Self {
+        self.open = paths;
+        self
+    }
+
+    /// A layer for single routes below this stack that demands `scope` as well as what the stack demands.
+    #[must_use]
+    pub fn tighten(&self, scope: ScopeGuard) -> GateLayer<GuardStep<ScopeGuard>> {
+        scope.layer(&self.hop)
+    }
+
+    /// What the stack's layers share.
+    #[must_use]
+    pub fn hop(&self) -> &Hop {
+        &self.hop
+    }
+
+    /// The verifier, to warm it up before traffic comes or to tell an orchestrator that it is ready.
+    #[must_use]
+    pub fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+}
+
+impl<S: Clone> Layer<S> for Inbound {
+    type Service = Guarded<S>;
+
+    fn layer(&self, service: S) -> Guarded<S> {
+        let admit = AdmitLayer(self.hop.clone()).layer(service.clone());
+        let scope = self.scope.layer(admit);
+        let ttl = self.ttl.layer(scope);
+        let audience = self.audience.layer(ttl);
+        let bind = self.bind.layer(audience);
+        let guarded = self.verify.layer(bind);
+        Front { hop: self.hop.clone(), open: self.open.clone(), guarded, service }
+    }
+}
+
+type Chosen<I, A, T, P> = std::marker::PhantomData<fn() -> (I, A, T, P)>;
+
+/// Collects what an inbound stack needs; see the module docs.
+///
+/// The type parameters record which of issuer, audience, TTL and scope are set; [`build`](Self::build) is
+/// there once all four are.
+#[derive(Debug)]
+pub struct InboundBuilder<I = Missing, A = Missing, T = Missing, P = Missing> {
+    ledger: Ledger,
+    audit: Audit,
+    clock: Option<Arc<dyn Clock>>,
+    transport: Option<Arc<dyn Transport>>,
+    spawn: Spawn,
+    issuers: Vec<Issuer>,
+    audience: Option<AudienceGuard>,
+    ttl: Option<TtlGuard>,
+    scope: Option<ScopeGuard>,
+    leeway: Option<Duration>,
+    chosen: Chosen<I, A, T, P>,
+}
+
+impl<I, A, T, P> InboundBuilder<I, A, T, P> {
+    fn choose<I2, A2, T2, P2>(self) -> InboundBuilder<I2, A2, T2, P2> {
+        InboundBuilder {
+            ledger: self.ledger,
+            audit: self.audit,
+            clock: self.clock,
+            transport: self.transport,
+            spawn: self.spawn,
+            issuers: self.issuers,
+            audience: self.audience,
+            ttl: self.ttl,
+            scope: self.scope,
+            leeway: self.leeway,
+            chosen: std::marker::PhantomData,
+        }
+    }
+
+    /// Trusts tokens of `issuer`. Several may be named; each verifies its own tokens only.
+    #[must_use]
+    pub fn issuer(mut self, issuer: Issuer) -> InboundBuilder<Set, A, T, P> {
+        self.issuers.push(issuer);
+        self.choose()
+    }
+
+    /// This service's own audience: a token must be for it and for nobody else.
+    #[must_use]
+    pub fn audience(self, audience: &str) -> InboundBuilder<I, Set, T, P> {
+        self.audience_guard(AudienceGuard::exactly(audience))
+    }
+
+    /// As [`audience`](Self::audience), with aliases or relaxations.
+    #[must_use]
+    pub fn audience_guard(mut self, guard: AudienceGuard) -> InboundBuilder<I, Set, T, P> {
+        self.audience = Some(guard);
+        self.choose()
+    }
+
+    /// How long a token may live; there is no default.
+    #[must_use]
+    pub fn ttl(mut self, guard: TtlGuard) -> InboundBuilder<I, A, Set, P> {
+        self.ttl = Some(guard);
+        self.choose()
+    }
+
+    /// The scopes that every guarded path needs; [`ScopeGuard::any_scope`] says that none is needed.
+    #[must_use]
+    pub fn scope(mut self, guard: ScopeGuard) -> InboundBuilder<I, A, T, Set> {
+        self.scope = Some(guard);
+        self.choose()
+    }
+
+    /// Leeway for `nbf` and `iat`; five seconds unless set, 60 at most. `exp` has none.
+    #[must_use]
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.leeway = Some(leeway);
+        self
+    }
+
+    /// Takes the time from `clock` in place of the system's.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Fetches keys through `transport` in place of one of its own.
+    #[must_use]
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+}
+
+impl InboundBuilder<Set, Set, Set, Set> {
+    /// Checks every setting and puts the stack together. No I/O.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigErrors`] with every setting that is wrong.
+    pub fn build(self) -> Result<Inbound, ConfigErrors> {
+        let mut problems = Problems::new();
+        let clock = self.clock.unwrap_or_else(SystemClock::shared);
+        let transport = self.transport.map_or_else(|| own_transport(&mut problems), Some);
+        let verifier = transport.and_then(|transport| {
+            let mut builder = Verifier::builder(transport, clock.clone(), self.spawn).audit(&self.audit);
+            for issuer in self.issuers {
+                builder = builder.issuer(issuer);
+            }
+            if let Some(leeway) = self.leeway {
+                builder = builder.leeway(leeway);
+            }
+            builder.build().map_err(|nested| problems.absorb("inbound", nested)).ok()
+        });
+        let missing = "is missing";
+        if let Some(guard) = &self.audience {
+            if guard.audiences().any(str::is_empty) {
+                problems.add("inbound.audience", "is empty: name this service's own URI");
+            }
+        } else {
+            problems.add("inbound.audience", missing);
+        }
+        match &self.ttl {
+            Some(guard) if guard.caps().any(|cap| cap.is_zero()) => {
+                problems.add("inbound.ttl", "allows no time at all: name a cap of at least one second");
+            }
+            Some(_) => {}
+            None => problems.add("inbound.ttl", missing),
+        }
+        match self.scope.as_ref().map(ScopeGuard::problem) {
+            Some(None) => {}
+            Some(Some(problem)) => problems.add("inbound.scope", problem),
+            None => problems.add("inbound.scope", missing),
+        }
+        match (verifier, self.audience, self.ttl, self.scope) {
+            (Some(verifier), Some(audience), Some(ttl), Some(scope)) => {
+                let hop = Hop::new(&self.ledger, &self.audit, clock);
+                problems.into_result(Inbound {
+                    verify: VerifyLayer::within(&hop, verifier.clone()),
+                    bind: GateLayer::within(&hop, BearerOnly),
+                    audience: GateLayer::within(&hop, GuardStep(audience)),
+                    ttl: GateLayer::within(&hop, GuardStep(ttl)),
+                    scope: GateLayer::within(&hop, GuardStep(scope)),
+                    open: OpenPaths::none(),
+                    verifier,
+                    hop,
+                })
+            }
+            _ => Err(problems.into_errors()),
+        }
+    }
+}
+
+pub(crate) fn own_transport(problems: &mut Problems) -> Option<Arc<dyn Transport>> {
+    match HttpTransport::builder().build() {
+        Ok(transport) => Some(Arc::new(transport)),
+        Err(nested) => {
+            problems.absorb("transport", nested);
+            None
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Takes the one credential out of a request (RFC 6750 section 2.1).
+//!
+//! From `Authorization` only: never the query, the body or a cookie. The header is removed, so that no
+//! handler can pass it on.
+
+use hopguard_core::{Denial, Presented, RawToken};
+use http::header::AUTHORIZATION;
+use http::{Extensions, HeaderMap};
+
+use super::stage::PeerAddress;
+use crate::Hop;
+
+/// Takes the credential out, whatever it is, and reads it if it is exactly one well-formed bearer token.
+pub(super) fn extract(
+    hop: &Hop,
+    headers: &mut HeaderMap,
+    extensions: &Extensions,
+) -> Result<Presented, Denial> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    // INVARIANT: I15 — a second credential refuses, instead of one of the two being picked.
+    let outcome = match (values.next(), values.next()) {
+        (None, _) => Err(Denial::TokenMissing),
+        (Some(_), Some(_)) => Err(Denial::CredentialAmbiguous),
+        (Some(value), None) => read(value.as_bytes()),
+    };
+    headers.remove(AUTHORIZATION);
+    let peer = extensions.get::<PeerAddress>().map(|peer| peer.0);
+    outcome.map(|token| Presented::assert_extracted(hop.stack(), token, peer))
+}
+
+fn read(value: &[u8]) -> Result<std::sync::Arc<RawToken>, Denial> {
+    let text = std::str::from_utf8(value).map_err(|_| Denial::CredentialMalformed)?;
+    let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Denial::CredentialUnsupported);
+    }
+    let token = rest.trim_matches(' ');
+    if token.contains(',') {
+        return Err(Denial::CredentialAmbiguous);
+    }
+    // RFC 9110's `token68`.
+    let body = token.trim_end_matches('=');
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+    if body.is_empty() || !body.bytes().all(allowed) {
+        return Err(Denial::CredentialMalformed);
+    }
+    Ok(RawToken::new(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn credential(value: &[u8], expected: Result<&str, &str>) {
+        let found = read(value).map(|token| token.dangerous_expose().to_owned());
+        assert_eq!(found.as_deref().map_err(Denial::code), expected, "{:?}", String::from_utf8_lossy(value));
+    }
+
+    #[test]
+    fn one_well_formed_bearer_token() {
+        credential(b"Bearer abc.DEF-_~+/==", Ok("abc.DEF-_~+/=="));
+        credential(b"bEARER abc", Ok("abc"));
+        credential(b"Bearer   abc  ", Ok("abc"));
+        for value in [
+            &b"Bearer"[..],
+            b"Bearer ",
+            b"Bearer =",
+            b"Bearer a b",
+            b"Bearer a\tb",
+            b"Bearer \xc3\xa4",
+            b"Bearer a=b",
+        ] {
+            credential(value, Err("credential_malformed"));
+        }
+        for value in [&b""[..], b"Basic abc", b"DPoP abc", b"Bearer\tabc", b"Bearerabc", b" Bearer abc"] {
+            credential(value, Err("credential_unsupported"));
+        }
+        for value in [&b"Bearer a, Bearer b"[..], b"Bearer a,b"] {
+            credential(value, Err("credential_ambiguous"));
+        }
+        credential(b"Bearer \xff", Err("credential_malformed"));
+    }
+}

@@ -1,0 +1,229 @@
+//! The one `Service` for every pure guard.
+//!
+//! ```
+//! use hopguard_core::{AudienceGuard, Audit, Ledger, Ttl, minutes};
+//! use hopguard_tower::{GuardExt, Hop};
+//! # use hopguard_client::SystemClock;
+//!
+//! # fn stack(audit: &Audit) {
+//! let hop = Hop::new(&Ledger::bounded(), audit, SystemClock::shared());
+//! let audience = AudienceGuard::exactly("https://orders.internal").layer(&hop);
+//! let ttl = Ttl::lifetime_at_most(minutes(5)).layer(&hop);
+//! // Behind a `VerifyLayer` of the same `hop`:
+//! // ServiceBuilder::new().layer(verify).layer(audience).layer(ttl).service(handler)
+//! # let _ = (audience, ttl); }
+//! ```
+//!
+//! # Readiness
+//!
+//! A gate decides in `call` and forwards `poll_ready`: it clones and boxes nothing.
+//!
+//! # Security
+//!
+//! A gate in front of the verifier, or behind another stack's, finds no evidence of its own and answers 500.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hopguard_core::{
+    BearerOnly, Bound, Decision, Direction, Event, EventKind, Guard, Refusal, UnixTime, Verified,
+};
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::stage::{Stage, Step};
+use crate::Hop;
+use crate::answer::Refused;
+use crate::hop::Record;
+
+/// Makes a guard a layer.
+pub trait GuardExt: Guard + Sized {
+    /// This guard as a layer of the stack `hop`.
+    fn layer(self, hop: &Hop) -> GateLayer<GuardStep<Self>> {
+        GateLayer::new(hop, GuardStep(self))
+    }
+}
+
+impl<G: Guard> GuardExt for G {}
+
+/// A guard as a step: it leaves the evidence as it found it.
+#[derive(Clone, Debug)]
+pub struct GuardStep<G>(pub(super) G);
+
+impl<G: Guard> Step for GuardStep<G> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn step(&self, token: &Verified, now: UnixTime) -> Result<Option<Bound>, Refusal> {
+        self.0.check(token, now)?;
+        Ok(None)
+    }
+}
+
+impl Step for BearerOnly {
+    fn name(&self) -> &'static str {
+        "bind"
+    }
+
+    fn step(&self, token: &Verified, _now: UnixTime) -> Result<Option<Bound>, Refusal> {
+        Ok(Some(self.bind(token.clone())?))
+    }
+}
+
+/// Makes [`Gate`] services.
+#[derive(Debug)]
+pub struct GateLayer<T>(Arc<Inner<T>>);
+
+#[derive(Debug)]
+struct Inner<T> {
+    hop: Hop,
+    step: T,
+    announce: bool,
+}
+
+impl<T> GateLayer<T> {
+    fn new(hop: &Hop, step: T) -> Self {
+        Self(Arc::new(Inner { hop: hop.clone(), step, announce: true }))
+    }
+
+    /// Inside a complete stack, whose last step writes the one event of the admission.
+    pub(super) fn within(hop: &Hop, step: T) -> Self {
+        Self(Arc::new(Inner { hop: hop.clone(), step, announce: false }))
+    }
+}
+
+impl<T> Clone for GateLayer<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S, T> Layer<S> for GateLayer<T> {
+    type Service = Gate<S, T>;
+
+    fn layer(&self, inner: S) -> Gate<S, T> {
+        Gate { inner, gate: self.0.clone() }
+    }
+}
+
+/// Lets a request pass, or refuses it; see the module docs.
+#[derive(Debug)]
+pub struct Gate<S, T> {
+    inner: S,
+    gate: Arc<Inner<T>>,
+}
+
+impl<S: Clone, T> Clone for Gate<S, T> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), gate: self.gate.clone() }
+    }
+}
+
+impl<S, T, B, R> Service<Request<B>> for Gate<S, T>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    T: Step,
+    R: Default,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, R>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (mut parts, body) = request.into_parts();
+        let record = self.gate.hop.record(&parts.headers, &mut parts.extensions);
+        match self.gate.decide(&mut parts.extensions, &record) {
+            Ok(()) => ResponseFuture::Passed { future: self.inner.call(Request::from_parts(parts, body)) },
+            Err(refused) => ResponseFuture::Refused { response: Some(refused.answer(&self.gate.hop)) },
+        }
+    }
+}
+
+impl<T: Step> Inner<T> {
+    fn decide(&self, extensions: &mut http::Extensions, record: &Record) -> Result<(), Refused> {
+        let stage = match Stage::of(extensions, self.hop.stack()) {
+            Ok(stage) => stage,
+            Err(fault) => {
+                let event = self.event(record, None, Decision::Fault(fault));
+                let refused = Refused { refusal: fault.into(), event: event.id };
+                // Nobody is known here; the fault is ours, whoever called.
+                self.hop.audit().stranger(event);
+                return Err(refused);
+            }
+        };
+        let token = stage.verified();
+        match self.step.step(token, self.hop.now()) {
+            Ok(changed) => {
+                if self.announce {
+                    let event = self.event(record, Some(token), Decision::Allow("passed"));
+                    let id = event.id;
+                    if let Err(full) = self.hop.audit().write(event) {
+                        return Err(Refused { refusal: Refusal::Fault(full.into()), event: id });
+                    }
+                }
+                if let Some(bound) = changed {
+                    extensions.insert(Stage::Bound(bound));
+                }
+                Ok(())
+            }
+            Err(refusal) => {
+                let event = self.event(record, Some(token), refusal.clone().into());
+                let refused = Refused { refusal, event: event.id };
+                // A full audit changes nothing for this caller: it is refused either way.
+                let _full = self.hop.audit().write(event);
+                Err(refused)
+            }
+        }
+    }
+
+    fn event(&self, record: &Record, token: Option<&Verified>, decision: Decision) -> Event {
+        let status = match &decision {
+            Decision::Allow(_) => None,
+            Decision::Deny(denial) => Some(denial.status()),
+            Decision::Fault(fault) => Some(fault.status()),
+        };
+        let mut event =
+            self.hop.event(record, Direction::Inbound, EventKind::Decision, self.step.name(), decision);
+        event.status = status;
+        event.token = token.map(|token| token.facts().clone());
+        event.peer = token.and_then(|token| token.presented().peer());
+        event
+    }
+}
+
+pin_project! {
+    /// The inner service's answer, or the refusal.
+    #[project = ResponseProjection]
+    #[derive(Debug)]
+    pub enum ResponseFuture<F, R> {
+        /// The inner service is at work.
+        Passed { #[pin] future: F },
+        /// Refused.
+        Refused { response: Option<Response<R>> },
+    }
+}
+
+impl<F, R, E> Future for ResponseFuture<F, R>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            ResponseProjection::Passed { future } => future.poll(context),
+            ResponseProjection::Refused { response } => {
+                response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)))
+            }
+        }
+    }
+}

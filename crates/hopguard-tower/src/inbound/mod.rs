@@ -1,0 +1,23 @@
+//! The stack in front of a service.
+//!
+//! ```text
+//! Front -> Verify -> Gate(bind) -> Gate(audience) -> Gate(ttl) -> Gate(scope) -> Admit -> service
+//! ```
+//!
+//! Modules stand in the order in which a request meets them.
+
+mod stage;
+mod front;
+mod extract;
+mod verify;
+mod gate;
+mod admit;
+mod builder;
+
+pub use admit::Admit;
+pub(crate) use builder::own_transport;
+pub use builder::{Guarded, Inbound, InboundBuilder, Missing, Set};
+pub use front::{Front, OpenPaths};
+pub use gate::{Gate, GateLayer, GuardExt, GuardStep};
+pub use stage::{PeerAddress, Step, admitted, evidence_missing};
+pub use verify::{Verify, VerifyLayer};

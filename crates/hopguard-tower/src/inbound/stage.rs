@@ -1,0 +1,84 @@
+//! How far a request has come: the evidence it carries from layer to layer.
+
+use std::net::SocketAddr;
+
+use hopguard_core::{
+    Admitted, Bound, Decision, Direction, EventKind, Fault, Id, Refusal, StackId, UnixTime, Verified,
+};
+use http::{Extensions, HeaderMap};
+
+use crate::Hop;
+use crate::answer::Refused;
+
+/// The transport's other end. An adapter puts it into the request's extensions before the stack.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerAddress(pub SocketAddr);
+
+/// The evidence so far. The type is private to this crate, so that no other middleware can insert it.
+#[derive(Clone, Debug)]
+pub(crate) enum Stage {
+    Verified(Verified),
+    Bound(Bound),
+    Admitted(Admitted),
+}
+
+impl Stage {
+    pub(crate) fn verified(&self) -> &Verified {
+        match self {
+            Self::Verified(verified) => verified,
+            Self::Bound(bound) => bound.verified(),
+            Self::Admitted(admitted) => admitted.bound().verified(),
+        }
+    }
+
+    /// The evidence in `extensions`, if it is this stack's.
+    pub(crate) fn of(extensions: &Extensions, stack: StackId) -> Result<&Self, Fault> {
+        // INVARIANT: I1 — no evidence is our bug, and never a pass.
+        let stage = extensions.get::<Self>().ok_or(Fault::EvidenceMissing)?;
+        stage.verified().belongs_to(stack)?;
+        Ok(stage)
+    }
+}
+
+/// One decision of the stack: takes the evidence so far, returns what the next step needs.
+pub trait Step {
+    /// The name under which the audit writes this step's decisions.
+    fn name(&self) -> &'static str;
+
+    /// Decides. `None` leaves the evidence as it is.
+    ///
+    /// # Errors
+    ///
+    /// The refusal.
+    fn step(&self, token: &Verified, now: UnixTime) -> Result<Option<Bound>, Refusal>;
+}
+
+/// The evidence that a complete stack has let this request through; `None` in front of or outside one.
+#[must_use]
+pub fn admitted(extensions: &Extensions) -> Option<&Admitted> {
+    match extensions.get::<Stage>() {
+        Some(Stage::Admitted(admitted)) => Some(admitted),
+        _ => None,
+    }
+}
+
+/// For adapters whose handler asks for a caller that nobody has admitted: writes the event, if a stack is
+/// there to write it, and says how to answer.
+#[must_use]
+pub fn evidence_missing(headers: &HeaderMap, extensions: &mut Extensions) -> Refused {
+    let fault = Fault::EvidenceMissing;
+    let Some(hop) = extensions.get::<Hop>().cloned() else {
+        tracing::error!(
+            code = fault.code(),
+            "a handler asks for a caller, and no hopguard stack is in front of it"
+        );
+        return Refused { refusal: fault.into(), event: Id::fresh() };
+    };
+    let record = hop.record(headers, extensions);
+    let decision = Decision::Fault(fault);
+    let mut event = hop.event(&record, Direction::Inbound, EventKind::Decision, "handler", decision);
+    event.status = Some(fault.status());
+    let refused = Refused { refusal: fault.into(), event: event.id };
+    hop.audit().stranger(event);
+    refused
+}

@@ -1,0 +1,246 @@
+//! Takes the credential out of the request and has it verified.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use hopguard_client::{HttpTransport, Spawn, SystemClock};
+//! use hopguard_core::{Audit, Ledger};
+//! use hopguard_tower::{Hop, VerifyLayer};
+//! use hopguard_verify::{Issuer, Verifier};
+//!
+//! # fn stack(audit: &Audit) -> Result<VerifyLayer, hopguard_core::ConfigErrors> {
+//! let hop = Hop::new(&Ledger::bounded(), audit, SystemClock::shared());
+//! let transport = Arc::new(HttpTransport::builder().build()?);
+//! let verifier = Verifier::builder(transport, SystemClock::shared(), Spawn::current())
+//!     .issuer(Issuer::at("https://sts.internal"))
+//!     .build()?;
+//! let layer = VerifyLayer::new(&hop, verifier);
+//! # Ok(layer) }
+//! ```
+//!
+//! # Readiness
+//!
+//! Always ready: the inner service is reserved only once the token is known to be good, so that a stranger
+//! whose keys must be fetched holds no place that others need. A load limit that shall also protect the
+//! verification stands outside.
+//!
+//! # Security
+//!
+//! A verified token is genuine and valid now. For whom, how long and for what it is meant is for the guards.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use hopguard_client::BoxFuture;
+use hopguard_core::{Decision, Denial, Direction, EventKind, Fault, Presented, Refusal, Verified};
+use hopguard_verify::{Check, Verifier};
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use tower::util::Oneshot;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::extract::extract;
+use super::stage::Stage;
+use crate::Hop;
+use crate::answer::Refused;
+use crate::hop::Record;
+
+/// Makes [`Verify`] services.
+#[derive(Clone, Debug)]
+pub struct VerifyLayer {
+    hop: Hop,
+    verifier: Verifier,
+    announce: bool,
+}
+
+impl VerifyLayer {
+    /// Verifies tokens with `verifier` and leaves the evidence for the guards of `hop`.
+    #[must_use]
+    pub fn new(hop: &Hop, verifier: Verifier) -> Self {
+        Self { hop: hop.clone(), verifier, announce: true }
+    }
+
+    /// Inside a complete stack, whose last step writes the one event of the admission.
+    pub(super) fn within(hop: &Hop, verifier: Verifier) -> Self {
+        Self { announce: false, ..Self::new(hop, verifier) }
+    }
+}
+
+impl<S> Layer<S> for VerifyLayer {
+    type Service = Verify<S>;
+
+    fn layer(&self, inner: S) -> Verify<S> {
+        Verify { inner, layer: self.clone() }
+    }
+}
+
+/// Verifies the token of each request; see the module docs.
+#[derive(Clone, Debug)]
+pub struct Verify<S> {
+    inner: S,
+    layer: VerifyLayer,
+}
+
+impl<S, B, R> Service<Request<B>> for Verify<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    R: Default,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, B, R>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let VerifyLayer { hop, verifier, .. } = &self.layer;
+        request.extensions_mut().remove::<Stage>();
+        let (mut parts, body) = request.into_parts();
+        let record = hop.record(&parts.headers, &mut parts.extensions);
+        let presented = extract(hop, &mut parts.headers, &parts.extensions);
+        let request = Request::from_parts(parts, body);
+        let presented = match presented {
+            Ok(presented) => presented,
+            Err(denial) => return ResponseFuture::refused(self.layer.refuse(&record, None, denial.into())),
+        };
+        match verifier.check(presented.token(), hop.ledger().withdrawals()) {
+            Check::Done(Ok(facts)) => {
+                let verified = Verified::assert_genuine(presented, facts);
+                self.layer.proceed(&self.inner, request, verified, &record)
+            }
+            Check::Done(Err(denial)) => {
+                ResponseFuture::refused(self.layer.refuse(&record, Some(&presented), denial.into()))
+            }
+            Check::NeedsKeys(wanted) => ResponseFuture::Checking {
+                keys: wanted.fetch(),
+                waiting: Some(Waiting { request, presented, record, inner: self.inner.clone() }),
+                layer: self.layer.clone(),
+            },
+        }
+    }
+}
+
+impl VerifyLayer {
+    fn refuse<R: Default>(
+        &self,
+        record: &Record,
+        shown: Option<&Presented>,
+        refusal: Refusal,
+    ) -> Response<R> {
+        let decision = Decision::from(refusal.clone());
+        let mut event = self.hop.event(record, Direction::Inbound, EventKind::Decision, "verify", decision);
+        event.status = Some(refusal.status());
+        event.peer = shown.and_then(Presented::peer);
+        event.unverified = shown.map(|shown| Box::new(self.verifier.claimed(shown.token())));
+        let refused = Refused { refusal, event: event.id };
+        self.hop.audit().stranger(event);
+        refused.answer(&self.hop)
+    }
+
+    /// The token is genuine: remembers it and hands the request on.
+    fn proceed<S, B, R>(
+        &self,
+        inner: &S,
+        mut request: Request<B>,
+        verified: Verified,
+        record: &Record,
+    ) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<B>, Response = Response<R>> + Clone,
+        R: Default,
+    {
+        let hop = &self.hop;
+        let announced = hop.ledger().remember_received(&verified, hop.now()).and_then(|remembered| {
+            hop.note(remembered, record);
+            if self.announce {
+                let passed = Decision::Allow("passed");
+                let mut event = hop.event(record, Direction::Inbound, EventKind::Decision, "verify", passed);
+                event.token = Some(verified.facts().clone());
+                event.peer = verified.presented().peer();
+                hop.audit().write(event)?;
+            }
+            Ok(())
+        });
+        if let Err(fault) = announced {
+            return ResponseFuture::refused(self.refuse(record, None, fault.into()));
+        }
+        request.extensions_mut().insert(Stage::Verified(verified));
+        ResponseFuture::Calling { future: Oneshot::new(inner.clone(), request) }
+    }
+}
+
+/// A request whose issuer's keys are being fetched.
+struct Waiting<S, B> {
+    request: Request<B>,
+    presented: Presented,
+    record: Record,
+    inner: S,
+}
+
+pin_project! {
+    /// The answer: a refusal, or the inner service's.
+    #[project = ResponseProjection]
+    pub enum ResponseFuture<S, B, R>
+    where
+        S: Service<Request<B>>,
+    {
+        /// Keys are being fetched.
+        Checking { keys: BoxFuture<'static, Result<(), Fault>>, waiting: Option<Waiting<S, B>>, layer: VerifyLayer },
+        /// The inner service is being readied, then at work.
+        Calling { #[pin] future: Oneshot<S, Request<B>> },
+        /// Refused.
+        Refused { response: Option<Response<R>> },
+    }
+}
+
+impl<S, B, R> ResponseFuture<S, B, R>
+where
+    S: Service<Request<B>>,
+{
+    fn refused(response: Response<R>) -> Self {
+        Self::Refused { response: Some(response) }
+    }
+}
+
+impl<S, B, R> Future for ResponseFuture<S, B, R>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    R: Default,
+{
+    type Output = Result<Response<R>, S::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let next = match self.as_mut().project() {
+                ResponseProjection::Checking { keys, waiting, layer } => {
+                    let fetched = ready!(keys.as_mut().poll(context));
+                    let Some(Waiting { request, presented, record, inner }) = waiting.take() else {
+                        return Poll::Pending;
+                    };
+                    let outcome = fetched.map_err(Refusal::from).and_then(|()| {
+                        match layer.verifier.check(presented.token(), layer.hop.ledger().withdrawals()) {
+                            Check::Done(outcome) => outcome.map_err(Refusal::from),
+                            // The keys were fetched and this key is still not among them.
+                            Check::NeedsKeys(_) => Err(Denial::KeyUnknown.into()),
+                        }
+                    });
+                    match outcome {
+                        Ok(facts) => {
+                            let verified = Verified::assert_genuine(presented, facts);
+                            layer.proceed(&inner, request, verified, &record)
+                        }
+                        Err(refusal) => Self::refused(layer.refuse(&record, Some(&presented), refusal)),
+                    }
+                }
+                ResponseProjection::Calling { future } => return future.poll(context),
+                ResponseProjection::Refused { response } => {
+                    return response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)));
+                }
+            };
+            self.set(next);
+        }
+    }
+}

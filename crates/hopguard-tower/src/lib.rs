@@ -1,0 +1,35 @@
+//! Every `tower::Service` of hopguard: the stack in front of a service, the stack behind it, and audit around
+//! both. It must make no decision of its own: those are pure functions in `hopguard-core`, the signature is
+//! `hopguard-verify`'s and the grant is `hopguard-exchange`'s.
+//!
+//! ```text
+//! request -> Front -> Verify -> Gate(bind) -> Gate(audience) -> Gate(ttl) -> Gate(scope) -> Admit -> handler
+//! peer <- client <- Dispatch <- Passthrough <- Exchanging <- request of the handler
+//! ```
+//!
+//! [`Inbound`] and [`Egress`] put the layers together in the one right order. Each layer also stands alone in
+//! a `tower::ServiceBuilder`; then a [`Hop`] ties them together:
+//!
+//! | layer | alone |
+//! | --- | --- |
+//! | audience guard, TTL guard, scope guard | [`GuardExt::layer`] behind a [`VerifyLayer`] |
+//! | exchange on egress | [`ExchangeLayer`] |
+//! | passthrough blocker | [`PassthroughLayer`] |
+//! | audit logger | [`AuditLayer`] |
+
+mod hop;
+mod answer;
+mod audited;
+pub mod inbound;
+pub mod egress;
+
+pub use answer::Refused;
+pub use audited::{AuditLayer, Audited, AuditedBody};
+pub use egress::{
+    Egress, EgressBuilder, EgressError, EgressService, ExchangeLayer, OnBehalfOf, Once, PassthroughLayer,
+    Replayable, StsEndpoint,
+};
+pub use hop::Hop;
+pub use inbound::{
+    GuardExt, Inbound, InboundBuilder, OpenPaths, PeerAddress, VerifyLayer, admitted, evidence_missing,
+};
