@@ -1,0 +1,97 @@
+//! Puts the stack in front of a finished router, so that nothing can be added past it.
+//!
+//! `Router::layer` guards only the routes that are there when it is called, and not the fallback of a router
+//! merged later. [`Protect::protect`] takes the router whole and gives back a service that has no `route`.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request};
+use axum::response::Response;
+use axum::serve::IncomingStream;
+use futures_util::FutureExt;
+use futures_util::future::{Map, Ready, ready};
+use hopguard_tower::inbound::Guarded;
+use hopguard_tower::{AuditedBody, Inbound, OpenPaths, PeerAddress};
+use tokio::net::TcpListener;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::problem::render;
+
+/// Wraps a router in an inbound stack.
+pub trait Protect {
+    /// `router`, every route and the fallback behind this stack, except `open` paths.
+    fn protect(&self, router: Router, open: OpenPaths) -> Protected;
+}
+
+impl Protect for Inbound {
+    fn protect(&self, router: Router, open: OpenPaths) -> Protected {
+        Protected { service: self.clone().open(open).layer(router) }
+    }
+}
+
+/// A router behind its guard. Serve it with `axum::serve`, or call it as a `tower::Service` in tests.
+#[derive(Clone, Debug)]
+pub struct Protected {
+    service: Guarded<Router>,
+}
+
+type Answer = Result<http::Response<AuditedBody<Body>>, Infallible>;
+type Rendered<F> = Map<F, fn(Answer) -> Result<Response, Infallible>>;
+
+impl Service<Request> for Protected {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Rendered<<Guarded<Router> as Service<Request>>::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        <Guarded<Router> as Service<Request>>::poll_ready(&mut self.service, context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let rendered: fn(Answer) -> Result<Response, Infallible> =
+            |answer| answer.map(|response| render(response.map(Body::new)));
+        self.service.call(request).map(rendered)
+    }
+}
+
+/// One connection to a protected router; it knows the transport's other end.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    service: Protected,
+    peer: SocketAddr,
+}
+
+impl Service<Request> for Connection {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = <Protected as Service<Request>>::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        <Protected as Service<Request>>::poll_ready(&mut self.service, context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        request.extensions_mut().insert(PeerAddress(self.peer));
+        request.extensions_mut().insert(ConnectInfo(self.peer));
+        self.service.call(request)
+    }
+}
+
+impl Service<IncomingStream<'_, TcpListener>> for Protected {
+    type Response = Connection;
+    type Error = Infallible;
+    type Future = Ready<Result<Connection, Infallible>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, stream: IncomingStream<'_, TcpListener>) -> Self::Future {
+        ready(Ok(Connection { service: self.clone(), peer: *stream.remote_addr() }))
+    }
+}

@@ -1,0 +1,111 @@
+//! A `reqwest::Client` as the innermost service of an egress stack.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::future::{Either, MapErr, MapOk, Ready, TryFutureExt, ready};
+use hopguard_core::Destination;
+use http::{Request, Response, Uri};
+use tower_service::Service;
+
+use crate::Payload;
+
+/// Why a guarded request brought no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The URL is not one.
+    #[error("the URL is invalid")]
+    Url,
+    /// A header's name or value is not one.
+    #[error("a header is invalid")]
+    Header,
+    /// The body could not be written as JSON.
+    #[error("the body cannot be written as JSON")]
+    Json(#[source] serde_json::Error),
+    /// The URL that was judged is not the URL that would be sent.
+    #[error("the URL changed on its way to the client")]
+    UrlChanged,
+    /// The client failed: no connection, a timeout, a broken answer.
+    #[error("the request failed")]
+    Client(#[source] reqwest::Error),
+}
+
+/// Sends judged requests with `reqwest`.
+#[derive(Clone)]
+pub struct ReqwestTransport(pub(crate) reqwest::Client);
+
+impl fmt::Debug for ReqwestTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReqwestTransport")
+    }
+}
+
+type Pending = Pin<Box<dyn Future<Output = Result<reqwest::Response, reqwest::Error>> + Send>>;
+type Sent =
+    MapOk<MapErr<Pending, fn(reqwest::Error) -> SendError>, fn(reqwest::Response) -> Response<reqwest::Body>>;
+
+impl Service<Request<Payload>> for ReqwestTransport {
+    type Response = Response<reqwest::Body>;
+    type Error = SendError;
+    type Future = Either<Sent, Ready<Result<Response<reqwest::Body>, SendError>>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Payload>) -> Self::Future {
+        match convert(request) {
+            Ok(request) => {
+                // Boxed as `reqwest` itself hides the type of what it awaits; beside a network call.
+                let client = self.0.clone();
+                let pending: Pending = Box::pin(async move { client.execute(request).await });
+                let failed: fn(reqwest::Error) -> SendError = |error| SendError::Client(error.without_url());
+                let sent: fn(reqwest::Response) -> Response<reqwest::Body> = Into::into;
+                Either::Left(pending.map_err(failed).map_ok(sent))
+            }
+            Err(error) => Either::Right(ready(Err(error))),
+        }
+    }
+}
+
+/// The same request for `reqwest`, provided that its URL is the one that was judged.
+fn convert(request: Request<Payload>) -> Result<reqwest::Request, SendError> {
+    let (parts, payload) = request.into_parts();
+    let url = reqwest::Url::parse(&parts.uri.to_string()).map_err(|_| SendError::Url)?;
+    // INVARIANT: I2 — two readers of a URL may differ; the route was chosen by the other one.
+    let reread: Uri = url.as_str().parse().map_err(|_| SendError::Url)?;
+    let same_place =
+        Destination::of(&reread).is_some() && Destination::of(&reread) == Destination::of(&parts.uri);
+    if !same_place || reread.path() != parts.uri.path() || reread.query() != parts.uri.query() {
+        return Err(SendError::UrlChanged);
+    }
+    let mut converted = reqwest::Request::new(parts.method, url);
+    *converted.headers_mut() = parts.headers;
+    *converted.body_mut() = payload.into_reqwest();
+    Ok(converted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn converts(uri: &str, expected: bool) {
+        let request = Request::builder().uri(uri).body(Payload::default()).unwrap();
+        assert_eq!(convert(request).is_ok(), expected, "{uri}");
+    }
+
+    #[test]
+    fn what_was_judged_is_what_is_sent() {
+        converts("https://a.internal/x?y=1", true);
+        converts("https://a.internal", true);
+        converts("https://a.internal:8443/x", true);
+        converts("https://a.internal/x/../admin", false);
+        converts("https://a.internal/./x", false);
+        converts("https://a.internal/%2e%2e/x", false);
+        converts("https://0x7f.1/x", false);
+        converts("/relative", false);
+    }
+}

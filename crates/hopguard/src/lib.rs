@@ -1,0 +1,30 @@
+//! Every service hop revalidates what it receives and narrows what it sends. This crate is the face of
+//! hopguard: it re-exports the others and must hold no logic of its own.
+//!
+//! | to | take |
+//! | --- | --- |
+//! | guard a service | [`Inbound`], with [`Issuer`], [`Ttl`], [`ScopeGuard`] |
+//! | guard its calls onwards | [`Egress`], with [`StsEndpoint`], [`Exchange`], [`Anonymous`] |
+//! | share what is known between both | [`Ledger`] |
+//! | write every decision down | [`Audit`], over [`TracingSink`] or [`JsonLines`] |
+//! | use one layer alone | [`VerifyLayer`], [`GuardExt::layer`], [`ExchangeLayer`], [`PassthroughLayer`], [`AuditLayer`], tied together by a [`Hop`] |
+//!
+//! With the feature `axum` come `Protect` and `Caller`, with `reqwest` comes `GuardedClient`.
+
+pub use hopguard_audit::{Fanout, JsonLines, TracingSink};
+#[cfg(feature = "axum")]
+pub use hopguard_axum::{Caller, EgressRejection, Protect, Protected};
+pub use hopguard_client::{ClientAuth, HttpTransport, SigningKey, Spawn, SystemClock, Transport};
+pub use hopguard_core::{
+    Admitted, Anonymous, AudienceGuard, Audit, AuditSink, Clock, ConfigErrors, Denial, Deny, Exchange, Facts,
+    Fault, Fingerprint, Guard, Ledger, Refusal, Route, RouteMap, ScopeGuard, ScopeSet, Ttl, TtlGuard, codes,
+    minutes, seconds,
+};
+pub use hopguard_exchange::Exchanger;
+#[cfg(feature = "reqwest")]
+pub use hopguard_reqwest::{GuardedClient, SendError};
+pub use hopguard_tower::{
+    AuditLayer, Egress, EgressError, ExchangeLayer, GuardExt, Hop, Inbound, OnBehalfOf, OpenPaths,
+    PassthroughLayer, Refused, StsEndpoint, VerifyLayer,
+};
+pub use hopguard_verify::{Issuer, Verifier};
