@@ -1,0 +1,119 @@
+//! The example as its users run it: a process, its output, its exit code.
+
+use std::net::TcpListener;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn chain(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_chain")).args(arguments).output().unwrap()
+}
+
+fn texts(value: &Value) -> Vec<&str> {
+    value.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
+}
+
+#[test]
+fn every_hop_narrows_and_every_attack_is_held() {
+    let output = chain(&["--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object and nothing else");
+    assert_eq!(output.status.code(), Some(0), "{report:#}");
+
+    let hops = report["hops"].as_array().unwrap();
+    let services: Vec<_> = hops.iter().map(|hop| hop["service"].as_str().unwrap()).collect();
+    assert_eq!(services, ["gateway", "orders", "inventory"]);
+    assert!(hops.iter().all(|hop| hop["status"] == 200));
+    assert_eq!(hops[0]["parent"], Value::Null);
+    for pair in hops.windows(2) {
+        let (before, after) = (&pair[0], &pair[1]);
+        assert_ne!(before["audience"], after["audience"]);
+        assert!(after["expires_in"].as_u64() <= before["expires_in"].as_u64());
+        assert_eq!(after["parent"], before["fingerprint"]);
+        assert_eq!(texts(&after["actors"]).len(), texts(&before["actors"]).len() + 1);
+        assert_eq!(texts(&after["actors"])[1..], texts(&before["actors"])[..]);
+    }
+    assert_eq!(texts(&hops[2]["actors"]), ["orders", "gateway"]);
+    assert_eq!(texts(&hops[2]["scopes"]), ["stock:read"]);
+
+    let attacks = report["attacks"].as_array().unwrap();
+    assert!(attacks.len() >= 30, "{} attacks", attacks.len());
+    for attack in attacks {
+        assert_eq!(attack["held"], true, "{attack}");
+        assert_eq!(attack["code"], attack["expected"], "{attack}");
+    }
+    let codes: std::collections::BTreeSet<_> = attacks.iter().map(|a| a["code"].as_str().unwrap()).collect();
+    for code in [
+        "algorithm_refused",
+        "audience_mismatch",
+        "audience_not_sole",
+        "credential_ambiguous",
+        "destination_unlisted",
+        "grant_outlives_parent",
+        "grant_scope_wider",
+        "lifetime_too_long",
+        "passthrough_blocked",
+        "route_requires_scope",
+        "signature_invalid",
+        "sts_unavailable",
+        "token_expired",
+        "token_missing",
+    ] {
+        assert!(codes.contains(code), "{code} is not in the tour");
+    }
+}
+
+#[test]
+fn a_person_gets_tables_and_the_lineage_and_no_token() {
+    let output = chain(&[]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for part in ["One good request", "attacks on the running services", "Lineage", "Everything held."] {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
+    assert!(!text.contains("eyJ"), "a token was printed");
+}
+
+#[test]
+fn the_audit_files_hold_the_lineage_and_no_token() {
+    let folder = std::env::temp_dir().join(format!("hopguard-chain-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let output = chain(&["--json", "--audit", folder.to_str().unwrap()]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let events = |service: &str| -> Vec<Value> {
+        let text = std::fs::read_to_string(folder.join(format!("{service}.jsonl"))).unwrap();
+        assert!(!text.contains("eyJ"), "a token was written to the audit of {service}");
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    for hop in report["hops"].as_array().unwrap() {
+        let found = events(hop["service"].as_str().unwrap());
+        let admitted = |event: &&Value| {
+            event["code"] == "admitted" && event["token"]["fingerprint"] == hop["fingerprint"]
+        };
+        let request = &found.iter().find(admitted).expect("the admission was written")["request_id"];
+        let outcome = |event: &&Value| event["kind"] == "outcome" && event["request_id"] == *request;
+        assert!(found.iter().any(|event| outcome(&event)), "the outcome was written");
+    }
+    assert!(events("sts").iter().any(|event| event["code"] == "exchanged"));
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[track_caller]
+fn fails(arguments: &[&str], code: i32, sentence: &str) {
+    let output = chain(arguments);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert!(text.contains(sentence), "{text}");
+    assert!(!text.contains("panicked"), "{text}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn bad_input_gets_a_sentence() {
+    fails(&["--jsn"], 2, "there is no option --jsn");
+    fails(&["--port"], 2, "--port needs a value");
+    fails(&["--port", "65535"], 2, "--port needs a number");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    fails(&["--json", "--port", &port.to_string()], 1, "cannot listen on 127.0.0.1:");
+    fails(&["--json", "--audit", "/nowhere/at/all"], 1, "the configuration has a problem");
+}
