@@ -131,7 +131,7 @@ impl<K: Hash + Eq, T> Pilot<K, T> {
 
 impl<K: Hash + Eq, T> Drop for Pilot<K, T> {
     fn drop(&mut self) {
-
+        self.end(None);
     }
 }
 

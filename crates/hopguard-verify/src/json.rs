@@ -6,9 +6,8 @@
 //! is converted, and nothing unknown is kept.
 //!
 //! It is a parser of its own, and a small one, because a general one changes what it reads by features that any
-//! crate of the program can turn on (`serde_json`'s `arbitrary_precision` makes every number an object), and
-//! because half the time is spent here that is not spent on the signature. A property holds it against
-//! `serde_json`.
+//! crate of the program can turn on: `serde_json`'s `arbitrary_precision` makes every number an object. A property
+//! holds it against `serde_json`.
 
 use std::borrow::Cow;
 

@@ -39,6 +39,7 @@ mod metadata;
 mod key_store;
 mod flight;
 mod keys;
+mod jwk;
 mod point;
 mod memory;
 #[cfg(test)]

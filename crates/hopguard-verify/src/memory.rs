@@ -53,7 +53,7 @@ impl Memory {
     ///
     /// GMAC (NIST SP 800-38D) with a fixed nonce, used as a keyed universal hash: for a key that nobody knows, two
     /// different tokens of at most 4 KiB collide with a probability below 2^-119. A fixed nonce is sound because no
-    /// tag ever leaves the process. It costs a quarter of a SHA-256 of the same bytes.
+    /// tag ever leaves the process. It costs a third of a SHA-256 of the same bytes.
     pub(crate) fn tag(&self, token: &str) -> Option<Tag> {
         if token.len() > TOKEN {
             return None;

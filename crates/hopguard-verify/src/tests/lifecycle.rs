@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Waker};
 
-use hopguard_core::{minutes, seconds};
+use hopguard_core::{Audit, AuditFull, AuditSink, Event, minutes, seconds};
 
 use super::*;
 
@@ -255,4 +255,37 @@ async fn a_failed_early_fetch_takes_nothing_away() {
     assert_eq!(rig.verify(&never.token(&claims())).await.err(), Some("key_unknown"));
     assert_eq!(rig.issuer.fetches(), 2);
     rig.verify(&signer.token(&long_claims("2"))).await.unwrap();
+}
+
+/// Keeps the codes of what is written.
+#[derive(Debug, Default)]
+struct Codes(Mutex<Vec<&'static str>>);
+
+impl AuditSink for Codes {
+    fn reserve(&self) -> Result<(), AuditFull> {
+        Ok(())
+    }
+
+    fn release(&self) {}
+
+    fn commit(&self, event: Event) {
+        assert_eq!(event.destination.as_deref(), Some(ISSUER));
+        self.0.lock().unwrap().push(event.decision.code());
+    }
+
+    fn offer(&self, _event: Event) {}
+}
+
+#[tokio::test]
+async fn every_fetch_is_written_down() {
+    let (signer, codes) = (Signer::es256("k1"), Arc::new(Codes::default()));
+    let audit = Audit::new("orders", "1", codes.clone());
+    let rig =
+        Rig::built(&[&signer], |builder| builder.issuer(Issuer::at(ISSUER).jwks_url(JWKS)).audit(&audit));
+    rig.verify(&signer.token(&claims())).await.unwrap();
+    rig.issuer.answer(Answer::Status(404, String::new()));
+    rig.clock.advance(minutes(5));
+    rig.check(&signer.token(&long_claims("2"))).unwrap();
+    rig.settle().await;
+    assert_eq!(*codes.0.lock().unwrap(), ["keys_refreshed", "keys_refresh_failed"]);
 }
