@@ -3,17 +3,28 @@
 //! Put it inside the guards, directly around what it watches; the guards write their own refusals.
 //!
 //! ```
+//! use std::convert::Infallible;
+//! use std::sync::Arc;
+//!
+//! use hopguard_audit::TracingSink;
+//! use hopguard_client::SystemClock;
 //! use hopguard_core::{Audit, Ledger};
 //! use hopguard_tower::{AuditLayer, Hop};
-//! use tower::ServiceBuilder;
-//! # use hopguard_client::SystemClock;
-//! # use http::{Request, Response};
-//! # fn stack(audit: &Audit) {
-//! let hop = Hop::new(&Ledger::bounded(), audit, SystemClock::shared());
+//! use http::{Request, Response};
+//! use tower::{ServiceBuilder, ServiceExt};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Infallible> {
+//! let audit = Audit::new("orders", "1", Arc::new(TracingSink));
+//! let hop = Hop::new(&Ledger::bounded(), &audit, SystemClock::shared());
 //! let service = ServiceBuilder::new()
 //!     .layer(AuditLayer::new(&hop))
-//!     .service_fn(|_: Request<String>| async { Ok::<_, std::convert::Infallible>(Response::new(String::new())) });
-//! # let _ = service; }
+//!     .service_fn(|_: Request<String>| async { Ok::<_, Infallible>(Response::new("done".to_owned())) });
+//!
+//! let response = service.oneshot(Request::new(String::new())).await?;
+//! assert_eq!(response.status(), 200);
+//! drop(response); // its body was not read to the end: the audit holds `abandoned`
+//! # Ok(()) }
 //! ```
 //!
 //! The outcome is `completed` when the response's body was read to its end, `abandoned` when the caller went

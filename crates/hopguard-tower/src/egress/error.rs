@@ -34,7 +34,9 @@ impl<E> EgressError<E> {
 }
 
 impl<E> EgressError<EgressError<E>> {
-    fn flatten(self) -> EgressError<E> {
+    /// Joins the errors of two egress layers, one inside the other, for `map_err` in a hand-made stack.
+    #[must_use]
+    pub fn flatten(self) -> EgressError<E> {
         match self {
             Self::Refused(refused) => EgressError::Refused(refused),
             Self::Peer(inner) => inner,

@@ -1,18 +1,96 @@
 //! Finds the route of a call, exchanges the caller's token for a grant, and attaches the grant.
 //!
 //! ```
-//! use hopguard_core::{Audit, ConfigErrors, Exchange, Ledger, Route, RouteMap};
+//! # use std::convert::Infallible;
+//! # use std::sync::Arc;
+//! # use hopguard_audit::TracingSink;
+//! # use hopguard_client::{BoxFuture, ClientAuth, Spawn, SystemClock, Transport, TransportError};
+//! # use hopguard_core::{Audit, ScopeGuard, Ttl, minutes};
+//! # use hopguard_sts::{Client, Rule, Sts, UserToken};
+//! # use hopguard_tower::Inbound;
+//! # use hopguard_verify::{Issuer, Verifier};
+//! # use http::Response;
+//! use hopguard_core::{Exchange, Ledger, Route, RouteMap};
 //! use hopguard_exchange::Exchanger;
-//! use hopguard_tower::{ExchangeLayer, Hop};
-//! # use hopguard_client::SystemClock;
+//! use hopguard_tower::{ExchangeLayer, Hop, OnBehalfOf};
+//! use http::Request;
+//! use tower::{Layer, ServiceBuilder, ServiceExt};
+//! #
+//! # /// Reaches an authorization server in the same process.
+//! # #[derive(Clone, Debug)]
+//! # struct InProcess(axum::Router);
+//! #
+//! # impl Transport for InProcess {
+//! #     fn send(
+//! #         &self,
+//! #         request: Request<bytes::Bytes>,
+//! #     ) -> BoxFuture<'static, Result<Response<bytes::Bytes>, TransportError>> {
+//! #         let router = self.0.clone();
+//! #         Box::pin(async move {
+//! #             let response = router.oneshot(request.map(axum::body::Body::from)).await.unwrap();
+//! #             let (parts, body) = response.into_parts();
+//! #             let body = axum::body::to_bytes(body, 65_536).await.map_err(|_| TransportError::Broken)?;
+//! #             Ok(Response::from_parts(parts, body))
+//! #         })
+//! #     }
+//! # }
+//! #
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let (issuer, clock) = ("https://sts.internal", SystemClock::shared());
+//! # let (orders, inventory) = ("https://orders.internal", "https://inventory.internal");
+//! # let secret = "no-secret-at-all-but-long-enough";
+//! # let rule = Rule::for_client("orders").subject_audience(orders).audience(inventory);
+//! # let sts = Sts::builder(issuer, clock.clone())
+//! #     .client(Client::client_secret_basic("orders", secret))
+//! #     .rule(rule.scope("stock:read", "orders:read"))
+//! #     .build()?;
+//! # let transport: Arc<dyn Transport> = Arc::new(InProcess(sts.router()));
+//! # let audit = Audit::new("orders", "1", Arc::new(TracingSink));
+//! # let ledger = Ledger::bounded();
+//! # let guard = Inbound::builder(&ledger, &audit)
+//! #     .issuer(Issuer::at(issuer))
+//! #     .audience(orders)
+//! #     .ttl(Ttl::lifetime_at_most(minutes(5)))
+//! #     .scope(ScopeGuard::any_scope())
+//! #     .transport(transport.clone())
+//! #     .build()?;
+//! # let (seen, keep) = std::sync::mpsc::channel();
+//! # let handler = guard.layer(tower::service_fn(move |request: Request<String>| {
+//! #     seen.send(hopguard_tower::admitted(request.extensions()).cloned()).unwrap();
+//! #     async { Ok::<_, Infallible>(Response::new(String::new())) }
+//! # }));
+//! # let token = sts.issue(&UserToken::new("alice", orders).scope("orders:read").client_id("web"))?;
+//! # let inbound = Request::get("/").header("authorization", format!("Bearer {token}")).body(String::new())?;
+//! # assert_eq!(handler.oneshot(inbound).await?.status(), 200);
+//! # let caller = keep.recv()?.ok_or("nobody was admitted")?;
+//! # let verifier = Verifier::builder(transport.clone(), clock.clone(), Spawn::current())
+//! #     .issuer(Issuer::at(issuer))
+//! #     .build()?;
+//! # let auth = ClientAuth::client_secret_basic("orders", secret);
+//! # let exchanger =
+//! #     Exchanger::builder(issuer, auth, verifier, transport, clock.clone(), Spawn::current(), &ledger).build()?;
+//! // `caller` was admitted by the inbound stack; `exchanger` knows the authorization server.
+//! let target = Exchange::audience("https://inventory.internal").scope("stock:read").requires("orders:read");
+//! let routes = RouteMap::new(vec![Route::new("https://inventory.internal", target.into())?])
+//!     .map_err(|_| "two routes are equal")?;
+//! let hop = Hop::new(&ledger, &audit, clock);
+//! let client = ServiceBuilder::new()
+//!     .layer(ExchangeLayer::new(&hop, routes, exchanger))
+//!     .service_fn(|request: Request<String>| async move {
+//!         // What the peer gets is a grant for the peer.
+//!         assert!(request.headers().contains_key("authorization"));
+//! #         assert!(!format!("{:?}", request.headers()).contains("eyJ"));
+//! #         Ok::<_, Infallible>(Response::new(String::new()))
+//!     });
 //!
-//! # fn layer(audit: &Audit, exchanger: Exchanger) -> Result<ExchangeLayer, Box<dyn std::error::Error>> {
-//! let hop = Hop::new(&Ledger::bounded(), audit, SystemClock::shared());
-//! let inventory = Exchange::audience("https://inventory.internal").scope("stock:read").requires("orders:read");
-//! let routes = vec![Route::new("https://inventory.internal", inventory.into())?];
-//! let routes = RouteMap::new(routes).map_err(|_| "two routes are equal")?;
-//! let layer = ExchangeLayer::new(&hop, routes, exchanger);
-//! # Ok(layer) }
+//! let mut call = Request::get("https://inventory.internal/stock/42").body(String::new())?;
+//! call.extensions_mut().insert(OnBehalfOf::caller(&caller));
+//! assert_eq!(client.clone().oneshot(call).await?.status(), 200);
+//!
+//! let unlisted = Request::get("https://elsewhere.internal/").body(String::new())?;
+//! assert_eq!(client.oneshot(unlisted).await.unwrap_err().code(), "destination_unlisted");
+//! # Ok(()) }
 //! ```
 //!
 //! The caller is named by [`OnBehalfOf`](crate::OnBehalfOf) in the request's extensions.

@@ -1,15 +1,50 @@
 //! The passthrough block: no credential leaves but the one granted for its destination.
 //!
 //! ```
-//! use hopguard_core::{Audit, Ledger};
-//! use hopguard_tower::{Hop, PassthroughLayer};
-//! # use hopguard_client::SystemClock;
+//! use std::convert::Infallible;
+//! use std::sync::Arc;
 //!
-//! # fn layer(ledger: &Ledger, audit: &Audit) -> PassthroughLayer {
-//! // The same ledger as the inbound stack: what came in is what is looked for.
-//! let hop = Hop::new(ledger, audit, SystemClock::shared());
-//! PassthroughLayer::new(&hop)
-//! # }
+//! use hopguard_audit::TracingSink;
+//! use hopguard_client::{HttpTransport, SigningKey, Spawn, SystemClock};
+//! use hopguard_core::{Audit, Clock, Ledger};
+//! use hopguard_tower::{Hop, PassthroughLayer, VerifyLayer};
+//! use hopguard_verify::{Issuer, Verifier};
+//! use http::{Request, Response};
+//! use tower::{ServiceBuilder, ServiceExt};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let audit = Audit::new("orders", "1", Arc::new(TracingSink));
+//! # let key = SigningKey::generate_es256()?;
+//! # let keys = serde_json::json!({ "keys": [key.public_jwk()] }).to_string();
+//! # let transport = Arc::new(HttpTransport::builder().build()?);
+//! # let verifier = Verifier::builder(transport, SystemClock::shared(), Spawn::current())
+//! #     .issuer(Issuer::at("https://sts.internal").keys_fixed(&keys))
+//! #     .build()?;
+//! # let now = SystemClock.now().as_secs();
+//! # let token = key.sign_jwt("at+jwt", &serde_json::json!({
+//! #     "iss": "https://sts.internal", "sub": "alice", "aud": "https://orders.internal", "client_id": "web",
+//! #     "iat": now, "exp": now + 60, "jti": "1",
+//! # }))?;
+//! // One ledger for both directions: what came in is what is looked for.
+//! let hop = Hop::new(&Ledger::bounded(), &audit, SystemClock::shared());
+//! let peer = ServiceBuilder::new()
+//!     .layer(PassthroughLayer::new(&hop))
+//!     .service_fn(|_: Request<String>| async { Ok::<_, Infallible>(Response::new(String::new())) });
+//!
+//! // A token comes in ...
+//! let service = ServiceBuilder::new()
+//!     .layer(VerifyLayer::new(&hop, verifier))
+//!     .service_fn(|_: Request<String>| async { Ok::<_, Infallible>(Response::new(String::new())) });
+//! let inbound = Request::get("/").header("authorization", format!("Bearer {}", *token)).body(String::new())?;
+//! assert_eq!(service.oneshot(inbound).await?.status(), 200);
+//!
+//! // ... and must not go out again, whatever the header is called.
+//! let leak = Request::get("https://peer.internal/").header("x-api-key", token.as_str()).body(String::new())?;
+//! assert_eq!(peer.clone().oneshot(leak).await.unwrap_err().code(), "passthrough_blocked");
+//! let innocent = Request::get("https://peer.internal/").header("x-api-key", "17").body(String::new())?;
+//! assert_eq!(peer.oneshot(innocent).await?.status(), 200);
+//! # Ok(()) }
 //! ```
 //!
 //! In front of any client it compares, by value, every header and the request target with the live

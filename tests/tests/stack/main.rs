@@ -1,0 +1,11 @@
+//! The complete stacks over real sockets: malicious authorization servers, the passthrough block, probes, leaks.
+
+mod world;
+mod malicious_sts;
+mod routes;
+mod passthrough;
+mod renewal;
+mod withdrawal;
+mod crowd;
+mod probes;
+mod leak;

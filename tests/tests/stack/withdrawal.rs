@@ -1,0 +1,43 @@
+//! I18: what is withdrawn is gone everywhere at once.
+
+use hopguard_core::Withdrawal;
+use hopguard_core::{Clock, minutes};
+
+use crate::world::World;
+
+#[tokio::test]
+async fn each_kind_of_withdrawal_stops_the_way_out() {
+    for kind in 0..4 {
+        let world = World::new().await;
+        let caller = world.caller().await;
+        world.call(&caller).await.unwrap();
+        let facts = caller.facts();
+        let what = match kind {
+            0 => Withdrawal::Token(facts.fingerprint),
+            1 => Withdrawal::Issuer(facts.issuer.clone()),
+            2 => Withdrawal::Subject { issuer: facts.issuer.clone(), subject: facts.subject.clone() },
+            _ => Withdrawal::Key { issuer: facts.issuer.clone(), key_id: facts.key_id.clone().unwrap() },
+        };
+        let now = world.clock.now();
+        world.ledger.withdrawals().withdraw(what, now, now.after(minutes(10))).unwrap();
+        let outcome = world.call(&caller).await;
+        world.refused(outcome, "token_withdrawn");
+        assert_eq!(world.reached(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_withdrawn_grant_is_exchanged_anew() {
+    let world = World::new().await;
+    let caller = world.caller().await;
+    world.call(&caller).await.unwrap();
+    let grant = world.sink.sole("sent").grant.unwrap();
+    let now = world.clock.now();
+    world
+        .ledger
+        .withdrawals()
+        .withdraw(Withdrawal::Token(grant.fingerprint), now, now.after(minutes(10)))
+        .unwrap();
+    world.call(&caller).await.unwrap();
+    assert_eq!(world.sts.token_requests(), 2);
+}
