@@ -133,6 +133,16 @@ impl Audit {
         Ok(())
     }
 
+    /// Writes a refusal of somebody who is known. Nothing hangs on it, so a full sink refuses nobody further:
+    /// the event then takes its chance in the lane of strangers, and is counted if it is lost there.
+    pub fn refusal(&self, event: Event) {
+        self.flush_strangers(event.time_millis);
+        match self.0.sink.reserve() {
+            Ok(()) => self.0.sink.commit(event),
+            Err(AuditFull) => self.stranger(event),
+        }
+    }
+
     /// Writes a refusal of a stranger, singly or as part of a count.
     pub fn stranger(&self, event: Event) {
         // INVARIANT: I9 — strangers share this lane only, whatever they send.
@@ -270,6 +280,8 @@ mod tests {
         assert_eq!(Fault::from(audit.reserve().unwrap_err()).code(), "audit_unavailable");
         audit.stranger(refusal(&audit, 0, Denial::TokenMalformed));
         assert_eq!(sink.events.lock().unwrap().len(), 1);
+        audit.refusal(refusal(&audit, 0, Denial::AudienceMismatch));
+        assert_eq!(sink.events.lock().unwrap().len(), 2);
     }
 
     #[test]

@@ -81,4 +81,23 @@ mod tests {
             }
         }
     }
+
+    /// The table of docs/CODES.md is this list, written out. If they differ, the failure holds the text to paste.
+    #[test]
+    fn the_published_table_is_this_list() {
+        let mut table = String::from("| code | kind | status | meaning |\n| --- | --- | --- | --- |\n");
+        for entry in codes() {
+            let kind = match entry.kind {
+                CodeKind::Outcome => "outcome",
+                CodeKind::Denial => "denial",
+                CodeKind::Fault => "fault",
+            };
+            let status = entry.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+            let meaning = entry.meaning.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
+            table.push_str(&format!("| `{}` | {kind} | {status} | {meaning} |\n", entry.code));
+        }
+        let published = include_str!("../../../docs/CODES.md");
+        let at = published.find("| code |").expect("docs/CODES.md has a table");
+        assert_eq!(published.get(at..), Some(table.as_str()), "paste this into docs/CODES.md:\n\n{table}");
+    }
 }

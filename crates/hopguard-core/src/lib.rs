@@ -75,8 +75,8 @@ pub use ledger::{Ledger, LedgerId, Overflow, Remembered};
 pub use narrowing::{Bounds, Expectation, prove_narrowing};
 pub use refusal::Refusal;
 pub use route::{
-    Anonymous, Deny, Destination, Exchange, InvalidRoute, Requires, Route, RouteChoice, RouteMap, RouteRule, Unstated,
-    is_ambiguous_path, parse_absolute, request_target_rejects,
+    Anonymous, Deny, Destination, Exchange, InvalidRoute, Requires, Route, RouteChoice, RouteMap, RouteRule,
+    Unstated, is_ambiguous_path, parse_absolute, request_target_rejects,
 };
 pub use scan::{Finding, FindingKind, Place, Scanner};
 pub use scope::{InvalidScope, ScopeSet};

@@ -128,7 +128,7 @@ use tower_service::Service;
 
 use super::error::EgressError;
 use super::outgoing::{Matched, Outgoing};
-use super::renewal::{Budget, Replayable, asks_for_renewal};
+use super::renewal::{Budget, Replayable, asks_for_renewal, may_be_renewed};
 use super::subject::OnBehalfOf;
 use crate::Hop;
 use crate::hop::Record;
@@ -230,13 +230,14 @@ impl Inner {
             |matched: &Matched, refusal| EgressError::Refused(matched.refuse(&self.hop, "egress", refusal));
         let ticket = self.ticket(&parts, &mut matched).map_err(|refusal| refuse(&matched, refusal))?;
         let granted = self.grant(&ticket, &mut matched).await.map_err(|refusal| refuse(&matched, refusal))?;
-        // Kept only for a grant that is old enough to be exchanged anew.
-        let again = granted.as_ref().and_then(|_| Some((parts.clone(), body.replay()?)));
+        // A copy is kept only where it may be needed.
+        let old = granted.filter(|grant| may_be_renewed(grant, self.hop.now()));
+        let again = old.and_then(|old| Some((old, parts.clone(), body.replay()?)));
         let request = self.attach(parts, body, &matched);
         let response = inner.clone().oneshot(request).await.map_err(EgressError::Peer)?;
 
-        let (Some(old), Some((parts, body))) = (granted, again) else { return Ok(response) };
-        let renew = asks_for_renewal(response.status(), response.headers(), &old, self.hop.now())
+        let Some((old, parts, body)) = again else { return Ok(response) };
+        let renew = asks_for_renewal(response.status(), response.headers())
             && self.budgets.get(ticket.index).is_some_and(|b| b.spend(self.hop.clock().monotonic()));
         if !renew {
             return Ok(response);

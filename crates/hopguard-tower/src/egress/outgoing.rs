@@ -57,8 +57,7 @@ impl Matched {
     pub(crate) fn refuse(&self, hop: &Hop, gate: &'static str, refusal: Refusal) -> Refused {
         let event = self.event(hop, gate, refusal.clone().into());
         let refused = Refused { refusal, event: event.id };
-        // The call is not made either way; a full audit cannot make it less refused.
-        let _full = hop.audit().write(event);
+        hop.audit().refusal(event);
         refused
     }
 }

@@ -83,13 +83,26 @@ use crate::answer::Refused;
 pub struct PassthroughLayer {
     hop: Hop,
     announce: bool,
+    declared: Vec<(Destination, Arc<str>)>,
 }
 
 impl PassthroughLayer {
     /// Blocks what the ledger of `hop` holds and the destination was not granted.
     #[must_use]
     pub fn new(hop: &Hop) -> Self {
-        Self { hop: hop.clone(), announce: true }
+        Self { hop: hop.clone(), announce: true, declared: Vec::new() }
+    }
+
+    /// Calls to the origin of `url` may carry, in an authorization header, a JWT whose audience is `audience`
+    /// and nothing else. For credentials that are attached above this layer by something other than an
+    /// [`ExchangeLayer`](crate::ExchangeLayer), whose routes declare their own. An origin that is declared
+    /// for nothing may carry no JWT there; a `url` that is none declares nothing.
+    #[must_use]
+    pub fn declare(mut self, url: &str, audience: &str) -> Self {
+        if let Some(destination) = url.parse().ok().as_ref().and_then(Destination::of) {
+            self.declared.push((destination, audience.into()));
+        }
+        self
     }
 
     /// Without an inbound side: nothing fills the ledger, so that only JWTs in authorization headers are
@@ -101,7 +114,7 @@ impl PassthroughLayer {
 
     /// Inside a complete stack, whose last step writes the one event of the sending.
     pub(super) fn within(hop: &Hop) -> Self {
-        Self { hop: hop.clone(), announce: false }
+        Self { announce: false, ..Self::new(hop) }
     }
 }
 
@@ -167,8 +180,11 @@ impl PassthroughLayer {
         if let Some(value) = &matched.attached {
             scanner = scanner.with_attached(value);
         }
+        let declared = self.declared.iter().find(|(origin, _)| *origin == destination);
         if let Some(requested) = &matched.requested {
             scanner = scanner.with_audience(&requested.audience);
+        } else if let Some((_, audience)) = declared {
+            scanner = scanner.with_audience(audience);
         }
         if let Err(finding) = scanner.scan(&parts.uri, &parts.headers) {
             return Err(block(matched, hop, &finding));
@@ -195,8 +211,7 @@ fn block(matched: &Matched, hop: &Hop, finding: &Finding) -> Refused {
         event.found = Some(fingerprint);
     }
     let refused = Refused { refusal: fault.into(), event: event.id };
-    // The call is not made either way.
-    let _full = hop.audit().write(event);
+    hop.audit().refusal(event);
     refused
 }
 

@@ -114,22 +114,20 @@ impl Budget {
     }
 }
 
-/// Does this answer say that the grant is no longer good, for a grant old enough that a new one might be?
-pub(super) fn asks_for_renewal(
-    status: StatusCode,
-    headers: &HeaderMap,
-    grant: &Granted,
-    now: UnixTime,
-) -> bool {
+/// Is this grant old enough that a new one might fare better with the peer?
+pub(super) fn may_be_renewed(grant: &Granted, now: UnixTime) -> bool {
+    now.since(grant.obtained()).is_some_and(|age| age >= YOUNGEST)
+}
+
+/// Does this answer say that the grant is no longer good (RFC 6750 section 3.1)?
+pub(super) fn asks_for_renewal(status: StatusCode, headers: &HeaderMap) -> bool {
     let says_invalid = |value: &http::HeaderValue| {
         value.to_str().is_ok_and(|text| {
             let text = text.to_ascii_lowercase();
             text.contains("error=\"invalid_token\"") || text.contains("error=invalid_token")
         })
     };
-    status == StatusCode::UNAUTHORIZED
-        && headers.get_all(WWW_AUTHENTICATE).iter().any(says_invalid)
-        && now.since(grant.obtained()).is_some_and(|age| age >= YOUNGEST)
+    status == StatusCode::UNAUTHORIZED && headers.get_all(WWW_AUTHENTICATE).iter().any(says_invalid)
 }
 
 #[cfg(test)]
