@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hopguard_core::{Admitted, ConfigErrors, Problems, seconds};
 use hopguard_tower::{Egress, EgressService, OnBehalfOf};
-use http::Method;
+use http::{HeaderValue, Method};
 use tower_layer::Layer;
 
 use crate::request::RequestBuilder;
@@ -99,12 +99,21 @@ impl GuardedClientBuilder {
         if self.timeout.is_zero() || self.connect_timeout.is_zero() {
             problems.add("client.timeout", "is zero: no request could ever succeed");
         }
-        let mut roots = Vec::new();
-        for (index, der) in self.roots.iter().enumerate() {
-            match reqwest::Certificate::from_der(der) {
-                Ok(root) => roots.push(root),
-                Err(_) => problems.add(format!("client.extra_root[{index}]"), "is not a DER certificate"),
+        if self.user_agent.parse::<HeaderValue>().is_err() {
+            problems.add("client.user_agent", "has characters that no header can hold");
+        }
+        let roots: Vec<_> = self.roots.iter().map(|der| reqwest::Certificate::from_der(der)).collect();
+        for (index, root) in roots.iter().enumerate() {
+            // A certificate is read only when a client is made of it.
+            let works = |root: &reqwest::Certificate| {
+                reqwest::Client::builder().tls_certs_only([root.clone()]).build().is_ok()
+            };
+            if !root.as_ref().is_ok_and(works) {
+                problems.add(format!("client.extra_root[{index}]"), "is not a certificate in DER");
             }
+        }
+        if !problems.is_empty() {
+            return Err(problems.into_errors());
         }
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -114,14 +123,13 @@ impl GuardedClientBuilder {
             .timeout(self.timeout)
             .connect_timeout(self.connect_timeout)
             .user_agent(self.user_agent)
-            .tls_certs_merge(roots)
+            .tls_certs_merge(roots.into_iter().flatten())
             .build();
         match client {
-            Ok(client) => {
-                problems.into_result(GuardedClient { service: egress.layer(ReqwestTransport(client)) })
-            }
+            Ok(client) => Ok(GuardedClient { service: egress.layer(ReqwestTransport(client)) }),
             Err(_) => {
-                problems.add("client", "cannot be made of these settings: check user_agent and extra_root");
+                problems
+                    .add("client", "cannot be made on this machine: its root certificates cannot be read");
                 Err(problems.into_errors())
             }
         }

@@ -7,5 +7,6 @@ mod passthrough;
 mod renewal;
 mod withdrawal;
 mod crowd;
+mod configuration;
 mod probes;
 mod leak;

@@ -1,0 +1,132 @@
+//! A wrong configuration stops the program at start with every problem at once, each naming its setting.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hopguard::{
+    Anonymous, AudienceGuard, Audit, ClientAuth, ConfigErrors, Egress, Exchange, GuardedClient, Inbound,
+    Issuer, Ledger, ScopeGuard, StsEndpoint, Ttl, minutes,
+};
+use hopguard_testkit::MemorySink;
+
+fn audit() -> Audit {
+    Audit::new("orders", "1", MemorySink::new())
+}
+
+#[track_caller]
+fn names(errors: &ConfigErrors, settings: &[&str]) {
+    let found: Vec<_> = errors.problems().iter().map(|problem| problem.setting.as_str()).collect();
+    assert_eq!(found, settings, "{errors}");
+    assert_eq!(errors.code(), "config_invalid");
+    // Each problem is a line of its own, and says more than that something is wrong.
+    assert_eq!(errors.to_string().lines().count(), settings.len() + 1);
+    assert!(errors.problems().iter().all(|problem| problem.problem.len() > 20), "{errors}");
+}
+
+#[test]
+fn every_problem_of_the_way_in_is_told_at_once() {
+    let errors = Inbound::builder(&Ledger::bounded(), &audit())
+        .issuer(Issuer::at("http://sts.example"))
+        .issuer(Issuer::at("not a url"))
+        .audience_guard(AudienceGuard::exactly("").or_alias("orders"))
+        .ttl(Ttl::lifetime_at_most(Duration::ZERO))
+        .scope(ScopeGuard::all_of([]))
+        .leeway(minutes(2))
+        .build()
+        .unwrap_err();
+    let expected = [
+        "inbound.leeway",
+        "inbound.issuer[0]",
+        "inbound.issuer[1]",
+        "inbound.audience",
+        "inbound.ttl",
+        "inbound.scope",
+    ];
+    let mut found: Vec<_> = errors.problems().iter().map(|problem| problem.setting.as_str()).collect();
+    let mut sorted = expected;
+    found.sort_unstable();
+    sorted.sort_unstable();
+    assert_eq!(found, sorted, "{errors}");
+}
+
+#[test]
+fn every_problem_of_the_way_out_is_told_at_once() {
+    let sts = StsEndpoint::at("http://sts.example", ClientAuth::client_secret_basic("", ""));
+    let errors = Egress::builder(&Ledger::bounded(), &audit(), sts)
+        .route("http://inventory.example", Exchange::audience("inventory").requires("a"))
+        .route("https://a.example", Anonymous)
+        .route("https://b.example", Exchange::audience("").requires(""))
+        .build()
+        .unwrap_err();
+    let settings: Vec<_> = errors.problems().iter().map(|problem| problem.setting.as_str()).collect();
+    for setting in ["egress.route[0] http://inventory.example", "egress.route[2] https://b.example"] {
+        assert!(settings.contains(&setting), "{errors}");
+    }
+    assert!(settings.iter().any(|setting| setting.starts_with("egress.sts.")), "{errors}");
+}
+
+#[test]
+fn equal_routes_and_useless_clients_are_told() {
+    let sts =
+        || StsEndpoint::at("https://sts.example", ClientAuth::client_secret_basic("orders", "a-secret"));
+    let errors = Egress::builder(&Ledger::bounded(), &audit(), sts())
+        .route("https://a.example/x", Anonymous)
+        .route("https://A.example:443/x/", Anonymous)
+        .build()
+        .unwrap_err();
+    names(&errors, &["egress.route[1] https://A.example:443/x/"]);
+    let egress = Egress::builder(&Ledger::bounded(), &audit(), sts()).build().unwrap();
+    let errors = GuardedClient::builder()
+        .timeout(Duration::ZERO)
+        .extra_root(b"no certificate")
+        .build(&egress)
+        .unwrap_err();
+    names(&errors, &["client.timeout", "client.extra_root[0]"]);
+}
+
+#[tokio::test]
+async fn a_malformed_key_set_and_an_absent_issuer_are_503_and_not_a_panic() {
+    use tower::{Layer, ServiceExt};
+    for body in [
+        "",
+        "{",
+        "[]",
+        "{\"keys\":{}}",
+        "{\"keys\":[]}",
+        "<html>",
+        "{\"keys\":[{\"kty\":\"oct\",\"k\":\"AA\"}]}",
+    ] {
+        let clock = hopguard_testkit::FakeClock::somewhen();
+        let sink = MemorySink::new();
+        let text = body.to_owned();
+        let transport = hopguard_testkit::ScriptedTransport::json(move |_| text.clone());
+        let guard = Inbound::builder(&Ledger::bounded(), &Audit::new("orders", "1", sink.clone()))
+            .issuer(Issuer::at("https://sts.example").jwks_url("https://sts.example/jwks"))
+            .audience("orders")
+            .ttl(Ttl::lifetime_at_most(minutes(5)))
+            .scope(ScopeGuard::any_scope())
+            .clock(clock.clone())
+            .transport(transport)
+            .build()
+            .unwrap();
+        let key = hopguard_testkit::mint::MintKey::es256("k");
+        let now = hopguard::Clock::now(&*clock);
+        let token =
+            hopguard_testkit::mint::Token::access("https://sts.example", "orders", "alice", now).sign(&key);
+        let service = guard.layer(tower::service_fn(|_: http::Request<String>| async {
+            Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
+        }));
+        let request = http::Request::get("/").header("authorization", format!("Bearer {token}"));
+        let response = service.oneshot(request.body(String::new()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 503, "{body}");
+        assert!(response.headers().contains_key("retry-after"));
+        sink.sole("keys_unavailable");
+    }
+}
+
+#[test]
+fn an_audit_without_a_sink_takes_nothing() {
+    // An empty fan-out would lose every event; it refuses instead, and with it every request.
+    let audit = Audit::new("orders", "1", Arc::new(hopguard::Fanout::new(Vec::new())));
+    assert!(audit.reserve().is_err());
+}
