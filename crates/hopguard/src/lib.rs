@@ -28,3 +28,8 @@ pub use hopguard_tower::{
     PassthroughLayer, Refused, StsEndpoint, VerifyLayer,
 };
 pub use hopguard_verify::{Issuer, Verifier};
+
+/// The examples of the README, so that they compile.
+#[cfg(all(doctest, feature = "axum", feature = "reqwest"))]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;
