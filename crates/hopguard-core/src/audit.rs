@@ -152,9 +152,14 @@ impl Audit {
         }
     }
 
-    /// Writes the counts of a window that has ended. Called on every event; call it once more at shutdown with
-    /// `u64::MAX`.
-    pub fn flush_strangers(&self, now_millis: u64) {
+    /// Writes the counts of strangers so far, though their window has not ended: for a shutdown.
+    pub fn finish(&self, now_millis: u64) {
+        self.0.strangers.end();
+        self.flush_strangers(now_millis);
+    }
+
+    /// Writes the counts of a window that has ended.
+    fn flush_strangers(&self, now_millis: u64) {
         for ((code, direction), count) in self.0.strangers.roll(now_millis) {
             let decision = Decision::Allow("suppressed");
             let mut event = self.event(now_millis, direction, EventKind::Count, code, decision);
@@ -203,6 +208,10 @@ impl Lane {
         let count = counts.entry((code, direction)).or_default();
         *count += 1;
         *count <= self.limits.singly
+    }
+
+    fn end(&self) {
+        self.ends.store(0, Ordering::Release);
     }
 
     /// If the window has ended, begins a new one and returns what the old one suppressed.
@@ -302,5 +311,13 @@ mod tests {
             (Some(8), "token_malformed", "suppressed")
         );
         assert_eq!(events.len(), 5);
+        drop(events);
+        for _ in 0..4 {
+            audit.stranger(refusal(&audit, 6001, Denial::TokenMissing));
+        }
+        audit.finish(6002);
+        let events = sink.events.lock().unwrap();
+        let last = events.last().unwrap();
+        assert_eq!((last.count, last.gate, last.time_millis), (Some(2), "token_missing", 6002));
     }
 }

@@ -57,12 +57,12 @@ faults! {
     LedgerFull = "ledger_full", 503, SOON, "the ledger of live credentials is full";
     /// The call goes to a destination that no route lists.
     DestinationUnlisted = "destination_unlisted", 500, None, "no route lists this destination";
-    /// Two routes fit equally well.
-    DestinationAmbiguous = "destination_ambiguous", 500, None, "several routes fit this destination equally";
     /// The request's URL cannot be read in one way only: no host, userinfo, a path with encoded separators.
     TargetUnreadable = "target_unreadable", 500, None, "the request target is ambiguous";
     /// The `Host` header names another host than the URL.
     HostMismatch = "host_mismatch", 500, None, "the host header differs from the request target";
+    /// The client could not make a request of what the handler gave it: no URL, no header value.
+    RequestUnsendable = "request_unsendable", 500, None, "the outgoing request cannot be made";
     /// The request already carries a credential that no route attached.
     CredentialUnexpected = "credential_unexpected", 500, None, "the outgoing request carries a credential of its own";
     /// A received or foreign credential was about to leave.

@@ -17,9 +17,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::fingerprint::fingerprinted_part;
 use crate::withdrawal::Withdrawals;
-use crate::{Destination, Fault, Fingerprint, Granted, RawToken, UnixTime, Verified};
+use crate::{Destination, Facts, Fault, Fingerprint, Granted, RawToken, UnixTime, Verified};
 
 /// Bytes of signature that make an anchor.
 const ANCHOR: usize = 16;
@@ -124,7 +123,7 @@ impl Ledger {
     /// [`Fault::LedgerFull`] if it is full and set to refuse.
     pub fn remember_received(&self, token: &Verified, now: UnixTime) -> Result<Remembered, Fault> {
         let facts = token.facts();
-        self.remember(token.presented().token(), facts.fingerprint, facts.expires, None, now)
+        self.remember(token.presented().token(), facts, None, now)
     }
 
     /// Remembers a grant, good at `destination` and nowhere else.
@@ -139,20 +138,21 @@ impl Ledger {
         now: UnixTime,
     ) -> Result<Remembered, Fault> {
         let facts = grant.facts();
-        self.remember(grant.token(), facts.fingerprint, facts.expires, Some(destination), now)
+        self.remember(grant.token(), facts, Some(destination), now)
     }
 
     fn remember(
         &self,
         token: &RawToken,
-        fingerprint: Fingerprint,
-        expires: UnixTime,
+        facts: &Facts,
         destination: Option<&Destination>,
         now: UnixTime,
     ) -> Result<Remembered, Fault> {
         let text = token.dangerous_expose();
-        let fingerprinted_len = fingerprinted_part(text).len();
-        let Some(anchor) = self.anchor_after(text.as_bytes(), fingerprinted_len) else {
+        // The verifier has counted already; looking for the dots again would cost more than all the rest.
+        let &Facts { fingerprint, fingerprinted_len, expires, structured, .. } = facts;
+        let anchor = structured.then(|| self.anchor_after(text.as_bytes(), fingerprinted_len));
+        let Some(anchor) = anchor.flatten() else {
             // Not a JWS: no stack verifies one, and none may be remembered by parts it does not have.
             return Err(Fault::GrantUnreadable);
         };

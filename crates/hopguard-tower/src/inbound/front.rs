@@ -13,8 +13,7 @@ use pin_project_lite::pin_project;
 use tower::util::Oneshot;
 use tower_service::Service;
 
-use super::stage::Stage;
-use crate::hop::Record;
+use crate::hop::Passage;
 use crate::{AuditedBody, Hop};
 
 /// Paths that anybody may call: health checks, metadata. Compared letter by letter with the whole path.
@@ -71,10 +70,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         // INVARIANT: I1 — evidence that is here before the stack has begun is not the stack's.
         let record = self.hop.begin(request.headers());
-        let extensions = request.extensions_mut();
-        extensions.remove::<Stage>();
-        extensions.insert(self.hop.clone());
-        extensions.insert::<Record>(record);
+        request.extensions_mut().insert(Passage::begun(&self.hop, record));
         if self.open.contains(request.uri().path()) {
             // Nobody has checked it, so nobody may take it for checked.
             request.headers_mut().remove(AUTHORIZATION);

@@ -97,6 +97,28 @@ impl<T> GateLayer<T> {
     }
 }
 
+/// The holder check as a layer: refuses a token that is bound to a key, which nobody checks here (I15).
+///
+/// ```
+/// use hopguard_core::{Audit, Ledger};
+/// use hopguard_tower::{BindLayer, Hop};
+/// # use hopguard_client::SystemClock;
+///
+/// # fn layer(audit: &Audit) -> BindLayer {
+/// let hop = Hop::new(&Ledger::bounded(), audit, SystemClock::shared());
+/// BindLayer::bearer_only(&hop) // directly behind the `VerifyLayer` of the same `hop`
+/// # }
+/// ```
+pub type BindLayer = GateLayer<BearerOnly>;
+
+impl BindLayer {
+    /// For services that check no proof of possession.
+    #[must_use]
+    pub fn bearer_only(hop: &Hop) -> Self {
+        Self::new(hop, BearerOnly)
+    }
+}
+
 impl<T> Clone for GateLayer<T> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
@@ -138,11 +160,10 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (mut parts, body) = request.into_parts();
-        let record = self.gate.hop.record(&parts.headers, &mut parts.extensions);
-        match self.gate.decide(&mut parts.extensions, &record) {
-            Ok(()) => ResponseFuture::Passed { future: self.inner.call(Request::from_parts(parts, body)) },
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let record = self.gate.hop.record(&mut request);
+        match self.gate.decide(request.extensions_mut(), &record) {
+            Ok(()) => ResponseFuture::Passed { future: self.inner.call(request) },
             Err(refused) => ResponseFuture::Refused { response: Some(refused.answer(&self.gate.hop)) },
         }
     }
@@ -171,15 +192,14 @@ impl<T: Step> Inner<T> {
                     }
                 }
                 if let Some(bound) = changed {
-                    extensions.insert(Stage::Bound(bound));
+                    Stage::Bound(bound).enter(extensions);
                 }
                 Ok(())
             }
             Err(refusal) => {
                 let event = self.event(record, Some(token), refusal.clone().into());
                 let refused = Refused { refusal, event: event.id };
-                // A full audit changes nothing for this caller: it is refused either way.
-                let _full = self.hop.audit().write(event);
+                self.hop.audit().refusal(event);
                 Err(refused)
             }
         }

@@ -29,10 +29,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use hopguard_client::BoxFuture;
-use hopguard_core::{Decision, Denial, Direction, EventKind, Fault, Presented, Refusal, Verified};
+use hopguard_core::{Decision, Direction, EventKind, Facts, Presented, RawToken, Refusal, Verified};
 use hopguard_verify::{Check, Verifier};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
@@ -44,7 +45,7 @@ use super::extract::extract;
 use super::stage::Stage;
 use crate::Hop;
 use crate::answer::Refused;
-use crate::hop::Record;
+use crate::hop::{Passage, Record};
 
 /// Makes [`Verify`] services.
 #[derive(Clone, Debug)]
@@ -97,12 +98,13 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let VerifyLayer { hop, verifier, .. } = &self.layer;
-        request.extensions_mut().remove::<Stage>();
-        let (mut parts, body) = request.into_parts();
-        let record = hop.record(&parts.headers, &mut parts.extensions);
-        let presented = extract(hop, &mut parts.headers, &parts.extensions);
-        let request = Request::from_parts(parts, body);
-        let presented = match presented {
+        let record = hop.record(&mut request);
+        if self.layer.announce {
+            // In a complete stack the front has done so: evidence that is here already is not this stack's, and
+            // a handler that finds none writes it down here.
+            request.extensions_mut().insert(Passage::begun(hop, record));
+        }
+        let presented = match extract(hop, &mut request) {
             Ok(presented) => presented,
             Err(denial) => return ResponseFuture::refused(self.layer.refuse(&record, None, denial.into())),
         };
@@ -114,8 +116,8 @@ where
             Check::Done(Err(denial)) => {
                 ResponseFuture::refused(self.layer.refuse(&record, Some(&presented), denial.into()))
             }
-            Check::NeedsKeys(wanted) => ResponseFuture::Checking {
-                keys: wanted.fetch(),
+            Check::NeedsKeys(_) => ResponseFuture::Checking {
+                verdict: self.layer.wait(presented.token().clone()),
                 waiting: Some(Waiting { request, presented, record, inner: self.inner.clone() }),
                 layer: self.layer.clone(),
             },
@@ -124,6 +126,12 @@ where
 }
 
 impl VerifyLayer {
+    /// The verdict once the keys are there. Boxed: it is the rare case, beside a fetch over the network.
+    fn wait(&self, token: Arc<RawToken>) -> BoxFuture<'static, Result<Arc<Facts>, Refusal>> {
+        let (verifier, ledger) = (self.verifier.clone(), self.hop.ledger().clone());
+        Box::pin(async move { verifier.verify(&token, ledger.withdrawals()).await })
+    }
+
     fn refuse<R: Default>(
         &self,
         record: &Record,
@@ -167,7 +175,7 @@ impl VerifyLayer {
         if let Err(fault) = announced {
             return ResponseFuture::refused(self.refuse(record, None, fault.into()));
         }
-        request.extensions_mut().insert(Stage::Verified(verified));
+        Stage::Verified(verified).enter(request.extensions_mut());
         ResponseFuture::Calling { future: Oneshot::new(inner.clone(), request) }
     }
 }
@@ -188,7 +196,7 @@ pin_project! {
         S: Service<Request<B>>,
     {
         /// Keys are being fetched.
-        Checking { keys: BoxFuture<'static, Result<(), Fault>>, waiting: Option<Waiting<S, B>>, layer: VerifyLayer },
+        Checking { verdict: BoxFuture<'static, Result<Arc<Facts>, Refusal>>, waiting: Option<Waiting<S, B>>, layer: VerifyLayer },
         /// The inner service is being readied, then at work.
         Calling { #[pin] future: Oneshot<S, Request<B>> },
         /// Refused.
@@ -215,19 +223,12 @@ where
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let next = match self.as_mut().project() {
-                ResponseProjection::Checking { keys, waiting, layer } => {
-                    let fetched = ready!(keys.as_mut().poll(context));
+                ResponseProjection::Checking { verdict, waiting, layer } => {
+                    let verdict = ready!(verdict.as_mut().poll(context));
                     let Some(Waiting { request, presented, record, inner }) = waiting.take() else {
                         return Poll::Pending;
                     };
-                    let outcome = fetched.map_err(Refusal::from).and_then(|()| {
-                        match layer.verifier.check(presented.token(), layer.hop.ledger().withdrawals()) {
-                            Check::Done(outcome) => outcome.map_err(Refusal::from),
-                            // The keys were fetched and this key is still not among them.
-                            Check::NeedsKeys(_) => Err(Denial::KeyUnknown.into()),
-                        }
-                    });
-                    match outcome {
+                    match verdict {
                         Ok(facts) => {
                             let verified = Verified::assert_genuine(presented, facts);
                             layer.proceed(&inner, request, verified, &record)
