@@ -87,7 +87,10 @@ impl<'a> Alone<'a> {
     /// If there is no such layer.
     pub fn layer(&self, name: &str, hop: &Hop, inner: Boxed) -> Boxed {
         match name {
-            "verify" => BoxCloneSyncService::new(VerifyLayer::new(hop, self.verifier.clone()).layer(inner)),
+            "verify" => {
+                let layer = VerifyLayer::new(hop, self.verifier.clone()).dangerous_leave_holder_open();
+                BoxCloneSyncService::new(layer.layer(inner))
+            }
             "bind" => BoxCloneSyncService::new(BindLayer::bearer_only(hop).layer(inner)),
             "audience" => {
                 BoxCloneSyncService::new(AudienceGuard::exactly(Stage::AUDIENCE).layer(hop).layer(inner))
@@ -104,6 +107,10 @@ impl<'a> Alone<'a> {
     /// step that takes the credential out, is one that believes whatever it reads: see [`believed`].
     pub fn without(&self, guard: Option<&str>) -> Boxed {
         let routes = self.routes(guard != Some("route_scope"));
+        if guard == Some("bind") {
+            // The other guards take no token whose holder is open; without them nobody stops it.
+            return self.stack(["verify"], routes);
+        }
         let stack =
             self.stack(WHOLE.iter().copied().filter(|&name| guard != Some(name) || name == "verify"), routes);
         if !matches!(guard, Some("verify" | "extract")) {

@@ -59,6 +59,11 @@ pub trait Step {
     ///
     /// The refusal.
     fn step(&self, token: &Verified, now: UnixTime) -> Result<Option<Bound>, Refusal>;
+
+    /// True unless this is the step that checks the holder: no other looks at a token whose holder is unknown.
+    fn needs_holder(&self) -> bool {
+        true
+    }
 }
 
 /// The evidence that a complete stack has let this request through; `None` in front of or outside one.

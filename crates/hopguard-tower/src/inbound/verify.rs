@@ -1,4 +1,5 @@
-//! Takes the credential out of the request and has it verified.
+//! Takes the credential out of the request, has it verified, and refuses it if it is bound to a key that nobody
+//! checks.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -33,7 +34,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use hopguard_client::BoxFuture;
-use hopguard_core::{Decision, Direction, EventKind, Facts, Presented, RawToken, Refusal, Verified};
+use hopguard_core::{
+    BearerOnly, Decision, Direction, Event, EventKind, Facts, Fault, Presented, RawToken, Refusal, Verified,
+};
 use hopguard_verify::{Check, Verifier};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
@@ -53,18 +56,29 @@ pub struct VerifyLayer {
     hop: Hop,
     verifier: Verifier,
     announce: bool,
+    binds: bool,
 }
 
 impl VerifyLayer {
     /// Verifies tokens with `verifier` and leaves the evidence for the guards of `hop`.
     #[must_use]
     pub fn new(hop: &Hop, verifier: Verifier) -> Self {
-        Self { hop: hop.clone(), verifier, announce: true }
+        Self { hop: hop.clone(), verifier, announce: true, binds: true }
+    }
+
+    /// Leaves open whether whoever shows a token may hold it.
+    ///
+    /// Guards then find no evidence, and answer 500, until a [`BindLayer`](super::BindLayer) stands between; a
+    /// service with no guard at all behind this layer takes tokens that are bound to a key from anybody.
+    #[must_use]
+    pub fn dangerous_leave_holder_open(mut self) -> Self {
+        self.binds = false;
+        self
     }
 
     /// Inside a complete stack, whose last step writes the one event of the admission.
     pub(super) fn within(hop: &Hop, verifier: Verifier) -> Self {
-        Self { announce: false, ..Self::new(hop, verifier) }
+        Self { announce: false, binds: false, ..Self::new(hop, verifier) }
     }
 }
 
@@ -148,6 +162,14 @@ impl VerifyLayer {
         refused.answer(&self.hop)
     }
 
+    /// An event about a caller whose token is genuine.
+    fn known(&self, record: &Record, verified: &Verified, decision: Decision) -> Event {
+        let mut event = self.hop.event(record, Direction::Inbound, EventKind::Decision, "verify", decision);
+        event.token = Some(verified.facts().clone());
+        event.peer = verified.presented().peer();
+        event
+    }
+
     /// The token is genuine: remembers it and hands the request on.
     fn proceed<S, B, R>(
         &self,
@@ -160,22 +182,29 @@ impl VerifyLayer {
         S: Service<Request<B>, Response = Response<R>> + Clone,
         R: Default,
     {
-        let hop = &self.hop;
-        let announced = hop.ledger().remember_received(&verified, hop.now()).and_then(|remembered| {
+        let (hop, shown) = (&self.hop, verified.clone());
+        let outcome = hop.ledger().remember_received(&shown, hop.now()).map_err(Refusal::from);
+        let outcome = outcome.and_then(|remembered| {
             hop.note(remembered, record);
+            // INVARIANT: I15 — unless the next layer is said to check the holder, a bound token goes no further.
+            let stage =
+                if self.binds { Stage::Bound(BearerOnly.bind(verified)?) } else { Stage::Verified(verified) };
             if self.announce {
-                let passed = Decision::Allow("passed");
-                let mut event = hop.event(record, Direction::Inbound, EventKind::Decision, "verify", passed);
-                event.token = Some(verified.facts().clone());
-                event.peer = verified.presented().peer();
-                hop.audit().write(event)?;
+                let event = self.known(record, &shown, Decision::Allow("passed"));
+                hop.audit().write(event).map_err(Fault::from)?;
             }
-            Ok(())
+            Ok(stage)
         });
-        if let Err(fault) = announced {
-            return ResponseFuture::refused(self.refuse(record, None, fault.into()));
+        match outcome {
+            Ok(stage) => stage.enter(request.extensions_mut()),
+            Err(refusal) => {
+                let mut event = self.known(record, &shown, refusal.clone().into());
+                event.status = Some(refusal.status());
+                let refused = Refused { refusal, event: event.id };
+                hop.audit().refusal(event);
+                return ResponseFuture::refused(refused.answer(hop));
+            }
         }
-        Stage::Verified(verified).enter(request.extensions_mut());
         ResponseFuture::Calling { future: Oneshot::new(inner.clone(), request) }
     }
 }
