@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hopguard_core::{
     Audit, Clock, Decision, Direction, Event, EventKind, Id, Ledger, Monotonic, Remembered, StackId,
-    TraceContext, UnixTime,
+    TraceContext, UnixTime, Withdrawal, WithdrawalsFull,
 };
 use http::{HeaderMap, HeaderName, Request};
 
@@ -50,6 +50,21 @@ impl Hop {
     #[must_use]
     pub fn audit(&self) -> &Audit {
         &self.0.audit
+    }
+
+    /// Takes a key, issuer, token or subject back, for every stack of this ledger, and writes it down. It is
+    /// kept until `until`, by when whatever it strikes must have expired.
+    ///
+    /// # Errors
+    ///
+    /// [`WithdrawalsFull`] if no more can be kept; nothing was taken back then.
+    pub fn withdraw(&self, what: Withdrawal, until: UnixTime) -> Result<(), WithdrawalsFull> {
+        self.0.ledger.withdrawals().withdraw(what, self.now(), until)?;
+        let (notice, withdrawn) = (EventKind::Notice, Decision::Allow("withdrawal"));
+        let at = self.0.clock.unix_millis();
+        // Written whatever the audit's state: the withdrawal must not wait for it.
+        self.0.audit.refusal(self.0.audit.event(at, Direction::Internal, notice, "withdrawal", withdrawn));
+        Ok(())
     }
 
     /// The time in whole seconds.

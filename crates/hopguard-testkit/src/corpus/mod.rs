@@ -53,7 +53,7 @@ pub const EGRESS_GUARDS: &[&str] = &["routes", "requires", "narrowing", "passthr
 pub struct Attack {
     /// Threat, dash, what is done; the file's name without `.toml`.
     pub id: String,
-    /// The row of THREATS.md, such as `A5`, or the invariant of DESIGN, such as `I14`.
+    /// The row of THREATS.md, such as `A5`, or the invariant of ARCHITECTURE, such as `I14`.
     pub threat: String,
     /// The clause or advisory that it breaks.
     pub source: String,

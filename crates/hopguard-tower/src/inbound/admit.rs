@@ -1,5 +1,9 @@
 //! The last step of a complete stack: everything has passed, so the request is admitted, written down, and
 //! room for its outcome is set aside.
+//!
+//! # Readiness
+//!
+//! It decides in `call` and forwards `poll_ready`.
 
 use std::task::{Context, Poll};
 

@@ -1,4 +1,9 @@
 //! The outermost step: takes away evidence that is there already, and tells open paths from guarded ones.
+//!
+//! # Readiness
+//!
+//! Always ready: which of its two sides will be called is known only with the request, and a place held on one
+//! would be missing on the other.
 
 use std::collections::BTreeSet;
 use std::future::Future;
