@@ -41,6 +41,7 @@ mod flight;
 mod keys;
 mod jwk;
 mod point;
+mod roca;
 mod memory;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 mod verdicts;
 mod lifecycle;
 mod remembered;
+mod wycheproof;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
