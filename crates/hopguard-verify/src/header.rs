@@ -61,6 +61,15 @@ impl<'a> Header<'a> {
         }
     }
 
+    /// `typ`, if there is one; what is there and no text is no access token's.
+    pub(crate) fn typ(&self) -> Result<Option<&str>, Denial> {
+        match &self.typ {
+            Claim::Is(typ) => Ok(Some(typ)),
+            Claim::Absent => Ok(None),
+            Claim::Wrong => Err(Denial::TokenTypeMismatch),
+        }
+    }
+
     /// Refuses any type but an access token's (RFC 9068 section 4). Media types have no case, and
     /// `application/` may be left out (RFC 7515 section 4.1.9).
     pub(crate) fn is_access_token(&self) -> Result<(), Denial> {

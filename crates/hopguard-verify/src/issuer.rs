@@ -6,6 +6,7 @@ use http::Uri;
 use crate::algorithm::Algorithm;
 use crate::keys::KeySet;
 use crate::metadata;
+use crate::profile::Profile;
 
 /// An issuer that is trusted, exactly as tokens name it in `iss`.
 ///
@@ -23,6 +24,7 @@ pub struct Issuer {
     url: String,
     keys: Keys,
     algorithms: Option<Vec<Algorithm>>,
+    profile: Profile,
 }
 
 #[derive(Clone, Debug)]
@@ -49,6 +51,7 @@ pub(crate) struct Checked {
     pub(crate) name: String,
     pub(crate) source: Source,
     pub(crate) algorithms: Option<Vec<Algorithm>>,
+    pub(crate) profile: Profile,
 }
 
 impl Issuer {
@@ -56,7 +59,7 @@ impl Issuer {
     /// here.
     #[must_use]
     pub fn at(url: &str) -> Self {
-        Self { url: url.to_owned(), keys: Keys::Discovered, algorithms: None }
+        Self { url: url.to_owned(), keys: Keys::Discovered, algorithms: None, profile: Profile::rfc9068() }
     }
 
     /// Takes the keys from this URL instead of looking for it in the metadata.
@@ -81,6 +84,13 @@ impl Issuer {
         self
     }
 
+    /// How this issuer writes its tokens: RFC 9068 unless set.
+    #[must_use]
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+
     /// Checks every setting below `setting`.
     pub(crate) fn check(self, setting: &str, problems: &mut Problems) -> Option<Checked> {
         if self.algorithms.as_ref().is_some_and(Vec::is_empty) {
@@ -88,6 +98,9 @@ impl Issuer {
                 format!("{setting}.algorithms"),
                 "is empty: name at least one, or leave the setting out",
             );
+        }
+        if let Some(problem) = self.profile.problem() {
+            problems.add(format!("{setting}.profile.{}", self.profile.name()), problem);
         }
         let url = match parse_absolute(&self.url) {
             // An issuer has neither (RFC 8414 section 2), and a URI type would drop the fragment unseen.
@@ -131,6 +144,6 @@ impl Issuer {
                 }
             }
         };
-        Some(Checked { name: self.url, source: source?, algorithms: self.algorithms })
+        Some(Checked { name: self.url, source: source?, algorithms: self.algorithms, profile: self.profile })
     }
 }

@@ -34,6 +34,7 @@ mod json;
 mod header;
 mod algorithm;
 mod claims;
+mod profile;
 mod issuer;
 mod metadata;
 mod key_store;
@@ -48,4 +49,5 @@ mod tests;
 
 pub use algorithm::Algorithm;
 pub use issuer::Issuer;
+pub use profile::Profile;
 pub use verifier::{Check, KeysWanted, Verifier, VerifierBuilder};

@@ -27,4 +27,4 @@ pub use hopguard_tower::{
     AuditLayer, Egress, EgressError, ExchangeLayer, GuardExt, Hop, Inbound, OnBehalfOf, OpenPaths,
     PassthroughLayer, Refused, StsEndpoint, VerifyLayer,
 };
-pub use hopguard_verify::{Issuer, Verifier};
+pub use hopguard_verify::{Issuer, Profile, Verifier};

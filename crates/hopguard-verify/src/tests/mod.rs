@@ -3,6 +3,7 @@
 mod verdicts;
 mod lifecycle;
 mod remembered;
+mod profiled;
 mod wycheproof;
 
 use std::fmt;
