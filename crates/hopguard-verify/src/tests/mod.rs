@@ -3,6 +3,7 @@
 mod verdicts;
 mod lifecycle;
 mod remembered;
+mod differential;
 mod profiled;
 mod wycheproof;
 
