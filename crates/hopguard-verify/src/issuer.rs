@@ -1,5 +1,7 @@
 //! Whose tokens are trusted, and where that issuer's keys come from.
 
+use std::path::{Path, PathBuf};
+
 use hopguard_core::{Problems, parse_absolute};
 use http::Uri;
 
@@ -13,7 +15,7 @@ use crate::profile::Profile;
 /// ```
 /// use hopguard_verify::{Algorithm, Issuer};
 ///
-/// let discovered = Issuer::at("https://sts.internal"); // RFC 8414, at first use
+/// let discovered = Issuer::at("https://sts.internal"); // RFC 8414 or OpenID Connect Discovery, at first use
 /// let known = Issuer::at("https://sts.internal")
 ///     .jwks_url("https://sts.internal/jwks")
 ///     .algorithms([Algorithm::Es256]);
@@ -31,16 +33,19 @@ pub struct Issuer {
 enum Keys {
     Discovered,
     At(String),
+    File(PathBuf),
     Fixed(String),
 }
 
 /// Where a key set comes from, checked.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// Through metadata that stands at this URL.
-    Metadata(Uri),
+    /// Through metadata that stands at one of these URLs; the first is tried first.
+    Metadata([Uri; 2]),
     /// From this URL.
     Jwks(Uri),
+    /// From this file.
+    File(PathBuf),
     /// From the configuration.
     Fixed(KeySet),
 }
@@ -55,8 +60,8 @@ pub(crate) struct Checked {
 }
 
 impl Issuer {
-    /// The issuer `url`, whose keys are found through its metadata (RFC 8414) when first needed. No I/O is done
-    /// here.
+    /// The issuer `url`, whose keys are found through its metadata when first needed: where RFC 8414 puts it, else
+    /// where OpenID Connect Discovery does. Either must name exactly this issuer. No I/O is done here.
     #[must_use]
     pub fn at(url: &str) -> Self {
         Self { url: url.to_owned(), keys: Keys::Discovered, algorithms: None, profile: Profile::rfc9068() }
@@ -66,6 +71,16 @@ impl Issuer {
     #[must_use]
     pub fn jwks_url(mut self, url: &str) -> Self {
         self.keys = Keys::At(url.to_owned());
+        self
+    }
+
+    /// Takes the keys from this file, which holds a JWK set (RFC 7517 section 5) and is read again when it changes:
+    /// within ten seconds of use, or at once for a key that is not in it. Whoever replaces it should do so in one
+    /// step, by renaming; a file that is missing or makes no sense leaves the keys that were read before in use for
+    /// at most an hour.
+    #[must_use]
+    pub fn jwks_file(mut self, path: impl AsRef<Path>) -> Self {
+        self.keys = Keys::File(path.as_ref().to_owned());
         self
     }
 
@@ -116,12 +131,17 @@ impl Issuer {
         };
         let source = match self.keys {
             Keys::Discovered => {
-                let location = metadata::location(&url?).map(Source::Metadata);
-                if location.is_none() {
+                let locations = metadata::locations(&url?).map(Source::Metadata);
+                if locations.is_none() {
                     problems.add(setting, "leaves no room for the well-known path of RFC 8414");
                 }
-                location
+                locations
             }
+            Keys::File(path) if path.as_os_str().is_empty() => {
+                problems.add(format!("{setting}.jwks_file"), "is empty: name a file");
+                None
+            }
+            Keys::File(path) => Some(Source::File(path)),
             Keys::At(jwks) => match parse_absolute(&jwks) {
                 Ok(jwks) => Some(Source::Jwks(jwks)),
                 Err(problem) => {

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use hopguard_core::{Denial, ScopeSet};
 
-use crate::json::{self, Malformed, Shape, Source};
+use crate::extra::{Extra, Value};
 
 /// What every ID token may hold (OpenID Connect Core section 2): to find it tells nothing.
 const OF_ID_TOKENS: [&str; 13] = [
@@ -451,7 +451,8 @@ impl Profile {
         ScopeSet::from_tokens(tokens.iter().map(|token| &**token)).map_err(|_| Denial::ClaimInvalid)
     }
 
-    fn reads(&self, claim: &str) -> bool {
+    /// True if this profile has a use for the claim.
+    pub(crate) fn reads(&self, claim: &str) -> bool {
         let named = |names: &[Box<str>]| names.iter().any(|name| **name == *claim);
         claim == "events"
             || claim == "aud"
@@ -508,121 +509,4 @@ pub(crate) struct Named {
     pub(crate) client: Box<str>,
     pub(crate) token_id: Option<Box<str>>,
     pub(crate) scopes: ScopeSet,
-}
-
-/// The claims that a profile names, as they stand there.
-#[derive(Debug)]
-pub(crate) struct Extra<'a> {
-    members: Vec<(Cow<'a, str>, Value<'a>)>,
-}
-
-/// A claim of any kind.
-#[derive(Debug)]
-enum Value<'a> {
-    Text(Cow<'a, str>),
-    List(Vec<Self>),
-    Object(Vec<(Cow<'a, str>, Self)>),
-    Other,
-}
-
-impl<'a> Extra<'a> {
-    /// Reads a decoded payload once more, for what `profile` names.
-    pub(crate) fn read(text: &'a [u8], profile: &Profile) -> Result<Self, Denial> {
-        let mut collected = Collect { profile, extra: Self { members: Vec::new() } };
-        json::read(text, &mut collected).map_err(|_| Denial::TokenMalformed)?;
-        Ok(collected.extra)
-    }
-
-    fn find(&self, claim: &str) -> Option<&Value<'a>> {
-        self.members.iter().find_map(|(name, value)| (*name == claim).then_some(value))
-    }
-
-    fn text(&self, claim: &str) -> Option<&Cow<'a, str>> {
-        match self.find(claim) {
-            Some(Value::Text(text)) => Some(text),
-            _ => None,
-        }
-    }
-
-    fn at(&self, place: &[Box<str>]) -> Option<&Value<'a>> {
-        let (outer, inner) = place.split_first()?;
-        inner.iter().try_fold(self.find(outer)?, |value, name| match value {
-            Value::Object(members) => {
-                members.iter().find_map(|(found, value)| (**found == **name).then_some(value))
-            }
-            _ => None,
-        })
-    }
-}
-
-impl<'a> Value<'a> {
-    /// The texts of a list, or the member names of an object.
-    fn names(&self) -> Vec<&Cow<'a, str>> {
-        match self {
-            Self::List(all) => all
-                .iter()
-                .filter_map(|one| match one {
-                    Self::Text(text) => Some(text),
-                    _ => None,
-                })
-                .collect(),
-            Self::Object(members) => members.iter().map(|(name, _)| name).collect(),
-            Self::Text(_) | Self::Other => Vec::new(),
-        }
-    }
-}
-
-struct Collect<'p, 'a> {
-    profile: &'p Profile,
-    extra: Extra<'a>,
-}
-
-impl<'de> Shape<'de> for Collect<'_, 'de> {
-    fn wrong(&mut self) {}
-
-    fn object(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
-        source.entries(|name, source| {
-            if !self.profile.reads(&name) {
-                return source.value(&mut json::Skip);
-            }
-            let mut value = Value::Other;
-            source.value(&mut value)?;
-            self.extra.members.push((name, value));
-            Ok(())
-        })
-    }
-}
-
-impl<'de> Shape<'de> for Value<'de> {
-    fn wrong(&mut self) {
-        *self = Self::Other;
-    }
-
-    fn text(&mut self, text: Cow<'de, str>) {
-        *self = Self::Text(text);
-    }
-
-    fn list(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
-        let mut all = Vec::new();
-        source.items(|source| {
-            let mut one = Self::Other;
-            source.value(&mut one)?;
-            all.push(one);
-            Ok(())
-        })?;
-        *self = Self::List(all);
-        Ok(())
-    }
-
-    fn object(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
-        let mut members = Vec::new();
-        source.entries(|name, source| {
-            let mut value = Self::Other;
-            source.value(&mut value)?;
-            members.push((name, value));
-            Ok(())
-        })?;
-        *self = Self::Object(members);
-        Ok(())
-    }
 }

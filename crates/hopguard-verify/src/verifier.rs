@@ -12,13 +12,14 @@ use hopguard_core::{
 
 use crate::claims::{Claims, Origin};
 use crate::compact::Compact;
+use crate::extra::Extra;
 use crate::header::Header;
 use crate::issuer::Issuer;
 use crate::json::DEPTH;
-use crate::key_store::{KeyStore, Outside, Want};
+use crate::key_store::{KeySetStatus, KeyStore, Outside, Want};
 use crate::keys::Lookup;
 use crate::memory::{Memory, Verdict};
-use crate::profile::{Extra, Profile};
+use crate::profile::Profile;
 
 const TOKEN_BYTES: usize = 16 * 1024;
 const REMEMBERED: usize = 10_000;
@@ -191,6 +192,12 @@ impl Verifier {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.0.issuers.iter().all(|one| one.store.is_usable())
+    }
+
+    /// How the keys of each issuer are: age, fetches and failures, for metrics.
+    #[must_use]
+    pub fn key_sets(&self) -> Vec<KeySetStatus> {
+        self.0.issuers.iter().map(|one| one.store.status()).collect()
     }
 
     #[cfg(test)]
