@@ -16,9 +16,9 @@ pub use hopguard_audit::{Fanout, JsonLines, TracingSink};
 pub use hopguard_axum::{Caller, EgressRejection, Protect, Protected};
 pub use hopguard_client::{ClientAuth, HttpTransport, SigningKey, Spawn, SystemClock, Transport};
 pub use hopguard_core::{
-    Admitted, Anonymous, AudienceGuard, Audit, AuditSink, Clock, ConfigErrors, Denial, Deny, Exchange, Facts,
-    Fault, Fingerprint, Guard, Ledger, Refusal, Route, RouteMap, ScopeGuard, ScopeSet, Ttl, TtlGuard, codes,
-    minutes, seconds,
+    ActorGuard, Admitted, Anonymous, AudienceGuard, Audit, AuditSink, Clock, ConfigErrors, Denial, Deny,
+    Exchange, Facts, Fault, Fingerprint, Guard, Ledger, Refusal, Route, RouteMap, ScopeGuard, ScopeSet, Ttl,
+    TtlGuard, codes, minutes, seconds,
 };
 pub use hopguard_exchange::Exchanger;
 #[cfg(feature = "reqwest")]
