@@ -8,7 +8,7 @@
 //!                                   Admitted -> Granted on the way out
 //! ```
 //!
-//! Guards ([`AudienceGuard`], [`TtlGuard`], [`ScopeGuard`]) are plain functions over evidence and a time:
+//! Guards ([`AudienceGuard`], [`TtlGuard`], [`ScopeGuard`], [`ActorGuard`]) are plain functions over evidence and a time:
 //!
 //! ```
 //! use hopguard_core::{AudienceGuard, Guard, minutes, Ttl};
@@ -38,6 +38,7 @@ mod holder;
 mod audience;
 mod ttl;
 mod scope_guard;
+mod actor_guard;
 mod route;
 mod narrowing;
 mod withdrawal;
@@ -55,6 +56,7 @@ mod audit;
 mod evidence_for_tests;
 
 pub use actor::{Actor, ActorChain};
+pub use actor_guard::ActorGuard;
 pub use audience::AudienceGuard;
 pub use audit::{Audit, AuditFull, AuditSink, Reservation, StrangerLimits};
 pub use codes::{CodeEntry, CodeKind, codes};
