@@ -5,7 +5,7 @@ use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hopguard_client::{BoxFuture, ClientAuth, Spawn, Transport};
+use hopguard_client::{BoxFuture, ClientAuth, Spawn, SystemTimer, Timer, Transport};
 use hopguard_core::{
     Admitted, CacheState, Clock, ConfigErrors, Denial, Destination, Exchange, Expectation, Facts, Fault,
     Granted, Ledger, Problems, RawToken, Refusal, parse_absolute, prove_narrowing,
@@ -13,11 +13,13 @@ use hopguard_core::{
 use hopguard_verify::Verifier;
 
 use crate::answer::{Answer, read_answer, transport_fault};
-use crate::cache::{GrantCache, judge, served_until};
+use crate::breaker::Breaker;
+use crate::cache::{GrantCache, Millis, judge, served_until};
 use crate::endpoint::{Discovery, TokenEndpoint, endpoint_url};
 use crate::flight::{Boarding, Flights};
 use crate::key::{GrantKey, GrantKeys};
 use crate::request::token_request;
+use crate::retry::{Attempts, Budget, Trouble, chance};
 
 /// Exchanges tokens at one authorization server; see the crate's documentation. Cloning it shares it.
 #[derive(Clone)]
@@ -31,7 +33,10 @@ struct Inner {
     verifier: Verifier,
     transport: Arc<dyn Transport>,
     clock: Arc<dyn Clock>,
+    timer: Arc<dyn Timer>,
     spawn: Spawn,
+    breaker: Arc<Breaker>,
+    retries: Budget,
     ledger: Ledger,
     keys: GrantKeys,
     cache: GrantCache,
@@ -69,6 +74,7 @@ impl Exchanger {
             verifier,
             transport,
             clock,
+            timer: None,
             spawn,
             ledger: ledger.clone(),
             remember_at_most: ExchangerBuilder::DEFAULT_REMEMBERED,
@@ -104,7 +110,7 @@ impl Exchanger {
     /// Ours: [`Fault::EvidenceForeign`] for a caller whose token another ledger knows,
     /// [`Fault::SubjectIssuerForeign`] for one whose token another issuer made, [`Fault::ExchangeOverloaded`],
     /// [`Fault::StsRefused`], [`Fault::LedgerFull`]. The authorization server's: [`Fault::StsUnavailable`],
-    /// [`Fault::StsAnswerInvalid`], [`Fault::KeysUnavailable`], [`Fault::GrantTypeUnexpected`],
+    /// [`Fault::StsBusy`], [`Fault::StsAnswerInvalid`], [`Fault::KeysUnavailable`], [`Fault::GrantTypeUnexpected`],
     /// [`Fault::GrantUnreadable`], and those of [`prove_narrowing`].
     #[must_use = "nothing is exchanged before the future is polled"]
     pub fn grant(
@@ -237,12 +243,8 @@ impl Inner {
     /// One exchange from request to kept grant.
     async fn exchange(&self, job: Job) -> Result<Granted, Refusal> {
         let endpoint = self.endpoint.find(&*self.transport, &*self.clock).await?;
-        // Discovery may have taken a while, and an expired token is not worth a request.
-        self.check_alive(&job.parent)?;
-        let (asked, now) = (self.clock.unix_millis(), self.clock.now());
-        let request = token_request(&endpoint, &self.issuer, &self.auth, &job.token, &job.target, now)?;
-        let response = self.transport.send(request).await.map_err(transport_fault)?;
-        let answer = read_answer(response).map_err(|refusal| self.blame(refusal, &job.parent))?;
+        let (asked, answer) =
+            self.ask(&endpoint, &job).await.map_err(|refusal| self.blame(refusal, &job.parent))?;
         let granted = self.prove(&answer, &job).await.map_err(|refusal| self.blame(refusal, &job.parent))?;
 
         let remembered = self.ledger.remember_granted(&granted, &job.destination, self.clock.now())?;
@@ -254,6 +256,35 @@ impl Inner {
         let until = served_until(asked, ends, spans);
         self.cache.keep(job.key, granted.clone(), answer.token.len(), until, self.clock.unix_millis());
         Ok(granted)
+    }
+
+    /// Asks until there is an answer or no point in asking; also when the last attempt began.
+    async fn ask(&self, endpoint: &http::Uri, job: &Job) -> Result<(Millis, Answer), Refusal> {
+        let mut attempts = Attempts::begin(self.clock.monotonic());
+        loop {
+            // Discovery or the wait may have taken a while, and an expired token is not worth a request.
+            self.check_alive(&job.parent)?;
+            let permit = self.breaker.admit(self.clock.monotonic())?;
+            let (asked, now) = (self.clock.unix_millis(), self.clock.now());
+            // Made anew for each attempt: an assertion is good for one.
+            let request = token_request(endpoint, &self.issuer, &self.auth, &job.token, &job.target, now)?;
+            let outcome = self.transport.send(request).await;
+            let Some(trouble) = Trouble::of(&outcome) else {
+                permit.answered();
+                self.retries.earn();
+                return Ok((asked, read_answer(outcome.map_err(transport_fault)?)?));
+            };
+            let now = self.clock.monotonic();
+            permit.failed(now, trouble.asked_too_long());
+            let refusal = match outcome {
+                Ok(response) => read_answer(response).err().unwrap_or(Fault::StsUnavailable.into()),
+                Err(error) => transport_fault(error).into(),
+            };
+            match attempts.next(trouble, now, chance(), &self.retries) {
+                Some(wait) => self.timer.wait(wait).await,
+                None => return Err(trouble.asked().map_or(refusal, |wait| Fault::StsBusy(wait).into())),
+            }
+        }
     }
 
     /// What the caller's expiry explains is the caller's fault, if its token expired while we asked.
@@ -302,6 +333,7 @@ pub struct ExchangerBuilder {
     verifier: Verifier,
     transport: Arc<dyn Transport>,
     clock: Arc<dyn Clock>,
+    timer: Option<Arc<dyn Timer>>,
     spawn: Spawn,
     ledger: Ledger,
     remember_at_most: usize,
@@ -320,6 +352,12 @@ impl ExchangerBuilder {
     /// Sends to this token endpoint and asks for no metadata.
     pub fn token_endpoint(mut self, url: &str) -> Self {
         self.token_endpoint = Some(url.to_owned());
+        self
+    }
+
+    /// Waits between attempts by `timer` in place of the runtime's.
+    pub fn timer(mut self, timer: Arc<dyn Timer>) -> Self {
+        self.timer = Some(timer);
         self
     }
 
@@ -388,7 +426,10 @@ impl ExchangerBuilder {
                 verifier: self.verifier,
                 transport: self.transport,
                 clock: self.clock,
+                timer: self.timer.unwrap_or_else(SystemTimer::shared),
                 spawn: self.spawn,
+                breaker: Breaker::new(),
+                retries: Budget::full(),
                 ledger: self.ledger,
                 keys,
                 cache: GrantCache::new(self.remember_at_most),

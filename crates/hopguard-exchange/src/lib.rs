@@ -39,6 +39,14 @@
 //! `expires_in`, its own `exp`, its parent's `exp` and the route's cap, less a margin of a tenth of that life
 //! and at most 30 s; expiry and withdrawal are judged again at every use (I13, I18).
 //!
+//! # When the authorization server is in trouble
+//!
+//! What was not processed (no connection, 429, 502, 503, 504) is tried again, three times in all and within
+//! five seconds; `Retry-After` of up to two seconds is waited for. Retries are paid from a budget that answered
+//! requests fill, so an outage does not multiply the load. After five failures in a row the server is left
+//! alone, for a second at first, and then one request finds out whether it is back; a server that says for how
+//! long it wants to be left alone is believed for up to a minute. Grants in the cache are served meanwhile.
+//!
 //! # Errors
 //!
 //! The caller is told only what it can mend: [`SubjectExpired`](hopguard_core::Denial::SubjectExpired) and
@@ -56,6 +64,8 @@ mod exchanger;
 mod key;
 mod cache;
 mod flight;
+mod breaker;
+mod retry;
 mod endpoint;
 mod request;
 mod answer;
@@ -65,5 +75,7 @@ mod rig_for_tests;
 mod exchange_tests;
 #[cfg(test)]
 mod crowd_tests;
+#[cfg(test)]
+mod trouble_tests;
 
 pub use exchanger::{Exchanger, ExchangerBuilder};
