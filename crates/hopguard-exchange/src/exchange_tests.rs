@@ -306,11 +306,14 @@ async fn a_grant_dies_with_its_parent() {
 #[tokio::test]
 async fn the_shortest_of_its_ends_counts() {
     for (expires_in, lives) in [(json!(10), 9), (json!(60), 54), (Value::Null, 108), (json!(9999), 108)] {
-        let rig = Rig::new(move |ask| {
+        let behaviour = move |ask: Ask| {
             let mut answer = response(&mint(&ask.claims()));
             answer["expires_in"] = expires_in.clone();
-            reply(200, &answer)
-        });
+            let reply = reply(200, &answer);
+            Box::pin(async { reply }) as hopguard_client::BoxFuture<'static, Reply>
+        };
+        let never_ahead = |b| fixed_endpoint(b).refresh_ahead_at_most(Duration::ZERO);
+        let rig = Rig::with(FakeClock::at(START), behaviour, never_ahead);
         let alice = rig.caller("alice").await;
         assert_eq!(rig.ask(&alice).await, good(0, "Miss"));
         rig.clock.advance(seconds(lives) - Duration::from_millis(1));

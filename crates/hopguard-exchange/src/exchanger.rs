@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use hopguard_client::{BoxFuture, ClientAuth, Spawn, SystemTimer, Timer, Transport};
 use hopguard_core::{
@@ -14,9 +15,9 @@ use hopguard_verify::Verifier;
 
 use crate::answer::{Answer, read_answer, transport_fault};
 use crate::breaker::Breaker;
-use crate::cache::{GrantCache, Millis, judge, served_until};
+use crate::cache::{Found, GrantCache, Life, Millis, ends_at, judge, renewed_from, served_until};
 use crate::endpoint::{Discovery, TokenEndpoint, endpoint_url};
-use crate::flight::{Boarding, Flights};
+use crate::flight::{Boarding, Flights, Pilot};
 use crate::key::{GrantKey, GrantKeys};
 use crate::request::token_request;
 use crate::retry::{Attempts, Budget, Trouble, chance};
@@ -41,6 +42,7 @@ struct Inner {
     keys: GrantKeys,
     cache: GrantCache,
     flights: Arc<Flights<GrantKey, Result<Granted, Refusal>>>,
+    refresh_ahead: Millis,
     overflows: AtomicU64,
 }
 
@@ -51,6 +53,18 @@ struct Job {
     token: Arc<RawToken>,
     target: Exchange,
     destination: Destination,
+}
+
+impl Job {
+    fn of(key: GrantKey, subject: &Admitted, target: &Exchange, destination: &Destination) -> Self {
+        Self {
+            key,
+            parent: Arc::clone(subject.facts()),
+            token: Arc::clone(subject.subject_token()),
+            target: target.clone(),
+            destination: destination.clone(),
+        }
+    }
 }
 
 impl Exchanger {
@@ -80,10 +94,12 @@ impl Exchanger {
             remember_at_most: ExchangerBuilder::DEFAULT_REMEMBERED,
             waiters_at_most: ExchangerBuilder::DEFAULT_WAITERS,
             flights_at_most: ExchangerBuilder::DEFAULT_FLIGHTS,
+            refresh_ahead: ExchangerBuilder::DEFAULT_REFRESH_AHEAD,
         }
     }
 
-    /// The grant if a live one is in the cache: no I/O, no waiting. `None` also for callers that
+    /// The grant if a live one is in the cache: no waiting. A use near the grant's end begins to fetch its
+    /// successor in a task of its own, where a runtime is current to carry it. `None` also for callers that
     /// [`grant`](Self::grant) would refuse.
     #[must_use]
     pub fn cached(
@@ -93,8 +109,8 @@ impl Exchanger {
         destination: &Destination,
     ) -> Option<Granted> {
         self.0.check(subject, target).ok()?;
-        let parent = subject.facts();
-        self.0.kept(self.0.keys.key(parent, target, destination), parent)
+        let key = self.0.keys.key(subject.facts(), target, destination);
+        self.0.serve(key, subject, target, destination)
     }
 
     /// The grant for calls to `destination`, exchanging the caller's token if need be.
@@ -122,19 +138,11 @@ impl Exchanger {
         if let Err(refusal) = self.0.check(subject, target) {
             return Box::pin(ready(Err(refusal)));
         }
-        let parent = subject.facts();
-        let key = self.0.keys.key(parent, target, destination);
-        if let Some(granted) = self.0.kept(key, parent) {
+        let key = self.0.keys.key(subject.facts(), target, destination);
+        if let Some(granted) = self.0.serve(key, subject, target, destination) {
             return Box::pin(ready(Ok((granted, CacheState::Hit))));
         }
-        let job = Job {
-            key,
-            parent: Arc::clone(parent),
-            token: Arc::clone(subject.subject_token()),
-            target: target.clone(),
-            destination: destination.clone(),
-        };
-        Box::pin(Arc::clone(&self.0).wait_for(job))
+        Box::pin(Arc::clone(&self.0).wait_for(Job::of(key, subject, target, destination)))
     }
 
     /// Drops a grant that its destination has refused with `invalid_token`, so that the next call exchanges
@@ -205,8 +213,40 @@ impl Inner {
         Ok(())
     }
 
-    fn kept(&self, key: GrantKey, parent: &Facts) -> Option<Granted> {
+    fn kept(&self, key: GrantKey, parent: &Facts) -> Option<Found> {
         self.cache.grant(key, parent, self.ledger.withdrawals(), &*self.clock)
+    }
+
+    /// The live grant under `key`, which this use may be the one to renew.
+    fn serve(
+        self: &Arc<Self>,
+        key: GrantKey,
+        subject: &Admitted,
+        target: &Exchange,
+        destination: &Destination,
+    ) -> Option<Granted> {
+        let found = self.kept(key, subject.facts())?;
+        if found.claims_renewal()
+            && let Boarding::Leads(pilot, _passenger) = self.flights.board(key, || None::<()>)
+        {
+            self.fly(Job::of(key, subject, target, destination), pilot);
+        }
+        Some(found.granted())
+    }
+
+    /// Carries an exchange to its end in a task of its own.
+    fn fly(self: &Arc<Self>, job: Job, pilot: Pilot<GrantKey, Result<Granted, Refusal>>) {
+        let inner = Arc::clone(self);
+        // Without a runtime the task is dropped and the pilot with it, which its passengers are told.
+        self.spawn.try_spawn(async move {
+            let key = job.key;
+            let outcome = inner.exchange(job).await;
+            // INVARIANT: I4, G12 — only what is the caller's own fault is held against it.
+            if let Err(Refusal::Denial(denial)) = &outcome {
+                inner.cache.refuse(key, denial.clone(), inner.clock.monotonic());
+            }
+            pilot.land(outcome);
+        });
     }
 
     async fn wait_for(self: Arc<Self>, job: Job) -> Result<(Granted, CacheState), Refusal> {
@@ -214,24 +254,20 @@ impl Inner {
         self.check_alive(&job.parent)?;
         let (key, parent) = (job.key, Arc::clone(&job.parent));
         let landed = || match self.kept(key, &parent) {
-            Some(granted) => Some(Ok(granted)),
+            Some(found) => Some(Ok(found.granted())),
             None => self.cache.refusal(key, self.clock.monotonic()).map(Err),
         };
+        // A flight under way may be a renewal, and whoever finds a live grant has no need to wait for it.
+        if let Some(found) = self.kept(key, &parent) {
+            return Ok((found.granted(), CacheState::Hit));
+        }
         let (passenger, state) = match self.flights.board(key, landed) {
             Boarding::Landed(Ok(granted)) => return Ok((granted, CacheState::Hit)),
             Boarding::Landed(Err(denial)) => return Err(denial.into()),
             Boarding::Full => return Err(Fault::ExchangeOverloaded.into()),
             Boarding::Follows(passenger) => (passenger, CacheState::Coalesced),
             Boarding::Leads(pilot, passenger) => {
-                let inner = Arc::clone(&self);
-                self.spawn.spawn(async move {
-                    let outcome = inner.exchange(job).await;
-                    // INVARIANT: I4, G12 — only what is the caller's own fault is held against it.
-                    if let Err(Refusal::Denial(denial)) = &outcome {
-                        inner.cache.refuse(key, denial.clone(), inner.clock.monotonic());
-                    }
-                    pilot.land(outcome);
-                });
+                self.fly(job, pilot);
                 (passenger, CacheState::Miss)
             }
         };
@@ -253,8 +289,14 @@ impl Inner {
         }
         let ends = [granted.facts().expires.as_secs(), job.parent.expires.as_secs()];
         let spans = [answer.expires_in, Some(job.target.longest_life().as_secs())];
-        let until = served_until(asked, ends, spans);
-        self.cache.keep(job.key, granted.clone(), answer.token.len(), until, self.clock.unix_millis());
+        let end = ends_at(asked, ends, spans);
+        let parent_end = job.parent.expires.as_secs().saturating_mul(1000);
+        let life = Life {
+            renewed_from: renewed_from(asked, end, parent_end, self.refresh_ahead, chance()),
+            served_until: served_until(asked, end),
+            end,
+        };
+        self.cache.keep(job.key, granted.clone(), answer.token.len(), life, self.clock.unix_millis());
         Ok(granted)
     }
 
@@ -339,6 +381,7 @@ pub struct ExchangerBuilder {
     remember_at_most: usize,
     waiters_at_most: usize,
     flights_at_most: usize,
+    refresh_ahead: Duration,
 }
 
 impl ExchangerBuilder {
@@ -348,6 +391,9 @@ impl ExchangerBuilder {
     pub const DEFAULT_WAITERS: usize = 10_000;
     /// Exchanges under way at one time unless set otherwise.
     pub const DEFAULT_FLIGHTS: usize = 2048;
+
+    /// How long before its end a grant is renewed at most, unless set otherwise.
+    pub const DEFAULT_REFRESH_AHEAD: Duration = Duration::from_secs(60);
 
     /// Sends to this token endpoint and asks for no metadata.
     pub fn token_endpoint(mut self, url: &str) -> Self {
@@ -378,6 +424,13 @@ impl ExchangerBuilder {
     /// [`Fault::ExchangeOverloaded`].
     pub fn flights_at_most(mut self, exchanges: usize) -> Self {
         self.flights_at_most = exchanges;
+        self
+    }
+
+    /// Begins to renew a grant that is used so long before its end at most, and in the second half of its
+    /// life at the earliest. Zero: never before its end.
+    pub fn refresh_ahead_at_most(mut self, ahead: Duration) -> Self {
+        self.refresh_ahead = ahead;
         self
     }
 
@@ -434,6 +487,7 @@ impl ExchangerBuilder {
                 keys,
                 cache: GrantCache::new(self.remember_at_most),
                 flights: Flights::new(self.flights_at_most, self.waiters_at_most),
+                refresh_ahead: u64::try_from(self.refresh_ahead.as_millis()).unwrap_or(u64::MAX),
                 overflows: AtomicU64::new(0),
             }))),
             _ => Err(problems.into_errors()),

@@ -39,6 +39,9 @@
 //! `expires_in`, its own `exp`, its parent's `exp` and the route's cap, less a margin of a tenth of that life
 //! and at most 30 s; expiry and withdrawal are judged again at every use (I13, I18).
 //!
+//! A use in the second half of its life, a minute before its end at most, begins to fetch its successor while
+//! the grant is served on; but only if its parent lives longer than it does. An unused grant is never renewed.
+//!
 //! # When the authorization server is in trouble
 //!
 //! What was not processed (no connection, 429, 502, 503, 504) is tried again, three times in all and within
@@ -77,5 +80,7 @@ mod exchange_tests;
 mod crowd_tests;
 #[cfg(test)]
 mod trouble_tests;
+#[cfg(test)]
+mod renewal_tests;
 
 pub use exchanger::{Exchanger, ExchangerBuilder};
