@@ -100,6 +100,10 @@ pub(crate) fn judge(
     if withdrawals.strikes(granted.facts()) {
         return Err(Fault::GrantWithdrawn.into());
     }
+    // INVARIANT: I16 — what was taken by a waiver ends with the waiver.
+    if !granted.waived().iter().all(|one| one.waiver.holds(now)) {
+        return Err(Fault::WaiverExpired.into());
+    }
     Ok(())
 }
 

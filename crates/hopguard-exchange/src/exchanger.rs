@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use hopguard_client::{BoxFuture, ClientAuth, Spawn, SystemTimer, Timer, Transport};
 use hopguard_core::{
-    Admitted, CacheState, Clock, ConfigErrors, Denial, Destination, Exchange, Expectation, Facts, Fault,
-    Granted, Ledger, Problems, RawToken, Refusal, parse_absolute, prove_narrowing,
+    ActorChain, Admitted, CacheState, Clock, ConfigErrors, Confirmation, Denial, Destination, Exchange,
+    Expectation, Facts, Fault, Granted, Ledger, Problems, RawToken, Refusal, Relaxation, Remembered,
+    UnixTime, Waived, parse_absolute, prove_narrowing,
 };
 use hopguard_verify::Verifier;
 
@@ -283,7 +284,12 @@ impl Inner {
             self.ask(&endpoint, &job).await.map_err(|refusal| self.blame(refusal, &job.parent))?;
         let granted = self.prove(&answer, &job).await.map_err(|refusal| self.blame(refusal, &job.parent))?;
 
-        let remembered = self.ledger.remember_granted(&granted, &job.destination, self.clock.now())?;
+        let remembered = if granted.facts().structured {
+            self.ledger.remember_granted(&granted, &job.destination, self.clock.now())?
+        } else {
+            // The ledger finds a credential by its parts, and this one has none: the price of the relaxation.
+            Remembered { evicted: false }
+        };
         if remembered.evicted {
             self.overflows.fetch_add(1, Ordering::Relaxed);
         }
@@ -338,18 +344,60 @@ impl Inner {
 
     async fn prove(&self, answer: &Answer, job: &Job) -> Result<Granted, Refusal> {
         // INVARIANT: I5 — verified like any token, then proven narrower; `Granted` is made nowhere else.
-        let facts =
-            self.verifier.verify(&answer.token, self.ledger.withdrawals()).await.map_err(unverified)?;
-        let expected = Expectation {
-            audience: Arc::clone(job.target.target_audience()),
-            scopes: job.target.target_scopes(),
-            lifetime: job.target.longest_life(),
-            actor: Arc::clone(&self.client_id),
+        let expected = job.target.expectation(&self.client_id);
+        let facts = if is_opaque(&answer.token) && job.target.relaxed().iter().any(is_of_opaque) {
+            Arc::new(told(answer, &job.parent, &expected, self.clock.now())?)
+        } else {
+            self.verifier.verify(&answer.token, self.ledger.withdrawals()).await.map_err(unverified)?
         };
         let now = self.clock.now();
-        prove_narrowing(&job.parent, &expected, &facts, now)?;
-        Ok(Granted::assert_narrowed(Arc::clone(&answer.token), facts, job.parent.fingerprint, now))
+        let needed = prove_narrowing(&job.parent, &expected, &facts, now)?;
+        for Waived { relaxation, waiver } in &needed {
+            let (relaxation, owner) = (relaxation.name(), waiver.owner());
+            tracing::warn!(relaxation, owner, until = waiver.until().as_secs(), "a grant needs a waiver");
+        }
+        let granted = Granted::assert_narrowed(Arc::clone(&answer.token), facts, job.parent.fingerprint, now);
+        Ok(granted.needing(needed))
     }
+}
+
+fn is_of_opaque(waived: &Waived) -> bool {
+    waived.relaxation == Relaxation::Opaque
+}
+
+/// True unless the token has the three parts of a JWS in compact form: whatever could be verified must be.
+fn is_opaque(token: &RawToken) -> bool {
+    token.dangerous_expose().bytes().filter(|&byte| byte == b'.').count() != 2
+}
+
+/// What is said of a token that cannot be read: what was asked for, but for what the answer says itself.
+///
+/// Its actor chain is left empty, because nothing at all is known of it.
+fn told(answer: &Answer, parent: &Facts, expected: &Expectation, now: UnixTime) -> Result<Facts, Fault> {
+    if !answer.token.dangerous_expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Fault::GrantUnreadable);
+    }
+    // Without it the grant would have no end that anybody knows.
+    let life = answer.expires_in.ok_or(Fault::StsAnswerInvalid)?;
+    let fingerprint = answer.token.fingerprint();
+    Ok(Facts {
+        fingerprint,
+        issuer: Arc::clone(&parent.issuer),
+        subject: parent.subject.clone(),
+        client: None,
+        audiences: vec![expected.audience.as_ref().into()],
+        expires: now.after(Duration::from_secs(life)),
+        not_before: None,
+        issued_at: Some(now),
+        token_id: None,
+        scopes: answer.told_scopes(expected.scopes.clone())?,
+        actors: ActorChain::empty(),
+        may_act: None,
+        confirmation: Confirmation::None,
+        key_id: None,
+        fingerprinted_len: answer.token.len(),
+        structured: false,
+    })
 }
 
 /// What a refusal of the verifier means for a grant: never the caller's fault.

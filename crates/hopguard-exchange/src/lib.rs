@@ -33,6 +33,11 @@
 //! key ([`hopguard_core::prove_narrowing`]). Each point that fails has its own fault code, and nothing that
 //! failed is kept.
 //!
+//! A route may relax single points for a product that cannot do better (`dangerous_*` of
+//! [`hopguard_core::Exchange`]), each by a [`hopguard_core::Waiver`] with a reason, an owner and an end. What a
+//! grant needed stands on it ([`hopguard_core::Granted::waived`]), so that each use can be written down, and
+//! the grant is used no longer than its waivers hold.
+//!
 //! # What is kept, and for how long
 //!
 //! A grant is kept under every dimension of the request that it answers (I7). It is served until the least of
@@ -82,5 +87,7 @@ mod crowd_tests;
 mod trouble_tests;
 #[cfg(test)]
 mod renewal_tests;
+#[cfg(test)]
+mod waiver_tests;
 
 pub use exchanger::{Exchanger, ExchangerBuilder};
