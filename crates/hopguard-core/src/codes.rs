@@ -39,6 +39,7 @@ const OUTCOMES: &[CodeEntry] = &[
     outcome("withdrawal", " A key, issuer, subject or token was withdrawn."),
     outcome("keys_refreshed", " An issuer's key set was fetched and taken into use."),
     outcome("keys_refresh_failed", " An issuer's key set could not be fetched."),
+    outcome("waiver_used", " A grant was used that needed a relaxation of its route."),
     outcome("grant_renewed", " A peer refused a grant, and it was exchanged once more."),
 ];
 
