@@ -50,10 +50,12 @@ mod config_error;
 mod codes;
 mod id;
 mod event;
+mod acknowledgement;
 mod audit;
 #[cfg(test)]
 mod evidence_for_tests;
 
+pub use acknowledgement::{Acknowledgement, Acknowledger};
 pub use actor::{Actor, ActorChain};
 pub use audience::AudienceGuard;
 pub use audit::{Audit, AuditFull, AuditSink, Reservation, StrangerLimits};
@@ -75,8 +77,8 @@ pub use ledger::{Ledger, LedgerId, Overflow, Remembered};
 pub use narrowing::{Bounds, Expectation, prove_narrowing};
 pub use refusal::Refusal;
 pub use route::{
-    Anonymous, Deny, Destination, Exchange, InvalidRoute, Requires, Route, RouteChoice, RouteMap, RouteRule, Unstated,
-    is_ambiguous_path, parse_absolute, request_target_rejects,
+    Anonymous, Deny, Destination, Exchange, InvalidRoute, Requires, Route, RouteChoice, RouteMap, RouteRule,
+    Unstated, is_ambiguous_path, parse_absolute, request_target_rejects,
 };
 pub use scan::{Finding, FindingKind, Place, Scanner};
 pub use scope::{InvalidScope, ScopeSet};
