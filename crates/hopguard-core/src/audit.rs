@@ -12,8 +12,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::{Decision, Direction, Event, EventKind, Fault};
+use crate::{Acknowledgement, Decision, Direction, Event, EventKind, Fault};
+
+/// How long a request waits for a sink that promises to write before anything is allowed.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// The sink takes no more events; whoever asked must refuse its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +44,13 @@ pub trait AuditSink: fmt::Debug + Send + Sync + 'static {
 
     /// Writes an event for which room was set aside; must not fail.
     fn commit(&self, event: Event);
+
+    /// As [`AuditSink::commit`], and tells when the event is safe. A sink that does not promise to write before
+    /// anything is allowed leaves this as it is: nobody waits.
+    fn commit_durably(&self, event: Event) -> Acknowledgement {
+        self.commit(event);
+        Acknowledgement::done()
+    }
 
     /// Writes an event about a stranger if there is room in a lane of its own; else counts it as lost.
     fn offer(&self, event: Event);
@@ -123,10 +134,17 @@ impl Audit {
 
     /// Writes an event about somebody who is known.
     ///
+    /// If the sink promises to write before anything is allowed, an event that allows something blocks the
+    /// thread until it is safe, five seconds at most; who can await uses [`Audit::write_durably`].
+    ///
     /// # Errors
     ///
-    /// [`AuditFull`] if there is no room; what the event allows must then not happen.
+    /// [`AuditFull`] if there is no room, or the event is not safe in time; what the event allows must then not
+    /// happen.
     pub fn write(&self, event: Event) -> Result<(), AuditFull> {
+        if matches!(event.decision, Decision::Allow(_)) {
+            return self.write_durably(event)?.wait(LONGEST_WAIT);
+        }
         self.flush_strangers(event.time_millis);
         self.0.sink.reserve()?;
         self.0.sink.commit(event);
@@ -141,6 +159,18 @@ impl Audit {
             Ok(()) => self.0.sink.commit(event),
             Err(AuditFull) => self.stranger(event),
         }
+    }
+
+    /// Writes an event about somebody who is known, and tells when it is safe. What the event allows must not
+    /// happen before.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditFull`] if there is no room.
+    pub fn write_durably(&self, event: Event) -> Result<Acknowledgement, AuditFull> {
+        self.flush_strangers(event.time_millis);
+        self.0.sink.reserve()?;
+        Ok(self.0.sink.commit_durably(event))
     }
 
     /// Writes a refusal of a stranger, singly or as part of a count.

@@ -52,10 +52,12 @@ mod config_error;
 mod codes;
 mod id;
 mod event;
+mod acknowledgement;
 mod audit;
 #[cfg(test)]
 mod evidence_for_tests;
 
+pub use acknowledgement::{Acknowledgement, Acknowledger};
 pub use actor::{Actor, ActorChain};
 pub use actor_guard::ActorGuard;
 pub use audience::AudienceGuard;
