@@ -47,6 +47,9 @@ mod jwk;
 mod point;
 mod roca;
 mod memory;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;
 
