@@ -75,6 +75,7 @@ mod flight;
 mod breaker;
 mod retry;
 mod endpoint;
+mod actor;
 mod request;
 mod answer;
 #[cfg(test)]
@@ -90,4 +91,5 @@ mod renewal_tests;
 #[cfg(test)]
 mod waiver_tests;
 
+pub use actor::ActorToken;
 pub use exchanger::{Exchanger, ExchangerBuilder};
