@@ -71,6 +71,7 @@
 mod exchanger;
 mod key;
 mod cache;
+mod sync;
 mod flight;
 mod breaker;
 mod retry;
@@ -80,6 +81,8 @@ mod request;
 mod answer;
 #[cfg(test)]
 mod rig_for_tests;
+#[cfg(test)]
+mod flight_tests;
 #[cfg(test)]
 mod exchange_tests;
 #[cfg(test)]
