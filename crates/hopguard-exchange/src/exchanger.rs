@@ -14,6 +14,7 @@ use hopguard_core::{
 };
 use hopguard_verify::Verifier;
 
+use crate::actor::ActorToken;
 use crate::answer::{Answer, read_answer, transport_fault};
 use crate::breaker::Breaker;
 use crate::cache::{Found, GrantCache, Life, Millis, ends_at, judge, renewed_from, served_until};
@@ -29,8 +30,10 @@ pub struct Exchanger(Arc<Inner>);
 
 struct Inner {
     issuer: Arc<str>,
-    client_id: Arc<str>,
     auth: ClientAuth,
+    // As it is expected in `act`.
+    acts_as: Arc<str>,
+    actor: Option<ActorToken>,
     endpoint: TokenEndpoint,
     verifier: Verifier,
     transport: Arc<dyn Transport>,
@@ -86,6 +89,8 @@ impl Exchanger {
             issuer: issuer.to_owned(),
             token_endpoint: None,
             auth,
+            acts_as: None,
+            actor: None,
             verifier,
             transport,
             clock,
@@ -124,7 +129,7 @@ impl Exchanger {
     /// Of the caller: [`Denial::RouteRequiresScope`], [`Denial::SubjectExpired`], [`Denial::TokenWithdrawn`],
     /// [`Denial::ExchangeTargetRefused`].
     ///
-    /// Ours: [`Fault::EvidenceForeign`] for a caller whose token another ledger knows,
+    /// Ours: [`Fault::OwnCredentialUnavailable`], [`Fault::EvidenceForeign`] for a caller whose token another ledger knows,
     /// [`Fault::SubjectIssuerForeign`] for one whose token another issuer made, [`Fault::ExchangeOverloaded`],
     /// [`Fault::StsRefused`], [`Fault::LedgerFull`]. The authorization server's: [`Fault::StsUnavailable`],
     /// [`Fault::StsBusy`], [`Fault::StsAnswerInvalid`], [`Fault::KeysUnavailable`], [`Fault::GrantTypeUnexpected`],
@@ -181,7 +186,8 @@ impl fmt::Debug for Exchanger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exchanger")
             .field("issuer", &self.0.issuer)
-            .field("client_id", &self.0.client_id)
+            .field("auth", &self.0.auth)
+            .field("acts_as", &self.0.acts_as)
             .field("cache", &self.0.cache)
             .field("flights", &self.0.flights)
             .finish_non_exhaustive()
@@ -315,7 +321,15 @@ impl Inner {
             let permit = self.breaker.admit(self.clock.monotonic())?;
             let (asked, now) = (self.clock.unix_millis(), self.clock.now());
             // Made anew for each attempt: an assertion is good for one.
-            let request = token_request(endpoint, &self.issuer, &self.auth, &job.token, &job.target, now)?;
+            let request = token_request(
+                endpoint,
+                &self.issuer,
+                &self.auth,
+                self.actor.as_ref(),
+                &job.token,
+                &job.target,
+                now,
+            )?;
             let outcome = self.transport.send(request).await;
             let Some(trouble) = Trouble::of(&outcome) else {
                 permit.answered();
@@ -344,7 +358,7 @@ impl Inner {
 
     async fn prove(&self, answer: &Answer, job: &Job) -> Result<Granted, Refusal> {
         // INVARIANT: I5 — verified like any token, then proven narrower; `Granted` is made nowhere else.
-        let expected = job.target.expectation(&self.client_id);
+        let expected = job.target.expectation(&self.acts_as);
         let facts = if is_opaque(&answer.token) && job.target.relaxed().iter().any(is_of_opaque) {
             Arc::new(told(answer, &job.parent, &expected, self.clock.now())?)
         } else {
@@ -420,6 +434,8 @@ pub struct ExchangerBuilder {
     issuer: String,
     token_endpoint: Option<String>,
     auth: ClientAuth,
+    acts_as: Option<String>,
+    actor: Option<ActorToken>,
     verifier: Verifier,
     transport: Arc<dyn Transport>,
     clock: Arc<dyn Clock>,
@@ -446,6 +462,19 @@ impl ExchangerBuilder {
     /// Sends to this token endpoint and asks for no metadata.
     pub fn token_endpoint(mut self, url: &str) -> Self {
         self.token_endpoint = Some(url.to_owned());
+        self
+    }
+
+    /// Sends `actor` with each exchange. Without it no exchange is made.
+    pub fn actor_token(mut self, actor: ActorToken) -> Self {
+        self.actor = Some(actor);
+        self
+    }
+
+    /// The name under which we stand in the `act` of grants, where that is not the client's: the subject of the
+    /// actor token, for servers that write that.
+    pub fn acts_as(mut self, name: &str) -> Self {
+        self.acts_as = Some(name.to_owned());
         self
     }
 
@@ -503,7 +532,16 @@ impl ExchangerBuilder {
                 problems.add(setting, "is zero: at least one is needed");
             }
         }
-        let keys = GrantKeys::new(&self.issuer, self.token_endpoint.as_deref(), self.auth.client_id());
+        let acts_as = self.acts_as.as_deref().unwrap_or(self.auth.client_id());
+        if self.acts_as.as_ref().is_some_and(String::is_empty) {
+            problems.add("exchange.acts_as", "is empty: give the name that `act` holds");
+        }
+        let keys = {
+            let token = self.actor.as_ref().map(ActorToken::dimensions);
+            let actor = std::iter::once(acts_as).chain(token.iter().flatten().map(String::as_str));
+            let (endpoint, actor) = (self.token_endpoint.as_deref(), actor.collect::<Vec<_>>());
+            GrantKeys::new(&self.issuer, endpoint, self.auth.client_id(), &actor)
+        };
         let endpoint = match (&self.token_endpoint, &parsed) {
             (Some(url), _) => endpoint_url(url)
                 .map_err(|problem| problems.add("exchange.token_endpoint", problem))
@@ -521,8 +559,9 @@ impl ExchangerBuilder {
         match endpoint {
             Some(endpoint) if problems.is_empty() => Ok(Exchanger(Arc::new(Inner {
                 issuer: self.issuer.as_str().into(),
-                client_id: self.auth.client_id().into(),
+                acts_as: acts_as.into(),
                 auth: self.auth,
+                actor: self.actor,
                 endpoint,
                 verifier: self.verifier,
                 transport: self.transport,

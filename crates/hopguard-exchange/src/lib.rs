@@ -71,14 +71,18 @@
 mod exchanger;
 mod key;
 mod cache;
+mod sync;
 mod flight;
 mod breaker;
 mod retry;
 mod endpoint;
+mod actor;
 mod request;
 mod answer;
 #[cfg(test)]
 mod rig_for_tests;
+#[cfg(test)]
+mod flight_tests;
 #[cfg(test)]
 mod exchange_tests;
 #[cfg(test)]
@@ -90,4 +94,5 @@ mod renewal_tests;
 #[cfg(test)]
 mod waiver_tests;
 
+pub use actor::ActorToken;
 pub use exchanger::{Exchanger, ExchangerBuilder};
