@@ -1,5 +1,7 @@
 //! The command over real logs: those of the example `chain`, one good request through three services.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helper functions of tests may")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
