@@ -21,18 +21,28 @@ impl Destination {
     /// The origin of an absolute `http` or `https` URI without userinfo; `None` if it is not one.
     #[must_use]
     pub fn of(uri: &Uri) -> Option<Self> {
-        let scheme = uri.scheme()?;
-        let authority = uri.authority()?;
-        let default_port = default_port(scheme)?;
-        if has_userinfo(authority) || authority.host().is_empty() {
-            return None;
+        let Origin { scheme, host, port } = Origin::of(uri)?;
+        let mut text = String::with_capacity(scheme.len() + host.len() + "://:65535".len());
+        text.extend([scheme, "://", host, ":"]);
+        match port {
+            443 => text.push_str("443"),
+            other => text.push_str(&other.to_string()),
         }
-        // `Authority::port` is `None` both without a port and with one that is not a number.
-        let port = match authority.as_str().strip_prefix(authority.host())? {
-            "" => default_port,
-            rest => rest.strip_prefix(':')?.parse().ok()?,
-        };
-        Some(Self(format!("{scheme}://{}:{port}", authority.host().to_ascii_lowercase()).into()))
+        text.make_ascii_lowercase();
+        Some(Self(text.into()))
+    }
+
+    /// True if `uri` has this origin: the same as comparing with [`Destination::of`], without making one.
+    #[must_use]
+    pub fn is_of(&self, uri: &Uri) -> bool {
+        Origin::of(uri).is_some_and(|origin| self.is(&origin))
+    }
+
+    fn is(&self, origin: &Origin<'_>) -> bool {
+        let rest = self.0.strip_prefix(origin.scheme).and_then(|rest| rest.strip_prefix("://"));
+        rest.and_then(|rest| rest.rsplit_once(':')).is_some_and(|(host, port)| {
+            host.eq_ignore_ascii_case(origin.host) && port.parse() == Ok(origin.port)
+        })
     }
 
     /// The origin as text.
@@ -45,6 +55,31 @@ impl Destination {
     #[must_use]
     pub fn shared(&self) -> &Arc<str> {
         &self.0
+    }
+}
+
+/// What makes an origin, as a URI spells it.
+struct Origin<'a> {
+    scheme: &'a str,
+    host: &'a str,
+    port: u16,
+}
+
+impl<'a> Origin<'a> {
+    fn of(uri: &'a Uri) -> Option<Self> {
+        let scheme = uri.scheme()?;
+        let authority = uri.authority()?;
+        let default_port = default_port(scheme)?;
+        let host = authority.host();
+        if has_userinfo(authority) || host.is_empty() {
+            return None;
+        }
+        // `Authority::port` is `None` both without a port and with one that is not a number.
+        let port = match authority.as_str().strip_prefix(host)? {
+            "" => default_port,
+            rest => rest.strip_prefix(':')?.parse().ok()?,
+        };
+        Some(Self { scheme: scheme.as_str(), host, port })
     }
 }
 
@@ -462,10 +497,10 @@ impl RouteMap {
     /// if the URI has no origin, carries userinfo, or could be read as belonging to another route.
     pub fn choose(&self, uri: &Uri) -> Result<RouteChoice<'_>, Fault> {
         // INVARIANT: I2 — whatever is not listed is refused.
-        let destination = Destination::of(uri).ok_or(Fault::TargetUnreadable)?;
+        let origin = Origin::of(uri).ok_or(Fault::TargetUnreadable)?;
         let mut best: Option<RouteChoice<'_>> = None;
         let mut by_path = false;
-        for (index, route) in self.0.iter().enumerate().filter(|(_, r)| r.destination == destination) {
+        for (index, route) in self.0.iter().enumerate().filter(|(_, r)| r.destination.is(&origin)) {
             by_path |= !route.prefix.is_empty();
             if route.covers(uri.path()) && best.is_none_or(|b| b.route.prefix.len() < route.prefix.len()) {
                 best = Some(RouteChoice { index, route });
@@ -488,14 +523,14 @@ impl RouteMap {
 /// [`Fault::TargetUnreadable`] without an absolute URI or with userinfo in it, [`Fault::HostMismatch`] if a
 /// `Host` header names anything but the URI's own authority.
 pub fn request_target_rejects(uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
-    let destination = Destination::of(uri).ok_or(Fault::TargetUnreadable)?;
+    let origin = Origin::of(uri).ok_or(Fault::TargetUnreadable)?;
     for host in headers.get_all(header::HOST) {
         let named = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
         let named = named.and_then(|authority| {
             let parts = Uri::builder().scheme(uri.scheme()?.clone()).authority(authority).path_and_query("/");
             Destination::of(&parts.build().ok()?)
         });
-        if named.as_ref() != Some(&destination) {
+        if !named.is_some_and(|named| named.is(&origin)) {
             return Err(Fault::HostMismatch);
         }
     }
@@ -506,6 +541,10 @@ pub fn request_target_rejects(uri: &Uri, headers: &HeaderMap) -> Result<(), Faul
 /// empty segments, path parameters, backslashes.
 #[must_use]
 pub fn is_ambiguous_path(path: &str) -> bool {
+    if !path.bytes().any(|byte| b"%\\;.".contains(&byte)) {
+        // Most paths: nothing is left that could be read in two ways.
+        return path.contains("//");
+    }
     let lower = path.to_ascii_lowercase();
     lower.contains("//")
         || lower.contains(['\\', ';'])

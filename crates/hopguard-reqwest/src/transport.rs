@@ -72,19 +72,31 @@ impl Service<Request<Payload>> for ReqwestTransport {
 
 /// The same request for `reqwest`, provided that its URL is the one that was judged.
 fn convert(request: Request<Payload>) -> Result<reqwest::Request, SendError> {
-    let (parts, payload) = request.into_parts();
-    let url = reqwest::Url::parse(&parts.uri.to_string()).map_err(|_| SendError::Url)?;
+    let (mut parts, payload) = request.into_parts();
     // INVARIANT: I2 — two readers of a URL may differ; the route was chosen by the other one.
-    let reread: Uri = url.as_str().parse().map_err(|_| SendError::Url)?;
-    let same_place =
-        Destination::of(&reread).is_some() && Destination::of(&reread) == Destination::of(&parts.uri);
-    if !same_place || reread.path() != parts.uri.path() || reread.query() != parts.uri.query() {
-        return Err(SendError::UrlChanged);
-    }
+    let known = parts.extensions.remove::<reqwest::Url>();
+    let url = match known.map(|url| is_same(&url, &parts.uri).map(|same| (url, same))) {
+        // Read once already, and nobody has changed the request's URL since.
+        Some(Ok((url, true))) => url,
+        _ => {
+            let url = reqwest::Url::parse(&parts.uri.to_string()).map_err(|_| SendError::Url)?;
+            if !is_same(&url, &parts.uri)? {
+                return Err(SendError::UrlChanged);
+            }
+            url
+        }
+    };
     let mut converted = reqwest::Request::new(parts.method, url);
     *converted.headers_mut() = parts.headers;
     *converted.body_mut() = payload.into_reqwest();
     Ok(converted)
+}
+
+/// True if the other reader sees what we see, letter by letter.
+fn is_same(url: &reqwest::Url, judged: &Uri) -> Result<bool, SendError> {
+    let reread: Uri = url.as_str().parse().map_err(|_| SendError::Url)?;
+    let same_place = Destination::of(judged).is_some_and(|judged| judged.is_of(&reread));
+    Ok(same_place && reread.path() == judged.path() && reread.query() == judged.query())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod routes;
 mod passthrough;
 mod renewal;
 mod withdrawal;
+mod waivers;
 mod crowd;
 mod configuration;
 mod probes;

@@ -170,10 +170,10 @@ impl PassthroughLayer {
             }
         };
         // The route was chosen for a destination; a layer in between may not have changed it.
-        let destination = Destination::of(&parts.uri)
-            .filter(|found| Some(found) == matched.destination.as_ref())
-            .ok_or_else(|| matched.refuse(hop, "passthrough", Fault::TargetUnreadable.into()))?;
-        let mut scanner = Scanner::new(hop.ledger(), &destination, hop.now());
+        let destination = matched.destination.as_ref().filter(|expected| expected.is_of(&parts.uri));
+        let destination =
+            destination.ok_or_else(|| matched.refuse(hop, "passthrough", Fault::TargetUnreadable.into()))?;
+        let mut scanner = Scanner::new(hop.ledger(), destination, hop.now());
         if let Some(caller) = &matched.subject {
             scanner = scanner.with_own(caller.facts());
         }
