@@ -655,6 +655,32 @@ mod tests {
     }
 
     #[test]
+    fn being_of_an_origin_is_having_it() {
+        let uris = [
+            "https://a.internal",
+            "https://A.Internal:443/x?y",
+            "https://a.internal:8443",
+            "http://a.internal",
+            "http://a.internal:80/",
+            "http://a.internal:443",
+            "https://a.internal.",
+            "https://aa.internal",
+            "https://[::1]:8443/",
+            "https://[::1]",
+            "https://u@a.internal",
+            "/relative",
+            "ftp://a.internal",
+        ];
+        for (a, b) in uris.iter().flat_map(|a| uris.iter().map(move |b| (a, b))) {
+            let (one, other): (Uri, Uri) = (a.parse().unwrap(), b.parse().unwrap());
+            let Some(origin) = Destination::of(&one) else { continue };
+            assert_eq!(origin.is_of(&other), Destination::of(&other) == Some(origin), "{a} {b}");
+        }
+        assert_eq!(Destination::of(&Uri::from_static(uris[1])).unwrap().as_str(), "https://a.internal:443");
+        assert_eq!(Destination::of(&Uri::from_static(uris[8])).unwrap().as_str(), "https://[::1]:8443");
+    }
+
+    #[test]
     fn a_route_is_read_strictly() {
         for url in [
             "http://a.internal",

@@ -107,6 +107,12 @@ mod tests {
     fn converts(uri: &str, expected: bool) {
         let request = Request::builder().uri(uri).body(Payload::default()).unwrap();
         assert_eq!(convert(request).is_ok(), expected, "{uri}");
+        // Whatever URL was read before, the one that is sent is the one that was judged.
+        let mut request = Request::builder().uri(uri).body(Payload::default()).unwrap();
+        request.extensions_mut().insert(reqwest::Url::parse("https://elsewhere.internal/").unwrap());
+        let converted = convert(request);
+        assert_eq!(converted.is_ok(), expected, "{uri}");
+        assert!(converted.is_ok_and(|sent| sent.url().host_str() == Some("a.internal")) || !expected);
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl PassthroughLayer {
         if let Some(value) = &matched.attached {
             scanner = scanner.with_attached(value);
         }
-        let declared = self.declared.iter().find(|(origin, _)| *origin == destination);
+        let declared = self.declared.iter().find(|(origin, _)| *origin == *destination);
         if let Some(requested) = &matched.requested {
             scanner = scanner.with_audience(&requested.audience);
         } else if let Some((_, audience)) = declared {
