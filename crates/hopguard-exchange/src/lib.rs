@@ -69,6 +69,7 @@
 //! because that block would not recognise it.
 
 mod exchanger;
+mod builder;
 mod key;
 mod cache;
 mod sync;
@@ -95,4 +96,5 @@ mod renewal_tests;
 mod waiver_tests;
 
 pub use actor::ActorToken;
-pub use exchanger::{Exchanger, ExchangerBuilder};
+pub use builder::ExchangerBuilder;
+pub use exchanger::Exchanger;
