@@ -77,7 +77,7 @@ impl<'a> Origin<'a> {
         // `Authority::port` is `None` both without a port and with one that is not a number.
         let port = match authority.as_str().strip_prefix(host)? {
             "" => default_port,
-            rest => rest.strip_prefix(':')?.parse().ok()?,
+            rest => strict_port(rest.strip_prefix(':')?)?,
         };
         Some(Self { scheme: scheme.as_str(), host, port })
     }
@@ -452,6 +452,13 @@ impl Route {
     fn covers(&self, path: &str) -> bool {
         path.strip_prefix(self.prefix.as_ref()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
+
+    /// True if a server that ignores case would see a path of this route, and we do not.
+    fn covers_by_case(&self, path: &str) -> bool {
+        let same = |start: &str| start.eq_ignore_ascii_case(&self.prefix) && start != &*self.prefix;
+        path.split_at_checked(self.prefix.len())
+            .is_some_and(|(start, rest)| same(start) && (rest.is_empty() || rest.starts_with('/')))
+    }
 }
 
 /// The route that was found for a call.
@@ -499,14 +506,15 @@ impl RouteMap {
         // INVARIANT: I2 — whatever is not listed is refused.
         let origin = Origin::of(uri).ok_or(Fault::TargetUnreadable)?;
         let mut best: Option<RouteChoice<'_>> = None;
-        let mut by_path = false;
+        let (mut by_path, mut by_case) = (false, false);
         for (index, route) in self.0.iter().enumerate().filter(|(_, r)| r.destination.is(&origin)) {
             by_path |= !route.prefix.is_empty();
+            by_case |= route.covers_by_case(uri.path());
             if route.covers(uri.path()) && best.is_none_or(|b| b.route.prefix.len() < route.prefix.len()) {
                 best = Some(RouteChoice { index, route });
             }
         }
-        if by_path && is_ambiguous_path(uri.path()) {
+        if by_case || (by_path && is_ambiguous_path(uri.path())) {
             return Err(Fault::TargetUnreadable);
         }
         match best {
@@ -537,19 +545,26 @@ pub fn request_target_rejects(uri: &Uri, headers: &HeaderMap) -> Result<(), Faul
     Ok(())
 }
 
-/// True if two readers of `path` could see two different paths: encoded separators or dots, dot segments,
-/// empty segments, path parameters, backslashes.
+/// True if two readers of `path` could see two different paths: escapes of what needs none, encoded separators,
+/// dot segments, segments that end in a dot, empty segments, path parameters, backslashes, broken escapes.
+///
+/// Of ASCII only the escaped space is left alone (RFC 3986 section 6.2.2.2: `%61` and `a` are one path to some
+/// readers and two to others).
 #[must_use]
 pub fn is_ambiguous_path(path: &str) -> bool {
-    if !path.bytes().any(|byte| b"%\\;.".contains(&byte)) {
-        // Most paths: nothing is left that could be read in two ways.
-        return path.contains("//");
+    let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
+    let mut bytes = path.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            match (digit(bytes.next()), digit(bytes.next())) {
+                (Some(high), Some(_)) if high >= 8 => {}
+                (Some(2), Some(0)) => {}
+                _ => return true,
+            }
+        }
     }
-    let lower = path.to_ascii_lowercase();
-    lower.contains("//")
-        || lower.contains(['\\', ';'])
-        || ["%2f", "%5c", "%2e", "%3b", "%25", "%00"].iter().any(|encoded| lower.contains(encoded))
-        || lower.split('/').any(|segment| segment == "." || segment == "..")
+    let dotted = |segment: &str| segment.ends_with('.') || segment.ends_with("%20");
+    path.contains("//") || path.contains(['\\', ';']) || path.split('/').any(dotted)
 }
 
 /// Reads a URL of the configuration: absolute, `https`, or `http` to loopback.
@@ -571,6 +586,12 @@ pub fn parse_absolute(url: &str) -> Result<Uri, &'static str> {
         }
         _ => Err("is not an absolute http or https URL"),
     }
+}
+
+/// A port as everybody writes it: `+443` and `00443` are none.
+fn strict_port(text: &str) -> Option<u16> {
+    let port: u16 = text.parse().ok().filter(|port| *port != 0)?;
+    (port.to_string() == text).then_some(port)
 }
 
 fn has_userinfo(authority: &Authority) -> bool {
@@ -617,6 +638,7 @@ mod tests {
             "https://a.internal:8443/",
             "https://a.internal.evil/",
             "https://a.internal./",
+            "https://a.internal:8443/",
             "https://xa.internal/",
             "https://b.internal/",
             "https://b.internal/x/y",
