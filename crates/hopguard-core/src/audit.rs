@@ -253,7 +253,9 @@ impl Lane {
 
     /// If the window has ended, begins a new one and returns what the old one suppressed.
     fn roll(&self, now_millis: u64) -> Vec<((&'static str, Direction), u64)> {
-        if now_millis < self.ends.load(Ordering::Acquire) {
+        // A window that ends further away than it is long was begun by a clock that has been set back since.
+        let left = self.ends.load(Ordering::Acquire).checked_sub(now_millis).filter(|&left| left > 0);
+        if left.is_some_and(|left| left <= self.limits.window_millis) {
             return Vec::new();
         }
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -352,6 +354,13 @@ mod tests {
         for _ in 0..4 {
             audit.stranger(refusal(&audit, 6001, Denial::TokenMissing));
         }
+        // A clock that stood wrong does not make the lane mute.
+        audit.stranger(refusal(&audit, u64::MAX, Denial::TokenMissing));
+        let before = sink.events.lock().unwrap().len();
+        for _ in 0..4 {
+            audit.stranger(refusal(&audit, 6001, Denial::TokenMissing));
+        }
+        assert_eq!(sink.events.lock().unwrap().len(), before + 2);
         audit.finish(6002);
         let events = sink.events.lock().unwrap();
         let last = events.last().unwrap();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::{Facts, Fingerprint, UnixTime};
+use crate::{Facts, Fingerprint, MAX_LEEWAY, UnixTime};
 
 /// What is taken back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,17 +61,23 @@ impl Withdrawals {
     }
 
     /// Takes `what` back from `now` on. It is kept until `until`, after which whatever it struck must have
-    /// expired: now plus the longest life that the guards admit.
+    /// expired: now plus the longest life that the guards admit. Withdrawing again never shortens: of two ends
+    /// the later one counts, and no withdrawal ends within [`MAX_LEEWAY`] of its beginning.
     ///
     /// # Errors
     ///
     /// [`WithdrawalsFull`] past [`Withdrawals::MOST`] in force; nothing is dropped to make room.
     pub fn withdraw(&self, what: Withdrawal, now: UnixTime, until: UnixTime) -> Result<(), WithdrawalsFull> {
         let mut entries = self.entries.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        entries.retain(|entry| entry.until > now && entry.what != what);
-        let full = entries.len() >= Self::MOST;
-        if !full {
-            entries.push(Entry { what, at: now, until });
+        entries.retain(|entry| entry.until > now);
+        let until = until.max(now.after(MAX_LEEWAY));
+        let room = entries.len() < Self::MOST;
+        let known = entries.iter_mut().find(|entry| entry.what == what);
+        let full = known.is_none() && !room;
+        match known {
+            Some(known) => (known.at, known.until) = (known.at.max(now), known.until.max(until)),
+            None if full => {}
+            None => entries.push(Entry { what, at: now, until }),
         }
         self.count.store(entries.len(), Ordering::Release);
         if full { Err(WithdrawalsFull) } else { Ok(()) }
@@ -83,8 +89,9 @@ impl Withdrawals {
         if self.count.load(Ordering::Acquire) == 0 {
             return false;
         }
-        // A token that does not say when it was issued is taken to be older than any withdrawal.
-        let older = |at: UnixTime| token.issued_at.is_none_or(|issued| issued <= at);
+        // A token that does not say when it was issued is taken to be older than any withdrawal, and so is one
+        // of an issuer whose clock may be ahead of ours: a new one waits for a minute.
+        let older = |at: UnixTime| token.issued_at.is_none_or(|issued| issued <= at.after(MAX_LEEWAY));
         let entries = self.entries.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         entries.iter().any(|entry| match &entry.what {
             Withdrawal::Key { issuer, key_id } => {
@@ -130,7 +137,7 @@ mod tests {
         struck(Withdrawal::Issuer(issuer.clone()), |t| t.issued_at = None, true);
         struck(
             Withdrawal::Issuer(issuer.clone()),
-            |t| t.issued_at = Some(AT.after(crate::seconds(1))),
+            |t| t.issued_at = Some(AT.after(crate::seconds(61))),
             false,
         );
         struck(Withdrawal::Token(token.fingerprint), |_| (), true);
@@ -138,7 +145,29 @@ mod tests {
         let person = Withdrawal::Subject { issuer: issuer.clone(), subject };
         struck(person.clone(), |_| (), true);
         struck(person.clone(), |t| t.subject = "someone else".into(), false);
-        struck(person, |t| t.issued_at = Some(AT.after(crate::seconds(1))), false);
+        struck(person, |t| t.issued_at = Some(AT.after(crate::seconds(61))), false);
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_does_not_save_a_token() {
+        let subject = Withdrawal::Subject { issuer: facts().issuer, subject: facts().subject };
+        struck(subject.clone(), |t| t.issued_at = Some(AT.after(MAX_LEEWAY)), true);
+        struck(subject, |t| t.issued_at = Some(AT.after(crate::seconds(61))), false);
+    }
+
+    #[test]
+    fn withdrawing_again_never_shortens() {
+        let withdrawals = Withdrawals::new();
+        let token = facts();
+        let what = || Withdrawal::Token(token.fingerprint);
+        withdrawals.withdraw(what(), AT, UNTIL).unwrap();
+        withdrawals.withdraw(what(), AT, UnixTime::from_secs(1001)).unwrap();
+        let later = UnixTime::from_secs(1500);
+        withdrawals.withdraw(Withdrawal::Token(Fingerprint::of_token("x")), later, UNTIL).unwrap();
+        assert!(withdrawals.strikes(&token));
+        let at_once = Withdrawals::new();
+        at_once.withdraw(what(), AT, UnixTime::from_secs(0)).unwrap();
+        assert!(at_once.strikes(&token));
     }
 
     #[test]

@@ -134,7 +134,12 @@ fn read_metadata(response: &Response<Bytes>, issuer: &str) -> Result<Uri, Fault>
     if metadata.issuer != issuer {
         return Err(invalid("it names another issuer"));
     }
-    endpoint_url(&metadata.token_endpoint).map_err(invalid)
+    let url = endpoint_url(&metadata.token_endpoint).map_err(invalid)?;
+    // An issuer that is asked over https cannot send us to plain http, be it on this machine.
+    if metadata.issuer.starts_with("https:") && url.scheme_str() != Some("https") {
+        return Err(invalid("is plain http, and the issuer is not"));
+    }
+    Ok(url)
 }
 
 /// Reads the URL of a token endpoint (RFC 6749 section 3.2: no fragment).

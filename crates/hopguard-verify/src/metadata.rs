@@ -36,7 +36,14 @@ pub(crate) fn jwks_uri(text: &[u8], issuer: &str) -> Result<Uri, &'static str> {
         _ => return Err("the metadata names another issuer"),
     }
     match &metadata.jwks_uri {
-        Claim::Is(url) => parse_absolute(url).map_err(|_| "the metadata's jwks_uri is no https URL"),
+        Claim::Is(url) => {
+            let url = parse_absolute(url).map_err(|_| "the metadata's jwks_uri is no https URL")?;
+            // An issuer that is asked over https cannot send us to plain http, be it on this machine.
+            if issuer.starts_with("https:") && url.scheme_str() != Some("https") {
+                return Err("the metadata's jwks_uri is plain http, and the issuer is not");
+            }
+            Ok(url)
+        }
         Claim::Absent | Claim::Wrong => Err("the metadata has no jwks_uri"),
     }
 }

@@ -72,6 +72,26 @@ async fn unlisted_denied_and_ambiguous_targets_are_refused() {
 }
 
 #[tokio::test]
+async fn a_handler_writes_no_framing() {
+    let world = World::new().await;
+    let caller = world.caller().await;
+    for (name, value) in [
+        ("content-length", "40"),
+        ("transfer-encoding", "chunked"),
+        ("connection", "authorization"),
+        ("keep-alive", "timeout=9"),
+        ("upgrade", "h2c"),
+        ("trailer", "x"),
+        ("proxy-connection", "close"),
+    ] {
+        let calls = world.client.on_behalf_of(&caller);
+        let outcome = calls.get(&world.peer.url("/stock/42")).header(name, value).send().await;
+        world.refused(outcome, "request_unsendable");
+    }
+    assert_eq!((world.reached(), world.sts.token_requests()), (0, 0));
+}
+
+#[tokio::test]
 async fn a_caller_without_the_required_scope_fetches_nothing() {
     let world = World::new().await;
     let caller = world.admit(&world.signed(world.token().claim("scope", "orders:list"))).await;

@@ -120,7 +120,10 @@ use hopguard_core::{
     Remembered, Requested, RouteMap, RouteRule, request_target_rejects,
 };
 use hopguard_exchange::Exchanger;
-use http::header::{AUTHORIZATION, HeaderName, PROXY_AUTHORIZATION};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderName, PROXY_AUTHORIZATION, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
+};
 use http::{Request, Response, request};
 use tower::ServiceExt;
 use tower_layer::Layer;
@@ -131,9 +134,20 @@ use super::outgoing::{Matched, Outgoing};
 use super::renewal::{Budget, Replayable, asks_for_renewal, may_be_renewed};
 use super::subject::OnBehalfOf;
 use crate::Hop;
-use crate::hop::Record;
+use crate::hop::{Passage, Record};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// What a handler may not set (RFC 9110 section 7.6.1, RFC 9112 section 6).
+const PER_CONNECTION: [HeaderName; 7] = [
+    CONNECTION,
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    TRAILER,
+    UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
 
 /// Makes [`Exchanging`] services.
 #[derive(Clone)]
@@ -279,6 +293,11 @@ impl Inner {
         if parts.headers.contains_key(AUTHORIZATION) || parts.headers.contains_key(PROXY_AUTHORIZATION) {
             return Err(Fault::CredentialUnexpected.into());
         }
+        // Framing and what is meant for one connection only is the client's own to write: a length that lies
+        // would make the start of the next request its body, and `Connection` names headers to drop.
+        if PER_CONNECTION.iter().any(|name| parts.headers.contains_key(name)) {
+            return Err(Fault::RequestUnsendable.into());
+        }
         if matched.subject.as_ref().is_some_and(|caller| caller.ledger() != self.hop.ledger().id()) {
             return Err(Fault::EvidenceForeign.into());
         }
@@ -343,6 +362,9 @@ impl Inner {
         {
             parts.headers.insert(TRACEPARENT, value);
         }
+        // The evidence goes no further: a peer in the same process must not take it for its own.
+        parts.extensions.remove::<OnBehalfOf>();
+        parts.extensions.remove::<Passage>();
         parts.extensions.insert(Outgoing(Arc::new(matched.clone())));
         Request::from_parts(parts, body)
     }
