@@ -5,7 +5,7 @@ use crate::{command, metadata};
 /// The package whose binaries the jobs are.
 const PACKAGE: &str = "hopguard-tests";
 
-/// A long job: the binary of the same name in `tests/`, or the targets in `fuzz/`.
+/// A long job: the binary of the same name in `tests/`.
 pub(crate) struct Job {
     pub(crate) name: &'static str,
     pub(crate) what: &'static str,
@@ -14,7 +14,6 @@ pub(crate) struct Job {
 /// Every job that has a name.
 pub(crate) const JOBS: &[Job] = &[
     Job { name: "soak", what: "the chain under load for hours" },
-    Job { name: "fuzz", what: "the parsers of attacker bytes" },
     Job { name: "crash", what: "the audit log of a process that is killed while it writes" },
     Job { name: "interop", what: "the chain against servers that are not ours" },
 ];
@@ -27,10 +26,6 @@ pub(crate) fn find(name: &str) -> Option<&'static Job> {
 impl Job {
     /// Runs the job's binary, optimised, with these arguments.
     pub(crate) fn run(&self, arguments: &[String]) -> Result<(), String> {
-        if self.name == "fuzz" {
-            // Fuzz targets are a workspace of their own, with a toolchain and a driver that stable cargo lacks.
-            return Err("there is no fuzz job yet: `fuzz/` holds no target, so nothing was run".to_owned());
-        }
         let members = metadata::members()?;
         let exists = members
             .iter()

@@ -6,6 +6,7 @@ mod bench;
 mod command;
 mod edges;
 mod features;
+mod fuzz;
 mod jobs;
 mod metadata;
 mod mutants;
@@ -38,6 +39,7 @@ fn dispatch(arguments: &[String]) -> Result<(), String> {
         "bench" => bench::run(rest),
         "features" => features::run(rest),
         "mutants" => mutants::run(rest),
+        "fuzz" => fuzz::run(rest),
         "help" | "--help" | "-h" => {
             println!("{}", help());
             Ok(())
@@ -61,7 +63,8 @@ fn help() -> String {
     text.push_str(
         "  bench [NAME] [--json]  the benchmarks, which rewrite PERFORMANCE.md\n  \
          features               builds each feature of each crate alone; run it with every change to a manifest\n  \
-         mutants [K/N]          mutates hopguard-core and hopguard-verify: all, or shard K (from 0) of N\n",
+         mutants [K/N]          mutates hopguard-core and hopguard-verify: all, or shard K (from 0) of N\n  \
+         fuzz [TARGET]...       the parsers of attacker bytes, 60 s each; --seconds N for another time\n",
     );
     for job in jobs::JOBS {
         text.push_str(&format!("  {:<22} {}\n", job.name, job.what));

@@ -9,6 +9,9 @@ pub(crate) const DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2" };
 /// Changes the code in small ways and looks whether a test notices.
 pub(crate) const MUTANTS: Tool = Tool { name: "cargo-mutants", version: "27.1.0" };
 
+/// Builds and drives the targets of `fuzz/`.
+pub(crate) const FUZZ: Tool = Tool { name: "cargo-fuzz", version: "0.13.2" };
+
 /// One program, at the one version that the workspace is checked with.
 pub(crate) struct Tool {
     name: &'static str,
