@@ -320,6 +320,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("ledger_overflow", "streams_and_outcomes.rs"),
     ("withdrawal", "stack/withdrawal.rs"),
     ("audit_mended", "hopguard-audit's own tests"),
+    ("policy_refused", "guard.rs in core: a guard of one's own"),
     ("waiver_used", "stack/waivers.rs"),
     ("waiver_expired", "stack/waivers.rs, and narrowing.rs in core"),
     ("sts_busy", "hopguard-exchange's own tests"),

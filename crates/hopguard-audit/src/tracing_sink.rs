@@ -21,7 +21,9 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use hopguard_core::{AuditFull, AuditSink, CacheState, Decision, Direction, Event, EventKind, Facts};
+use hopguard_core::{
+    AuditFull, AuditSink, CacheState, Decision, Direction, Event, EventKind, Facts, is_steering,
+};
 
 /// Writes audit events to whatever subscriber is installed. See the module docs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -98,13 +100,12 @@ impl AuditSink for TracingSink {
 /// `text` without anything that ends a line or steers a terminal. Subscribers are not ours, and some write
 /// values as they are.
 fn clean(text: &str) -> Cow<'_, str> {
-    let steers = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}');
-    if !text.contains(steers) {
+    if !text.contains(is_steering) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        if steers(c) {
+        if is_steering(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);

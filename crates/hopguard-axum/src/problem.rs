@@ -14,13 +14,18 @@ pub(crate) fn render(mut response: Response) -> Response {
     if response.headers().contains_key(CONTENT_TYPE) {
         return response;
     }
+    // Without the header no audit holds the id: a client that failed has no event of its own.
+    let audited = response.headers().contains_key("hopguard-event");
+    let instance = audited.then(|| format!("urn:hopguard:event:{}", refused.event));
     let status = response.status();
-    let problem = serde_json::json!({
+    let mut problem = serde_json::json!({
         "type": "about:blank",
         "title": status.canonical_reason().unwrap_or("Refused"),
         "status": status.as_u16(),
-        "instance": format!("urn:hopguard:event:{}", refused.event),
     });
+    if let (Some(instance), Some(members)) = (instance, problem.as_object_mut()) {
+        members.insert("instance".into(), instance.into());
+    }
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     response.headers_mut().remove(CONTENT_LENGTH);
     response.map(|_| Body::from(problem.to_string()))

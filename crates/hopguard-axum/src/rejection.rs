@@ -49,11 +49,11 @@ impl IntoResponse for EgressRejection {
     fn into_response(self) -> Response {
         let Self { refusal, event } = self;
         let refused = Refused { refusal, event: event.unwrap_or_else(Id::fresh) };
-        let mut response = render(refused.into_response("hopguard"));
+        let mut response = refused.into_response("hopguard");
         if event.is_none() {
             // An id that no audit holds would send whoever looks for it on a chase.
             response.headers_mut().remove("hopguard-event");
         }
-        response
+        render(response)
     }
 }

@@ -117,6 +117,8 @@ denials! {
     ActorUnlisted = "actor_unlisted", 403, None, "the acting party may not call this service";
     /// The token came through more hands than this service allows.
     ActorsTooMany = "actors_too_many", 403, None, "the token came through too many hands";
+    /// A rule of this service's own refuses the caller; the event's gate says which.
+    PolicyRefused = "policy_refused", 403, None, "a rule of this service refuses the caller";
     /// The caller's token lacks a scope that the route out of this service demands (I6).
     RouteRequiresScope(ScopeSet) = "route_requires_scope", 403, InsufficientScope, "the caller may not make this call onwards";
     /// The caller's token expired before it could be exchanged.

@@ -301,6 +301,49 @@ impl Event {
     }
 }
 
+impl Event {
+    /// Appends this event as one line of JSON, without the line's end. Whatever steers a terminal or turns
+    /// text around is escaped, so that reading a log cannot hurt (W5).
+    ///
+    /// # Errors
+    ///
+    /// None that this type can bring about; `serde_json` has one in its signature.
+    pub fn write_line(&self, line: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        self.serialize(&mut serde_json::Serializer::with_formatter(line, Harmless))
+    }
+}
+
+/// True for characters that end a line, steer a terminal, or change the direction of text.
+#[must_use]
+pub fn is_steering(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
+        )
+}
+
+/// JSON with every steering character escaped; `serde_json` leaves those above U+001F as they are.
+struct Harmless;
+
+impl serde_json::ser::Formatter for Harmless {
+    fn write_string_fragment<W: std::io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> std::io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_steering(*c)) {
+            let (before, after) = rest.split_at(at);
+            writer.write_all(before.as_bytes())?;
+            // All of them lie in the basic plane: one escape each.
+            write!(writer, "\\u{:04x}", u32::from(c))?;
+            rest = after.get(c.len_utf8()..).unwrap_or("");
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
 impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -438,8 +481,13 @@ mod tests {
     #[test]
     fn line_breaks_in_values_do_not_make_lines() {
         let mut event = full();
-        event.route = Some("/a\n{\"forged\":true}".into());
-        assert!(!serde_json::to_string(&event).unwrap().contains('\n'));
+        event.route = Some("/a\n\u{9b}31m\u{7f}\u{202e}\u{2066}{\"forged\":true}".into());
+        let mut line = Vec::new();
+        event.write_line(&mut line).unwrap();
+        let text = std::str::from_utf8(&line).unwrap();
+        assert!(!text.contains(is_steering), "{text}");
+        let read: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!(read["route"].as_str(), event.route.as_deref());
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::{Denial, UnixTime, Verified, Waived};
 ///
 ///     fn check(&self, token: &Verified, _now: UnixTime) -> Result<(), Denial> {
 ///         let robot = token.facts().subject.starts_with("service-");
-///         if robot { Err(Denial::ScopeTooBroad) } else { Ok(()) }
+///         if robot { Err(Denial::PolicyRefused) } else { Ok(()) }
 ///     }
 /// }
 /// ```

@@ -38,7 +38,7 @@ pub enum Overflow {
 }
 
 /// What remembering a credential did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Remembered {
     /// A live entry had to go; the caller writes the `ledger_overflow` event.
     pub evicted: bool,

@@ -68,6 +68,7 @@ pub use confirmation::Confirmation;
 pub use denial::{Challenge, Denial};
 pub use event::{
     CacheState, Decision, Direction, Event, EventKind, Requested, SCHEMA_VERSION, TraceContext, Unverified,
+    is_steering,
 };
 pub use evidence::{Admitted, Bound, Granted, Presented, StackId, Verified};
 pub use facts::{Facts, MayAct};

@@ -531,6 +531,10 @@ impl RouteMap {
 /// [`Fault::TargetUnreadable`] without an absolute URI or with userinfo in it, [`Fault::HostMismatch`] if a
 /// `Host` header names anything but the URI's own authority.
 pub fn request_target_rejects(uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
+    // Clients resolve dot segments on their way, so that another path is sent than the one that was judged.
+    if has_dot_segment(uri.path()) {
+        return Err(Fault::TargetUnreadable);
+    }
     let origin = Origin::of(uri).ok_or(Fault::TargetUnreadable)?;
     for host in headers.get_all(header::HOST) {
         let named = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
@@ -565,6 +569,12 @@ pub fn is_ambiguous_path(path: &str) -> bool {
     }
     let dotted = |segment: &str| segment.ends_with('.') || segment.ends_with("%20");
     path.contains("//") || path.contains(['\\', ';']) || path.split('/').any(dotted)
+}
+
+/// True if a segment is `.` or `..`, escaped or not, or a backslash could be read as a separator.
+fn has_dot_segment(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase().replace("%2e", ".");
+    lower.contains('\\') || lower.split('/').any(|segment| segment == "." || segment == "..")
 }
 
 /// Reads a URL of the configuration: absolute, `https`, or `http` to loopback.
@@ -725,6 +735,20 @@ mod tests {
             Exchange::audience("a").lifetime_at_most(Duration::ZERO).requires_none(),
         ] {
             assert!(Route::new("https://a.internal", exchange.into()).is_err());
+        }
+    }
+
+    #[test]
+    fn dot_segments_are_refused_whatever_the_routes_are() {
+        let check = |path: &str| {
+            let uri = format!("https://a.internal{path}").parse().unwrap();
+            request_target_rejects(&uri, &HeaderMap::new()).map_err(Fault::code)
+        };
+        for path in ["/", "/a.b/..c", "/...", "/%2easter", "/a;b//c"] {
+            assert_eq!(check(path), Ok(()), "{path}");
+        }
+        for path in ["/a/../b", "/..", "/./a", "/a/%2E%2e/b", "/a/.%2e", "/%2e"] {
+            assert_eq!(check(path), Err("target_unreadable"), "{path}");
         }
     }
 

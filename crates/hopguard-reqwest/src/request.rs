@@ -1,22 +1,32 @@
 //! One guarded request, as a `reqwest` user expects to write it.
 
+use bytes::Bytes;
 use hopguard_tower::{EgressError, EgressService, OnBehalfOf};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tower::ServiceExt;
 
 use crate::body::Payload;
 use crate::transport::{ReqwestTransport, SendError};
 
-/// Collects a request; the first mistake is told by [`send`](Self::send).
+type Sent<T> = Result<T, EgressError<SendError>>;
+
+/// Collects a request; the first mistake is told when it is sent.
+///
+/// The URL is judged as it was written: nothing resolves `..` or rewrites it on the way to the route map. Put
+/// what comes from a caller into [`segment`](Self::segment) and [`query`](Self::query), which encode it.
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct RequestBuilder {
     service: EgressService<ReqwestTransport>,
     subject: Option<OnBehalfOf>,
     method: Method,
-    url: Result<reqwest::Url, SendError>,
+    url: String,
+    query: String,
+    mistake: Option<SendError>,
     headers: HeaderMap,
     payload: Payload,
 }
@@ -28,14 +38,34 @@ impl RequestBuilder {
         method: Method,
         url: &str,
     ) -> Self {
-        let url = reqwest::Url::parse(url).map_err(|_| SendError::Url);
-        Self { service, subject, method, url, headers: HeaderMap::new(), payload: Payload::default() }
+        Self {
+            service,
+            subject,
+            method,
+            url: url.into(),
+            query: String::new(),
+            mistake: None,
+            headers: HeaderMap::new(),
+            payload: Payload::default(),
+        }
     }
 
     fn fail(mut self, error: SendError) -> Self {
-        if self.url.is_ok() {
-            self.url = Err(error);
+        self.mistake.get_or_insert(error);
+        self
+    }
+
+    /// Adds one path segment, encoded, so that no slash, question mark or escape in it means anything. `.` and
+    /// `..`, which no encoding hides, are mistakes, and so is an empty one.
+    pub fn segment(mut self, text: &str) -> Self {
+        const KEEP: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+        if matches!(text, "" | "." | "..") || self.url.contains(['?', '#']) {
+            return self.fail(SendError::Url);
         }
+        if !self.url.ends_with('/') {
+            self.url.push('/');
+        }
+        self.url.extend(utf8_percent_encode(text, KEEP));
         self
     }
 
@@ -50,10 +80,13 @@ impl RequestBuilder {
         }
     }
 
-    /// Adds query parameters, percent-encoded.
+    /// Adds query parameters, encoded.
     pub fn query(mut self, pairs: &[(&str, &str)]) -> Self {
-        if let Ok(url) = &mut self.url {
-            url.query_pairs_mut().extend_pairs(pairs);
+        for (name, value) in pairs {
+            self.query.push(if self.query.is_empty() && !self.url.contains('?') { '?' } else { '&' });
+            self.query.extend(utf8_percent_encode(name, NON_ALPHANUMERIC));
+            self.query.push('=');
+            self.query.extend(utf8_percent_encode(value, NON_ALPHANUMERIC));
         }
         self
     }
@@ -75,26 +108,73 @@ impl RequestBuilder {
         }
     }
 
-    /// Sends it through the egress stack.
+    /// Sends it through the egress stack. The answer may have any status: see [`success`](Self::success).
     ///
     /// # Errors
     ///
     /// [`EgressError::Refused`] if the call may not be made or its answer not be used; nothing was sent unless
     /// the code is `redirect_refused`. [`EgressError::Unsendable`] if what was collected makes no request,
     /// [`EgressError::Peer`] if the client failed.
-    pub async fn send(self) -> Result<reqwest::Response, EgressError<SendError>> {
-        let url = self.url.map_err(EgressError::Unsendable)?;
-        let uri: Uri = url.as_str().parse().map_err(|_| EgressError::Unsendable(SendError::Url))?;
+    pub async fn send(self) -> Sent<reqwest::Response> {
+        if let Some(mistake) = self.mistake {
+            return Err(EgressError::Unsendable(mistake));
+        }
+        let url = self.url + &self.query;
+        let uri: Uri = url.parse().map_err(|_| EgressError::Unsendable(SendError::Url))?;
         let mut request = Request::new(self.payload);
         *request.method_mut() = self.method;
         *request.uri_mut() = uri;
         *request.headers_mut() = self.headers;
-        // For the client at the other end, which needs it in this form.
-        request.extensions_mut().insert(url);
         if let Some(subject) = self.subject {
             request.extensions_mut().insert(subject);
         }
         let response = self.service.oneshot(request).await?;
         Ok(response.map(reqwest::Body::wrap).into())
     }
+
+    /// Sends it and demands a 2xx answer, so that a peer's refusal cannot be taken for its result.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), and [`SendError::Status`] for any other status.
+    pub async fn success(self) -> Sent<reqwest::Response> {
+        let response = self.send().await?;
+        let status = response.status();
+        if status.is_success() {
+            Ok(response)
+        } else {
+            Err(EgressError::Peer(SendError::Status(status.as_u16())))
+        }
+    }
+
+    /// Sends it, demands a 2xx answer, and reads its body as text.
+    ///
+    /// # Errors
+    ///
+    /// As [`success`](Self::success), and [`SendError::Client`] if the body breaks off.
+    pub async fn text(self) -> Sent<String> {
+        self.success().await?.text().await.map_err(broken)
+    }
+
+    /// Sends it, demands a 2xx answer, and reads its whole body.
+    ///
+    /// # Errors
+    ///
+    /// As [`text`](Self::text).
+    pub async fn bytes(self) -> Sent<Bytes> {
+        self.success().await?.bytes().await.map_err(broken)
+    }
+
+    /// Sends it, demands a 2xx answer, and reads its body as JSON.
+    ///
+    /// # Errors
+    ///
+    /// As [`text`](Self::text), also for what is no such JSON.
+    pub async fn read_json<T: DeserializeOwned>(self) -> Sent<T> {
+        self.success().await?.json().await.map_err(broken)
+    }
+}
+
+fn broken(error: reqwest::Error) -> EgressError<SendError> {
+    EgressError::Peer(SendError::Client(error.without_url()))
 }

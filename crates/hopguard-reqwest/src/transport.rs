@@ -27,6 +27,9 @@ pub enum SendError {
     /// The URL that was judged is not the URL that would be sent.
     #[error("the URL changed on its way to the client")]
     UrlChanged,
+    /// The peer answered with another status than 2xx, where success was demanded.
+    #[error("the peer answered {0}")]
+    Status(u16),
     /// The client failed: no connection, a timeout, a broken answer.
     #[error("the request failed")]
     Client(#[source] reqwest::Error),

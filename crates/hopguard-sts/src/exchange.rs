@@ -181,6 +181,11 @@ impl Asked {
         if form.get("actor_token").is_some() || form.get("actor_token_type").is_some() {
             return Err(Denial::ActorTokenUnsupported);
         }
+        // INVARIANT: I17 — what is written to the audit before any rule is looked at is bounded.
+        let long = |name: &str, most: usize| form.get(name).is_some_and(|value| value.len() > most);
+        if long("audience", 2048) || long("resource", 2048) || long("scope", 4096) {
+            return Err(Denial::RequestTooLarge);
+        }
         let audience = match (form.get("audience"), form.get("resource")) {
             (Some(audience), Some(resource)) if audience != resource => {
                 return Err(Denial::ExchangeTargetRefused);

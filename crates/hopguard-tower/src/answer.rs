@@ -32,7 +32,7 @@ impl Refused {
             StatusCode::from_u16(self.refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Ok(id) = HeaderValue::from_str(&self.event.to_string()) {
+        if let Ok(id) = HeaderValue::try_from(self.event.to_string()) {
             headers.insert(EVENT, id);
         }
         if let Refusal::Denial(denial) = &self.refusal
@@ -61,9 +61,15 @@ fn challenge(denial: &Denial, realm: &str) -> Option<HeaderValue> {
         Challenge::InvalidToken => ", error=\"invalid_token\"",
         Challenge::InsufficientScope => ", error=\"insufficient_scope\"",
     };
-    let realm: String = realm.chars().filter(|c| (' '..='~').contains(c) && !"\"\\".contains(*c)).collect();
-    let scope = denial.needed_scopes().map(|needed| format!(", scope=\"{needed}\"")).unwrap_or_default();
-    HeaderValue::from_str(&format!("Bearer realm=\"{realm}\"{error}{scope}")).ok()
+    // Written in one go: a refusal should cost whoever asks for it more than us.
+    let mut value = String::with_capacity(128);
+    value.push_str("Bearer realm=\"");
+    value.extend(realm.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')));
+    value.extend(["\"", error]);
+    if let Some(needed) = denial.needed_scopes() {
+        value.extend([", scope=\"", &needed.to_string(), "\""]);
+    }
+    HeaderValue::try_from(value).ok()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hopguard_core::{
-    Audit, Clock, Decision, Direction, Event, EventKind, Id, Ledger, Monotonic, Remembered, StackId,
+    Audit, Clock, Decision, Direction, Event, EventKind, Fault, Id, Ledger, Monotonic, Remembered, StackId,
     TraceContext, UnixTime, Withdrawal, WithdrawalsFull,
 };
 use http::{HeaderMap, HeaderName, Request};
@@ -86,10 +86,14 @@ impl Hop {
         gate: &'static str,
         decision: Decision,
     ) -> Event {
-        let mut event = self.0.audit.event(self.0.clock.unix_millis(), direction, kind, gate, decision);
+        // One reading serves both: the time of an event is that of the arrival, and what has passed since.
+        let latency = self.0.clock.monotonic().since(record.started);
+        let since = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
+        let millis = record.started_millis.saturating_add(since);
+        let mut event = self.0.audit.event(millis, direction, kind, gate, decision);
         event.request_id = Some(record.request);
         event.trace = record.trace;
-        event.latency = Some(self.0.clock.monotonic().since(record.started));
+        event.latency = Some(latency);
         event
     }
 
@@ -105,14 +109,17 @@ impl Hop {
 
     /// The record of a request, begun by whichever layer meets it first.
     pub(crate) fn record<B>(&self, request: &mut Request<B>) -> Record {
-        match request.extensions().get::<Passage>() {
-            Some(passage) => passage.record,
-            None => {
-                let record = self.begin(request.headers());
-                request.extensions_mut().insert(Passage::begun(self, record));
-                record
-            }
+        self.passage(request).record
+    }
+
+    /// What the request carries, begun by whichever layer meets it first.
+    pub(crate) fn passage<'a, B>(&self, request: &'a mut Request<B>) -> &'a mut Passage {
+        if request.extensions().get::<Passage>().is_none() {
+            let record = self.begin(request.headers());
+            request.extensions_mut().insert(Passage::begun(self, record));
         }
+        let begun = || Passage::begun(self, self.begin(&HeaderMap::new()));
+        request.extensions_mut().get_or_insert_with(begun)
     }
 
     /// A new record, whatever the request carried before.
@@ -122,7 +129,8 @@ impl Hop {
             (Some(value), None) => value.to_str().ok().and_then(TraceContext::parse),
             _ => None,
         };
-        Record { request: Id::fresh(), started: self.0.clock.monotonic(), trace }
+        let (started, started_millis) = (self.0.clock.monotonic(), self.0.clock.unix_millis());
+        Record { request: Id::fresh(), started, started_millis, trace }
     }
 }
 
@@ -136,12 +144,22 @@ pub(crate) struct Passage {
     pub(crate) record: Record,
     /// The evidence so far.
     pub(crate) stage: Option<Stage>,
+    /// When the first gate of a complete stack decided.
+    pub(crate) judged: Option<UnixTime>,
 }
 
 impl Passage {
     /// Nothing is known about the request yet.
     pub(crate) fn begun(hop: &Hop, record: Record) -> Self {
-        Self { hop: hop.clone(), record, stage: None }
+        Self { hop: hop.clone(), record, stage: None, judged: None }
+    }
+
+    /// The evidence, if it is this stack's.
+    pub(crate) fn stage_of(&self, stack: StackId) -> Result<&Stage, Fault> {
+        // INVARIANT: I1 — no evidence is our bug, and never a pass.
+        let stage = self.stage.as_ref().ok_or(Fault::EvidenceMissing)?;
+        stage.verified().belongs_to(stack)?;
+        Ok(stage)
     }
 }
 
@@ -150,5 +168,6 @@ impl Passage {
 pub(crate) struct Record {
     pub(crate) request: Id,
     pub(crate) started: Monotonic,
+    pub(crate) started_millis: u64,
     pub(crate) trace: Option<TraceContext>,
 }

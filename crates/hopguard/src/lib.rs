@@ -11,24 +11,27 @@
 //!
 //! With the feature `axum` come `Protect` and `Caller`, with `reqwest` comes `GuardedClient`.
 
-pub use hopguard_audit::{Fanout, JsonLines, TracingSink};
+pub use hopguard_audit::{DurableLog, Fanout, JsonLines, LogKey, LogVerifier, Promise, TracingSink};
 #[cfg(feature = "axum")]
-pub use hopguard_axum::{Caller, EgressRejection, Protect, Protected};
-pub use hopguard_client::{ClientAuth, HttpTransport, SigningKey, Spawn, SystemClock, Transport};
+pub use hopguard_axum::{Caller, CallerMissing, EgressRejection, Protect, Protected};
+pub use hopguard_client::{
+    BoxFuture, ClientAuth, HttpTransport, SigningKey, Spawn, SystemClock, Transport, TransportError,
+};
 pub use hopguard_core::{
-    ActorGuard, Admitted, Anonymous, AudienceGuard, Audit, AuditFull, AuditSink, Clock, ConfigErrors,
-    Decision, Denial, Deny, Event, Exchange, Facts, Fault, Fingerprint, Guard, Id, Ledger, Monotonic,
-    Overflow, Refusal, Route, RouteMap, ScopeGuard, ScopeSet, StrangerLimits, Ttl, TtlGuard, UnixTime,
-    Verified, Withdrawal, Withdrawals, codes, minutes, seconds,
+    Actor, ActorChain, ActorGuard, Admitted, Anonymous, AudienceGuard, Audit, AuditFull, AuditSink, Clock,
+    ConfigErrors, Decision, Denial, Deny, Destination, Direction, Event, EventKind, Exchange, Facts, Fault,
+    Fingerprint, Guard, Id, Ledger, Monotonic, Overflow, Refusal, Route, RouteMap, RouteRule, ScopeGuard,
+    ScopeSet, StrangerLimits, Ttl, TtlGuard, UnixTime, Verified, Waiver, Withdrawal, Withdrawals, codes,
+    minutes, seconds,
 };
 pub use hopguard_exchange::Exchanger;
 #[cfg(feature = "reqwest")]
-pub use hopguard_reqwest::{GuardedClient, SendError};
+pub use hopguard_reqwest::{Calls, GuardedClient, Payload, RequestBuilder, SendError};
 pub use hopguard_tower::{
-    AuditLayer, Egress, EgressError, ExchangeLayer, GuardExt, Hop, Inbound, OnBehalfOf, Once, OpenPaths,
-    PassthroughLayer, Refused, Replayable, StsEndpoint, VerifyLayer,
+    AuditLayer, BindLayer, Egress, EgressError, ExchangeLayer, GuardExt, Hop, Inbound, OnBehalfOf, Once,
+    OpenPaths, PassthroughLayer, Refused, Replayable, StsEndpoint, VerifyLayer, admitted,
 };
-pub use hopguard_verify::{Issuer, Profile, Verifier};
+pub use hopguard_verify::{Algorithm, Issuer, Profile, Verifier};
 
 /// The examples of the README, so that they compile.
 #[cfg(all(doctest, feature = "axum", feature = "reqwest"))]

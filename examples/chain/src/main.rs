@@ -40,6 +40,10 @@ async fn main() -> ExitCode {
     // Only what the services complain of, and only when asked for: the tour makes them complain a lot.
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if std::env::args().skip(1).any(|argument| argument == "--help" || argument == "-h") {
+        println!("chain: every hop revalidates and narrows\n\n{USAGE}");
+        return ExitCode::SUCCESS;
+    }
     let (mode, options) = match read(std::env::args().skip(1)) {
         Ok(read) => read,
         Err(problem) => {
@@ -67,10 +71,12 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<(Mode, Options), 
             "--audit" => options.audit = Some(value()?.into()),
             "--port" => {
                 let port: u16 = value()?.parse().map_err(|_| "--port needs a number from 1 to 65534")?;
+                if port == 0 {
+                    return Err("--port needs a number from 1 to 65534".into());
+                }
                 options.gateway_port = port;
                 options.sts_port = port.checked_add(1).ok_or("--port needs a number from 1 to 65534")?;
             }
-            "--help" | "-h" => return Err("chain: every hop revalidates and narrows".into()),
             other => return Err(format!("there is no option {other}")),
         }
     }

@@ -187,9 +187,9 @@ impl System {
 
 async fn bind(port: u16, what: &str) -> Result<(TcpListener, String), Failure> {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| format!("{what} cannot listen on {address}: {error}; name another port"))?;
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        format!("{what} cannot listen on {address}: {error}; name other ports with --port")
+    })?;
     let url = format!("http://{}", listener.local_addr()?);
     Ok((listener, url))
 }

@@ -241,6 +241,7 @@ async fn handlers_gone_wrong(tour: &mut Tour<'_>) -> Result<(), Failure> {
         ("a handler copies it into a cookie, percent-encoded", "/leak/cookie", blocked),
         ("a handler sets Authorization itself", "/leak/authorization", ("credential_unexpected", 500)),
         ("a handler calls a host that no route lists", "/unlisted", ("destination_unlisted", 500)),
+        ("a caller climbs out of a path by its parameter", "/orders/..%2Fmoved", ("target_unreadable", 500)),
         ("a route whose `requires` the caller lacks", "/admin", ("route_requires_scope", 403)),
     ] {
         tour.bearer(at(gateway, "gateway", path, name, expected), &token).await?;

@@ -114,6 +114,10 @@ fn bad_input_gets_a_sentence() {
     fails(&["--jsn"], 2, "there is no option --jsn");
     fails(&["--port"], 2, "--port needs a value");
     fails(&["--port", "65535"], 2, "--port needs a number");
+    fails(&["--port", "0"], 2, "--port needs a number");
+    let help = chain(&["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(String::from_utf8(help.stdout).unwrap().contains("--serve"));
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     fails(&["--json", "--port", &port.to_string()], 1, "cannot listen on 127.0.0.1:");

@@ -66,7 +66,7 @@ fn write(folder: &Path, first: &str) -> Result<(), Failure> {
                 let last =
                     numbers.iter().filter(|_| log.reserve().is_ok()).map(|n| log.commit_durably(event(*n)));
                 // Events become safe in their order, so the last one speaks for all.
-                if last.last().is_some_and(|last| last.wait(WAIT).is_ok()) {
+                if last.fold(None, |_, one| Some(one)).is_some_and(|last| last.wait(WAIT).is_ok()) {
                     numbers.iter().for_each(|number| say(&number.to_string()));
                 }
             }

@@ -111,7 +111,7 @@ impl Pen<'_> {
         }
         let start = self.lines.len();
         // JSON escapes line breaks, so that no value can begin a line of its own.
-        match serde_json::to_writer(&mut self.lines, event) {
+        match event.write_line(&mut self.lines) {
             Ok(()) => self.lines.push(b'\n'),
             Err(_) => {
                 self.lines.truncate(start);

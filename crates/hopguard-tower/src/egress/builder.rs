@@ -200,21 +200,26 @@ impl EgressBuilder {
 
 fn route_map(routes: &[(String, RouteRule)], problems: &mut Problems) -> Option<RouteMap> {
     let setting = |index: usize, url: &str| format!("egress.route[{index}] {url}");
-    let mut read = Vec::new();
+    let (mut read, mut places) = (Vec::new(), Vec::new());
     for (index, (url, rule)) in routes.iter().enumerate() {
         match Route::new(url, rule.clone()) {
-            Ok(route) => read.push(route),
+            Ok(route) => {
+                read.push(route);
+                places.push((index, url));
+            }
             Err(invalid) => problems.add(setting(index, url), invalid.to_string()),
         }
     }
-    if read.len() < routes.len() {
-        return None;
-    }
-    RouteMap::new(read)
+    let whole = read.len() == routes.len();
+    let map = RouteMap::new(read)
         .map_err(|(earlier, later)| {
-            let url = routes.get(later).map_or("", |(url, _)| url);
-            let problem = format!("names the same origin and path as egress.route[{earlier}]");
-            problems.add(setting(later, url), problem);
+            if let (Some((earlier, _)), Some((later, url))) = (places.get(earlier), places.get(later)) {
+                let problem = format!(
+                    "names the same origin and path as egress.route[{earlier}]: keep one, or give one a longer path"
+                );
+                problems.add(setting(*later, url), problem);
+            }
         })
-        .ok()
+        .ok();
+    map.filter(|_| whole)
 }

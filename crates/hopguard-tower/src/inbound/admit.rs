@@ -59,6 +59,8 @@ where
             Err(fault) => Err(fault),
         };
         let outcome = bound.and_then(|bound| {
+            let remembered = self.hop.ledger().remember_received(bound.verified(), self.hop.now())?;
+            self.hop.note(remembered, &record);
             // INVARIANT: I11 — room for the outcome is set aside before the handler runs.
             let room = self.hop.audit().reserve()?;
             let admitted = Decision::Allow("admitted");
@@ -85,7 +87,7 @@ where
                     self.hop.event(&record, Direction::Inbound, EventKind::Decision, "inbound", decision);
                 event.status = Some(fault.status());
                 let refused = Refused { refusal: Refusal::Fault(fault), event: event.id };
-                self.hop.audit().stranger(event);
+                self.hop.audit().refusal(event);
                 ResponseFuture::Refused { response: Some(refused.answer(&self.hop)) }
             }
         }

@@ -75,7 +75,7 @@ use tower_service::Service;
 use super::stage::{Stage, Step};
 use crate::Hop;
 use crate::answer::Refused;
-use crate::hop::Record;
+use crate::hop::{Passage, Record};
 
 /// Makes a guard a layer.
 pub trait GuardExt: Guard + Sized {
@@ -197,8 +197,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let record = self.gate.hop.record(&mut request);
-        match self.gate.decide(request.extensions_mut(), &record) {
+        match self.gate.decide(self.gate.hop.passage(&mut request)) {
             Ok(()) => ResponseFuture::Passed { future: self.inner.call(request) },
             Err(refused) => ResponseFuture::Refused { response: Some(refused.answer(&self.gate.hop)) },
         }
@@ -206,10 +205,12 @@ where
 }
 
 impl<T: Step> Inner<T> {
-    fn decide(&self, extensions: &mut http::Extensions, record: &Record) -> Result<(), Refused> {
+    fn decide(&self, passage: &mut Passage) -> Result<(), Refused> {
+        let record = &passage.record;
         // INVARIANT: I15 — a guard behind a verifier that left the holder open finds no evidence.
         let held = |stage: &Stage| !self.step.needs_holder() || !matches!(stage, Stage::Verified(_));
-        let stage = match Stage::of(extensions, self.hop.stack())
+        let stage = match passage
+            .stage_of(self.hop.stack())
             .and_then(|stage| if held(stage) { Ok(stage) } else { Err(Fault::EvidenceMissing) })
         {
             Ok(stage) => stage,
@@ -222,7 +223,13 @@ impl<T: Step> Inner<T> {
             }
         };
         let token = stage.verified();
-        match self.step.step(token, self.hop.now()) {
+        // The gates of a complete stack decide one right after the other; the first of them, which checks the
+        // holder, reads the clock for all.
+        let now = match passage.judged {
+            Some(now) if !self.announce && self.step.needs_holder() => now,
+            _ => self.hop.now(),
+        };
+        match self.step.step(token, now) {
             Ok(changed) => {
                 if let Some(waived) = self.step.waived(token) {
                     let mut event = self.event(record, Some(token), Decision::Allow("waiver_used"));
@@ -240,8 +247,9 @@ impl<T: Step> Inner<T> {
                         return Err(Refused { refusal: Refusal::Fault(full.into()), event: id });
                     }
                 }
+                passage.judged = Some(now);
                 if let Some(bound) = changed {
-                    Stage::Bound(bound).enter(extensions);
+                    passage.stage = Some(Stage::Bound(bound));
                 }
                 Ok(())
             }

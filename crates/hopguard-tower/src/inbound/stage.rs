@@ -33,11 +33,7 @@ impl Stage {
 
     /// The evidence in `extensions`, if it is this stack's.
     pub(crate) fn of(extensions: &Extensions, stack: StackId) -> Result<&Self, Fault> {
-        // INVARIANT: I1 — no evidence is our bug, and never a pass.
-        let stage = extensions.get::<Passage>().and_then(|passage| passage.stage.as_ref());
-        let stage = stage.ok_or(Fault::EvidenceMissing)?;
-        stage.verified().belongs_to(stack)?;
-        Ok(stage)
+        extensions.get::<Passage>().ok_or(Fault::EvidenceMissing)?.stage_of(stack)
     }
 
     /// Leaves this evidence for the next step. There is a place for it once a record was begun.

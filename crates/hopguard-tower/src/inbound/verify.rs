@@ -35,7 +35,8 @@ use std::task::{Context, Poll, ready};
 
 use hopguard_client::BoxFuture;
 use hopguard_core::{
-    BearerOnly, Decision, Direction, Event, EventKind, Facts, Fault, Presented, RawToken, Refusal, Verified,
+    BearerOnly, Decision, Direction, Event, EventKind, Facts, Fault, Presented, RawToken, Refusal,
+    Remembered, Verified,
 };
 use hopguard_verify::{Check, Verifier};
 use http::{Request, Response};
@@ -184,8 +185,14 @@ impl VerifyLayer {
         R: Default,
     {
         let (hop, shown) = (&self.hop, verified.clone());
-        let outcome = hop.ledger().remember_received(&shown, hop.now()).map_err(Refusal::from);
-        let outcome = outcome.and_then(|remembered| {
+        // In a complete stack the last step remembers: what the guards refuse reaches no handler that could pass
+        // it on, and must not push out what does.
+        let remembered = if self.announce {
+            hop.ledger().remember_received(&shown, hop.now())
+        } else {
+            Ok(Remembered::default())
+        };
+        let outcome = remembered.map_err(Refusal::from).and_then(|remembered| {
             hop.note(remembered, record);
             // INVARIANT: I15 — unless the next layer is said to check the holder, a bound token goes no further.
             let stage =

@@ -49,8 +49,7 @@ async fn order(
     State(app): State<App>,
     Path(id): Path<String>,
 ) -> Result<String, EgressRejection> {
-    let url = format!("{}/stock/{id}", app.inventory);
-    let answer = app.client.on_behalf_of(&caller).get(&url).send().await?;
-    let stock = answer.text().await.unwrap_or_default();
+    let url = format!("{}/stock", app.inventory);
+    let stock = app.client.on_behalf_of(&caller).get(&url).segment(&id).text().await?;
     Ok(format!("order {id} of {}: {stock}", caller.facts().subject))
 }
