@@ -64,9 +64,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use hopguard_core::{
-    Audit, Clock, Decision, Destination, Fault, Finding, FindingKind, Ledger, Place, Scanner,
-};
+use hopguard_core::{Audit, Clock, Decision, Destination, Fault, Finding, FindingKind, Ledger, Scanner};
 use http::{Request, request};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -203,10 +201,7 @@ impl PassthroughLayer {
 fn block(matched: &Matched, hop: &Hop, finding: &Finding) -> Refused {
     let fault = Fault::PassthroughBlocked;
     let mut event = matched.event(hop, "passthrough", Decision::Fault(fault));
-    event.place = Some(match &finding.place {
-        Place::Header(name) => name.as_str().into(),
-        Place::Target => "target".into(),
-    });
+    event.place = Some(finding.place.to_string().into());
     if let FindingKind::LiveCredential(fingerprint) = finding.kind {
         event.found = Some(fingerprint);
     }
