@@ -1,8 +1,104 @@
-//! Measures hopguard against its floors; it holds no benchmark yet and says so instead of succeeding.
+//! Measures hopguard against its floors and writes PERFORMANCE.md; it must never compare figures of two runs.
 
 use std::process::ExitCode;
 
+mod clock;
+mod harness;
+mod world;
+mod peers;
+mod inbound;
+mod egress;
+mod capture;
+mod chain;
+mod report;
+
+use harness::{Group, Pace, measure};
+use report::Measured;
+
+/// A group, and the name by which it is run alone.
+type Named = (&'static str, fn(Pace) -> Group);
+
+const GROUPS: &[Named] = &[
+    ("inbound first ES256", inbound::first_es256),
+    ("inbound first RS256", inbound::first_rs256),
+    ("inbound seen", inbound::seen),
+    ("inbound refused", inbound::refused),
+    ("egress cached", egress::cached),
+    ("passthrough", egress::passthrough),
+    ("audit capture", capture::captured),
+    ("chain tax", chain::tax),
+];
+
+const USAGE: &str = "[NAME] [--json] [--quick] [--dwell LANE]
+
+NAME     only the groups whose name contains it; PERFORMANCE.md stays as it is
+--json   the rows as JSON, and nothing else, on standard output
+--quick  shorter rounds and fewer; PERFORMANCE.md stays as it is
+--dwell  only the lane of this name, for ten seconds, for a profiler; measures nothing";
+
+/// What the command line asks for.
+#[derive(Default)]
+struct Wanted {
+    name: Option<String>,
+    json: bool,
+    quick: bool,
+    dwell: Option<String>,
+}
+
 fn main() -> ExitCode {
-    eprintln!("bench: there is no benchmark yet");
-    ExitCode::FAILURE
+    match wanted().and_then(|wanted| run(&wanted)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("bench: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn wanted() -> Result<Wanted, String> {
+    let mut wanted = Wanted::default();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--json" => wanted.json = true,
+            "--quick" => wanted.quick = true,
+            "--dwell" => wanted.dwell = Some(arguments.next().ok_or("--dwell needs a lane's name")?),
+            "--help" | "-h" => return Err(USAGE.to_owned()),
+            unknown if unknown.starts_with('-') => return Err(format!("`{unknown}` is unknown\n\n{USAGE}")),
+            _ if wanted.name.is_some() => return Err(format!("one NAME at most\n\n{USAGE}")),
+            name => wanted.name = Some(name.to_owned()),
+        }
+    }
+    Ok(wanted)
+}
+
+fn run(wanted: &Wanted) -> Result<(), String> {
+    let pace = if wanted.quick { Pace::QUICK } else { Pace::FULL };
+    let name = wanted.name.as_deref().unwrap_or_default();
+    let chosen: Vec<_> = GROUPS.iter().filter(|(group, _)| group.contains(name)).collect();
+    if chosen.is_empty() {
+        let names: Vec<_> = GROUPS.iter().map(|(name, _)| *name).collect();
+        return Err(format!("no group is named like `{name}`; there are: {}", names.join(", ")));
+    }
+    if let Some(lane) = &wanted.dwell {
+        chosen.iter().for_each(|(_, build)| harness::dwell(build(pace), lane));
+        return Ok(());
+    }
+    let mut rows = Vec::new();
+    for &&(group, build) in &chosen {
+        eprintln!("{group} ...");
+        rows.extend(measure(build(pace), pace).into_iter().map(|row| Measured { group, row }));
+    }
+    if wanted.json {
+        println!("{}", report::json(&rows));
+    } else {
+        println!("{}", report::table(&rows));
+    }
+    if wanted.name.is_none() && !wanted.quick {
+        let note = format!("{} rounds.", pace.rounds);
+        report::write_paper(&rows, &note)?;
+    }
+    let missed = rows.iter().filter(|measured| measured.row.held() == Some(false)).count();
+    eprintln!("{} rows, {missed} beyond their budget", rows.len());
+    Ok(())
 }

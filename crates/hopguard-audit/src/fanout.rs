@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use hopguard_core::{AuditFull, AuditSink, Event};
+use hopguard_core::{Acknowledgement, AuditFull, AuditSink, Event};
 
 /// Hands each event to several sinks. See the module docs.
 ///
@@ -57,6 +57,11 @@ impl AuditSink for Fanout {
 
     fn commit(&self, event: Event) {
         self.each(event, |sink, event| sink.commit(event));
+    }
+
+    /// Settles when every sink has, each by its own promise.
+    fn commit_durably(&self, event: Event) -> Acknowledgement {
+        Acknowledgement::all(self.0.iter().map(|sink| sink.commit_durably(event.clone())))
     }
 
     fn offer(&self, event: Event) {

@@ -33,7 +33,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
         // INVARIANT: I1 — no evidence, no handler.
         match admitted(&parts.extensions) {
             Some(evidence) => Ok(Self(evidence.clone())),
-            None => Err(CallerMissing(evidence_missing(&parts.headers, &mut parts.extensions))),
+            None => Err(CallerMissing(evidence_missing(&parts.extensions))),
         }
     }
 }

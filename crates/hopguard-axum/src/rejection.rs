@@ -20,30 +20,40 @@ use crate::problem::render;
 /// # let _ = handler;
 /// ```
 #[derive(Debug)]
-pub struct EgressRejection(Refused);
+pub struct EgressRejection {
+    refusal: Refusal,
+    /// The audit event that says so. A failed client has none of its own: its call's outcome says so.
+    event: Option<Id>,
+}
 
 impl EgressRejection {
     /// The stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        self.0.refusal.code()
+        self.refusal.code()
     }
 }
 
 impl<E> From<EgressError<E>> for EgressRejection {
     fn from(error: EgressError<E>) -> Self {
+        let alone = |fault| Self { refusal: Refusal::Fault(fault), event: None };
         match error {
-            EgressError::Refused(refused) => Self(refused),
-            // The egress stack has written the outcome `abandoned`; this id names the answer only.
-            EgressError::Peer(_) => {
-                Self(Refused { refusal: Refusal::Fault(Fault::PeerUnavailable), event: Id::fresh() })
-            }
+            EgressError::Refused(refused) => Self { refusal: refused.refusal, event: Some(refused.event) },
+            EgressError::Unsendable(_) => alone(Fault::RequestUnsendable),
+            EgressError::Peer(_) => alone(Fault::PeerUnavailable),
         }
     }
 }
 
 impl IntoResponse for EgressRejection {
     fn into_response(self) -> Response {
-        render(self.0.into_response("hopguard"))
+        let Self { refusal, event } = self;
+        let refused = Refused { refusal, event: event.unwrap_or_else(Id::fresh) };
+        let mut response = render(refused.into_response("hopguard"));
+        if event.is_none() {
+            // An id that no audit holds would send whoever looks for it on a chase.
+            response.headers_mut().remove("hopguard-event");
+        }
+        response
     }
 }

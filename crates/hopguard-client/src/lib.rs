@@ -1,5 +1,5 @@
 //! Talks to authorization servers: a bounded transport, client authentication, signing, the system's clock and
-//! the one place that starts tasks. This crate must never follow a redirect, use a proxy, send a credential
+//! the one place each that starts tasks and that waits. This crate must never follow a redirect, use a proxy, send a credential
 //! over plain HTTP to another host, or show a secret in `Debug`.
 //!
 //! ```
@@ -28,10 +28,12 @@ mod authentication;
 mod signing;
 mod clock;
 mod spawn;
+mod timer;
 
 pub use authentication::ClientAuth;
 pub use clock::SystemClock;
 pub use http::{HttpTransport, HttpTransportBuilder};
 pub use signing::{Algorithm, SigningKey, random_jti};
 pub use spawn::Spawn;
+pub use timer::{SystemTimer, Timer};
 pub use transport::{BoxFuture, Transport, TransportError};

@@ -23,6 +23,16 @@ impl Spawn {
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         drop(tokio::spawn(task));
     }
+
+    /// Starts `task` if a Tokio runtime is current; drops it and returns false if none is.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that starts tasks")]
+    pub fn try_spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> bool {
+        let runtime = tokio::runtime::Handle::try_current();
+        runtime.is_ok_and(|_current| {
+            drop(tokio::spawn(task));
+            true
+        })
+    }
 }
 
 /// Lets the HTTP client drive its connections through the same handle.
@@ -41,5 +51,13 @@ mod tests {
         let (tell, told) = tokio::sync::oneshot::channel();
         Spawn::current().spawn(async move { tell.send(7).unwrap() });
         assert_eq!(told.await, Ok(7));
+        let (tell, told) = tokio::sync::oneshot::channel();
+        assert!(Spawn::current().try_spawn(async move { tell.send(7).unwrap() }));
+        assert_eq!(told.await, Ok(7));
+    }
+
+    #[test]
+    fn without_a_runtime_the_task_is_dropped_and_said_to_be() {
+        assert!(!Spawn::current().try_spawn(async { panic!("it runs nowhere") }));
     }
 }

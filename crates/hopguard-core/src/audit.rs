@@ -12,8 +12,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::{Decision, Direction, Event, EventKind, Fault};
+use crate::{Acknowledgement, Decision, Direction, Event, EventKind, Fault};
+
+/// How long a request waits for a sink that promises to write before anything is allowed.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// The sink takes no more events; whoever asked must refuse its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +44,13 @@ pub trait AuditSink: fmt::Debug + Send + Sync + 'static {
 
     /// Writes an event for which room was set aside; must not fail.
     fn commit(&self, event: Event);
+
+    /// As [`AuditSink::commit`], and tells when the event is safe. A sink that does not promise to write before
+    /// anything is allowed leaves this as it is: nobody waits.
+    fn commit_durably(&self, event: Event) -> Acknowledgement {
+        self.commit(event);
+        Acknowledgement::done()
+    }
 
     /// Writes an event about a stranger if there is room in a lane of its own; else counts it as lost.
     fn offer(&self, event: Event);
@@ -123,10 +134,17 @@ impl Audit {
 
     /// Writes an event about somebody who is known.
     ///
+    /// If the sink promises to write before anything is allowed, an event that allows something blocks the
+    /// thread until it is safe, five seconds at most; who can await uses [`Audit::write_durably`].
+    ///
     /// # Errors
     ///
-    /// [`AuditFull`] if there is no room; what the event allows must then not happen.
+    /// [`AuditFull`] if there is no room, or the event is not safe in time; what the event allows must then not
+    /// happen.
     pub fn write(&self, event: Event) -> Result<(), AuditFull> {
+        if matches!(event.decision, Decision::Allow(_)) {
+            return self.write_durably(event)?.wait(LONGEST_WAIT);
+        }
         self.flush_strangers(event.time_millis);
         self.0.sink.reserve()?;
         self.0.sink.commit(event);
@@ -143,6 +161,18 @@ impl Audit {
         }
     }
 
+    /// Writes an event about somebody who is known, and tells when it is safe. What the event allows must not
+    /// happen before.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditFull`] if there is no room.
+    pub fn write_durably(&self, event: Event) -> Result<Acknowledgement, AuditFull> {
+        self.flush_strangers(event.time_millis);
+        self.0.sink.reserve()?;
+        Ok(self.0.sink.commit_durably(event))
+    }
+
     /// Writes a refusal of a stranger, singly or as part of a count.
     pub fn stranger(&self, event: Event) {
         // INVARIANT: I9 — strangers share this lane only, whatever they send.
@@ -152,9 +182,14 @@ impl Audit {
         }
     }
 
-    /// Writes the counts of a window that has ended. Called on every event; call it once more at shutdown with
-    /// `u64::MAX`.
-    pub fn flush_strangers(&self, now_millis: u64) {
+    /// Writes the counts of strangers so far, though their window has not ended: for a shutdown.
+    pub fn finish(&self, now_millis: u64) {
+        self.0.strangers.end();
+        self.flush_strangers(now_millis);
+    }
+
+    /// Writes the counts of a window that has ended.
+    fn flush_strangers(&self, now_millis: u64) {
         for ((code, direction), count) in self.0.strangers.roll(now_millis) {
             let decision = Decision::Allow("suppressed");
             let mut event = self.event(now_millis, direction, EventKind::Count, code, decision);
@@ -203,6 +238,10 @@ impl Lane {
         let count = counts.entry((code, direction)).or_default();
         *count += 1;
         *count <= self.limits.singly
+    }
+
+    fn end(&self) {
+        self.ends.store(0, Ordering::Release);
     }
 
     /// If the window has ended, begins a new one and returns what the old one suppressed.
@@ -302,5 +341,13 @@ mod tests {
             (Some(8), "token_malformed", "suppressed")
         );
         assert_eq!(events.len(), 5);
+        drop(events);
+        for _ in 0..4 {
+            audit.stranger(refusal(&audit, 6001, Denial::TokenMissing));
+        }
+        audit.finish(6002);
+        let events = sink.events.lock().unwrap();
+        let last = events.last().unwrap();
+        assert_eq!((last.count, last.gate, last.time_millis), (Some(2), "token_missing", 6002));
     }
 }

@@ -35,10 +35,15 @@ const OUTCOMES: &[CodeEntry] = &[
     outcome("abandoned", " The caller went away, or the response ended early."),
     outcome("suppressed", " Refusals of strangers beyond the limit, as one count."),
     outcome("audit_lost", " Events that the audit log had no place for, as one count."),
+    outcome(
+        "audit_mended",
+        " The audit log ended in a torn line, as after a crash; it was cut off and is continued.",
+    ),
     outcome("ledger_overflow", " The ledger was full and let its oldest entry go."),
     outcome("withdrawal", " A key, issuer, subject or token was withdrawn."),
     outcome("keys_refreshed", " An issuer's key set was fetched and taken into use."),
     outcome("keys_refresh_failed", " An issuer's key set could not be fetched."),
+    outcome("waiver_used", " A grant was used that needed a relaxation of its route."),
     outcome("grant_renewed", " A peer refused a grant, and it was exchanged once more."),
 ];
 

@@ -113,6 +113,10 @@ denials! {
     InsufficientScope(ScopeSet) = "insufficient_scope", 403, InsufficientScope, "the token lacks a scope that is needed";
     /// The token holds a scope that this service never needs.
     ScopeTooBroad = "scope_too_broad", 403, None, "the token holds scopes that are not meant for this service";
+    /// Who acts with the token, its outermost actor or else its client, is not on this service's list.
+    ActorUnlisted = "actor_unlisted", 403, None, "the acting party may not call this service";
+    /// The token came through more hands than this service allows.
+    ActorsTooMany = "actors_too_many", 403, None, "the token came through too many hands";
     /// The caller's token lacks a scope that the route out of this service demands (I6).
     RouteRequiresScope(ScopeSet) = "route_requires_scope", 403, InsufficientScope, "the caller may not make this call onwards";
     /// The caller's token expired before it could be exchanged.

@@ -140,16 +140,20 @@ impl TraceContext {
     /// ```
     #[must_use]
     pub fn parse(value: &str) -> Option<Self> {
-        let hex = |text: &str, length| {
-            let lower = text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-            lower.then(|| u128::from_str_radix(text, 16).ok()).flatten()
-        };
-        let mut parts = value.split('-');
-        let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let known = version == "00" && parts.next().is_none();
-        let (trace, span) = (hex(trace, 32)?, u64::try_from(hex(span, 16)?).ok()?);
-        let flags = u8::try_from(hex(flags, 2)?).ok()?;
-        (known && trace != 0 && span != 0).then_some(Self { trace, span, flags })
+        // Every part has its place: this stands before every request.
+        let (version, rest) = value.as_bytes().split_first_chunk::<3>()?;
+        let (high, rest) = rest.split_first_chunk::<16>()?;
+        let (low, rest) = rest.split_first_chunk::<16>()?;
+        let (first, rest) = rest.split_first()?;
+        let (span, rest) = rest.split_first_chunk::<16>()?;
+        let (second, flags) = rest.split_first()?;
+        let flags: &[u8; 2] = flags.try_into().ok()?;
+        if version != b"00-" || [*first, *second] != *b"--" {
+            return None;
+        }
+        let trace = (u128::from(hex(high)?) << 64) | u128::from(hex(low)?);
+        let (span, flags) = (hex(span)?, u8::try_from(hex(flags)?).ok()?);
+        (trace != 0 && span != 0).then_some(Self { trace, span, flags })
     }
 
     /// The trace id, 32 hexadecimal digits.
@@ -157,6 +161,18 @@ impl TraceContext {
     pub fn trace_id(&self) -> String {
         format!("{:032x}", self.trace)
     }
+}
+
+/// The number that up to 16 lower-case hexadecimal digits write.
+fn hex(digits: &[u8]) -> Option<u64> {
+    let mut known = true;
+    let value = digits.iter().fold(0_u64, |value, &digit| {
+        let letter = digit.wrapping_sub(b'a') < 6;
+        // Not `||`: which digits stand in a random number cannot be predicted.
+        known &= letter | (digit.wrapping_sub(b'0') < 10);
+        (value << 4) | u64::from((digit & 15) + if letter { 9 } else { 0 })
+    });
+    known.then_some(value)
 }
 
 impl std::fmt::Display for TraceContext {

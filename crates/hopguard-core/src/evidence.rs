@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::HeaderValue;
 
 use crate::event::TraceContext;
-use crate::{Facts, Fault, Fingerprint, Id, LedgerId, RawToken, UnixTime};
+use crate::{Facts, Fault, Fingerprint, Id, LedgerId, RawToken, UnixTime, Waived};
 
 /// Which stack made a piece of evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -177,6 +177,8 @@ pub struct Granted {
     facts: Arc<Facts>,
     parent: Fingerprint,
     obtained: UnixTime,
+    // Absent for the many that need none.
+    waived: Option<Arc<[Waived]>>,
 }
 
 impl Granted {
@@ -188,7 +190,20 @@ impl Granted {
         parent: Fingerprint,
         obtained: UnixTime,
     ) -> Self {
-        Self { token, facts, parent, obtained }
+        Self { token, facts, parent, obtained, waived: None }
+    }
+
+    /// The same grant, with the relaxations that [`prove_narrowing`](crate::prove_narrowing) said it needed.
+    #[must_use]
+    pub fn needing(self, waived: Vec<Waived>) -> Self {
+        Self { waived: (!waived.is_empty()).then(|| waived.into()), ..self }
+    }
+
+    /// The relaxations that it needed. Each use of the grant is a use of these, and worth a `waiver_used`
+    /// event.
+    #[must_use]
+    pub fn waived(&self) -> &[Waived] {
+        self.waived.as_deref().unwrap_or_default()
     }
 
     /// What the grant says.

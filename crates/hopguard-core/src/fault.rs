@@ -5,14 +5,14 @@ use std::time::Duration;
 use crate::codes::{CodeEntry, CodeKind};
 
 macro_rules! faults {
-    ($( $(#[doc = $doc:literal])+ $variant:ident = $code:literal, $status:literal, $retry:expr, $message:literal; )*) => {
+    ($( $(#[doc = $doc:literal])+ $variant:ident $(($payload:ty))? = $code:literal, $status:literal, $retry:expr, $message:literal; )*) => {
         /// Ours or an upstream's fault: a 5xx answer.
         ///
         /// [`Fault::code`] is stable and is what logs, metrics, audit and tests use.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
         #[non_exhaustive]
         pub enum Fault {
-            $( $(#[doc = $doc])+ #[error($message)] $variant, )*
+            $( $(#[doc = $doc])+ #[error($message)] $variant $(($payload))?, )*
         }
 
         impl Fault {
@@ -24,22 +24,31 @@ macro_rules! faults {
             /// The stable name of this failure.
             #[must_use]
             pub const fn code(self) -> &'static str {
-                match self { $( Self::$variant => $code, )* }
+                match self { $( Self::$variant { .. } => $code, )* }
             }
 
             /// The HTTP status that answers it.
             #[must_use]
             pub const fn status(self) -> u16 {
-                match self { $( Self::$variant => $status, )* }
+                match self { $( Self::$variant { .. } => $status, )* }
             }
 
-            /// When the same request may succeed; `None` if it will not until something is mended.
-            #[must_use]
-            pub const fn retry_after(self) -> Option<Duration> {
-                match self { $( Self::$variant => $retry, )* }
+            const fn usual_retry_after(self) -> Option<Duration> {
+                match self { $( Self::$variant { .. } => $retry, )* }
             }
         }
     };
+}
+
+impl Fault {
+    /// When the same request may succeed; `None` if it will not until something is mended.
+    #[must_use]
+    pub const fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::StsBusy(wait) => Some(wait),
+            other => other.usual_retry_after(),
+        }
+    }
 }
 
 const SOON: Option<Duration> = Some(Duration::from_secs(5));
@@ -57,12 +66,12 @@ faults! {
     LedgerFull = "ledger_full", 503, SOON, "the ledger of live credentials is full";
     /// The call goes to a destination that no route lists.
     DestinationUnlisted = "destination_unlisted", 500, None, "no route lists this destination";
-    /// Two routes fit equally well.
-    DestinationAmbiguous = "destination_ambiguous", 500, None, "several routes fit this destination equally";
     /// The request's URL cannot be read in one way only: no host, userinfo, a path with encoded separators.
     TargetUnreadable = "target_unreadable", 500, None, "the request target is ambiguous";
     /// The `Host` header names another host than the URL.
     HostMismatch = "host_mismatch", 500, None, "the host header differs from the request target";
+    /// The client could not make a request of what the handler gave it: no URL, no header value.
+    RequestUnsendable = "request_unsendable", 500, None, "the outgoing request cannot be made";
     /// The request already carries a credential that no route attached.
     CredentialUnexpected = "credential_unexpected", 500, None, "the outgoing request carries a credential of its own";
     /// A received or foreign credential was about to leave.
@@ -75,6 +84,8 @@ faults! {
     ReplayMemoryFull = "replay_memory_full", 503, SOON, "the memory of used assertions is full";
     /// The authorization server could not be reached or did not answer in time.
     StsUnavailable = "sts_unavailable", 503, SOON, "the authorization server is unavailable";
+    /// The authorization server asked not to be called for so long (`Retry-After`).
+    StsBusy(Duration) = "sts_busy", 503, SOON, "the authorization server asks for patience";
     /// The authorization server refuses us or our request: nothing the caller could mend.
     StsRefused = "sts_refused", 500, None, "the authorization server refuses the exchange";
     /// The authorization server's answer is no token response (RFC 8693 section 2.2.1).
@@ -103,6 +114,8 @@ faults! {
     GrantActorChanged = "grant_actor_changed", 502, None, "the grant's actor chain is not the parent's and ours";
     /// The grant is bound to another key than asked.
     GrantHolderChanged = "grant_holder_changed", 502, None, "the grant is bound to another key";
+    /// The grant needs a relaxation whose waiver has expired.
+    WaiverExpired = "waiver_expired", 500, None, "the waiver that this grant needs has expired";
     /// The grant was withdrawn.
     GrantWithdrawn = "grant_withdrawn", 502, None, "the grant was withdrawn";
     /// Too many callers wait for an exchange.
@@ -111,4 +124,17 @@ faults! {
     RedirectRefused = "redirect_refused", 502, None, "the peer answered with a redirect";
     /// The peer could not be reached.
     PeerUnavailable = "peer_unavailable", 502, SOON, "the peer is unavailable";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_is_the_usual_one_unless_the_fault_says_more() {
+        assert_eq!(Fault::StsUnavailable.retry_after(), SOON);
+        assert_eq!(Fault::StsRefused.retry_after(), None);
+        assert_eq!(Fault::StsBusy(Duration::from_secs(30)).retry_after(), Some(Duration::from_secs(30)));
+        assert_eq!(Fault::StsBusy(Duration::ZERO).code(), "sts_busy");
+    }
 }

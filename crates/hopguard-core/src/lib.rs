@@ -8,7 +8,7 @@
 //!                                   Admitted -> Granted on the way out
 //! ```
 //!
-//! Guards ([`AudienceGuard`], [`TtlGuard`], [`ScopeGuard`]) are plain functions over evidence and a time:
+//! Guards ([`AudienceGuard`], [`TtlGuard`], [`ScopeGuard`], [`ActorGuard`]) are plain functions over evidence and a time:
 //!
 //! ```
 //! use hopguard_core::{AudienceGuard, Guard, minutes, Ttl};
@@ -38,6 +38,8 @@ mod holder;
 mod audience;
 mod ttl;
 mod scope_guard;
+mod actor_guard;
+mod waiver;
 mod route;
 mod narrowing;
 mod withdrawal;
@@ -54,11 +56,14 @@ mod config_error;
 mod codes;
 mod id;
 mod event;
+mod acknowledgement;
 mod audit;
 #[cfg(test)]
 mod evidence_for_tests;
 
+pub use acknowledgement::{Acknowledgement, Acknowledger};
 pub use actor::{Actor, ActorChain};
+pub use actor_guard::ActorGuard;
 pub use audience::AudienceGuard;
 pub use audit::{Audit, AuditFull, AuditSink, Reservation, StrangerLimits};
 pub use codes::{CodeEntry, CodeKind, codes};
@@ -90,4 +95,5 @@ pub use time::{Clock, Monotonic, UnixTime, minutes, seconds};
 pub use token::{RawToken, TokenForm};
 pub use ttl::{Ttl, TtlGuard};
 pub use validity::{Leeway, MAX_LEEWAY, check_validity};
+pub use waiver::{Relaxation, Waived, Waiver};
 pub use withdrawal::{Withdrawal, Withdrawals, WithdrawalsFull};

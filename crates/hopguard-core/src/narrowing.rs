@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Facts, Fault, ScopeSet, UnixTime};
+use crate::{Facts, Fault, Relaxation, ScopeSet, UnixTime, Waived};
 
 /// The most that may be granted: one audience, these scopes, until then.
 ///
@@ -73,22 +73,57 @@ pub struct Expectation {
     pub lifetime: Duration,
     /// The name under which the authorization server knows us; the chain must grow by it.
     pub actor: Arc<str>,
+    /// What the route relaxes.
+    pub relaxed: Vec<Waived>,
 }
 
-/// Proves that `grant`, already verified as genuine, is a narrowing of `parent`.
+/// The relaxations that a grant turns out to need.
+struct Excuses<'a> {
+    allowed: &'a [Waived],
+    now: UnixTime,
+    needed: Vec<Waived>,
+    expired: bool,
+}
+
+impl Excuses<'_> {
+    /// `fault`, unless the route relaxes exactly this.
+    fn excuse(&mut self, relaxation: &Relaxation, fault: Fault) -> Result<(), Fault> {
+        let mut same = self.allowed.iter().filter(|one| one.relaxation == *relaxation).peekable();
+        if same.peek().is_none() {
+            return Err(fault);
+        }
+        match same.find(|one| one.waiver.holds(self.now)) {
+            Some(holds) => self.needed.push(holds.clone()),
+            None => self.expired = true,
+        }
+        Ok(())
+    }
+
+    /// What was needed, once nothing else is wrong: a defect that no waiver covers is the more telling one.
+    fn settle(self) -> Result<Vec<Waived>, Fault> {
+        // INVARIANT: I16 — from its date on a waiver excuses nothing.
+        if self.expired { Err(Fault::WaiverExpired) } else { Ok(self.needed) }
+    }
+}
+
+/// Proves that `grant`, already verified as genuine unless it is opaque, is a narrowing of `parent`.
+///
+/// Returns the relaxations that it needed, for [`Granted::needing`](crate::Granted::needing).
 ///
 /// # Errors
 ///
-/// The [`Fault`] of the first point that does not hold, in the order of I5: issuer, subject, audience,
-/// scopes, expiry against the parent and the route, actor chain, holder key.
+/// The [`Fault`] of the first point that does not hold and is not relaxed, in the order of I5: form, issuer,
+/// subject, audience, scopes, expiry against the parent and the route, actor chain, holder key.
+/// [`Fault::WaiverExpired`] where nothing is wrong but what an expired waiver would have excused.
 pub fn prove_narrowing(
     parent: &Facts,
     expected: &Expectation,
     grant: &Facts,
     now: UnixTime,
-) -> Result<(), Fault> {
+) -> Result<Vec<Waived>, Fault> {
+    let mut excuses = Excuses { allowed: &expected.relaxed, now, needed: Vec::new(), expired: false };
     if !grant.structured {
-        return Err(Fault::GrantUnreadable);
+        excuses.excuse(&Relaxation::Opaque, Fault::GrantUnreadable)?;
     }
     if now >= grant.expires {
         return Err(Fault::GrantExpired);
@@ -100,26 +135,36 @@ pub fn prove_narrowing(
     if grant.subject != parent.subject {
         return Err(Fault::GrantSubjectChanged);
     }
-    let bounds = Bounds {
-        audiences: vec![expected.audience.as_ref().into()],
-        scopes: expected.scopes.clone(),
-        expires: parent.expires,
-    };
-    bounds.admit(grant)?;
+    // INVARIANT: I14 — a grant without audience would be good everywhere.
+    let is_expected = |audience: &str| audience == &*expected.audience;
+    if !grant.audiences.iter().any(|audience| is_expected(audience)) {
+        return Err(Fault::GrantAudienceWider);
+    }
+    for foreign in grant.audiences.iter().filter(|audience| !is_expected(audience)) {
+        excuses.excuse(&Relaxation::ForeignAudience(foreign.clone()), Fault::GrantAudienceWider)?;
+    }
+    if !grant.scopes.is_subset_of(&expected.scopes) {
+        return Err(Fault::GrantScopeWider);
+    }
+    if grant.expires > parent.expires {
+        excuses.excuse(&Relaxation::LaterExpiry, Fault::GrantOutlivesParent)?;
+    }
     let issued = grant.issued_at.unwrap_or(now);
     if grant.expires.since(issued).is_none_or(|life| life > expected.lifetime) {
         return Err(Fault::GrantLifetimeTooLong);
     }
-    if grant.actors.depth() == 0 {
-        return Err(Fault::GrantActorMissing);
-    }
-    if !grant.actors.extends(&parent.actors, &expected.actor, &grant.issuer) {
-        return Err(Fault::GrantActorChanged);
+    // What is opaque shows no actor, and was excused above.
+    if grant.structured {
+        if grant.actors.depth() == 0 {
+            excuses.excuse(&Relaxation::WithoutActor, Fault::GrantActorMissing)?;
+        } else if !grant.actors.extends(&parent.actors, &expected.actor, &grant.issuer) {
+            return Err(Fault::GrantActorChanged);
+        }
     }
     if !grant.confirmation.is_none() {
         return Err(Fault::GrantHolderChanged);
     }
-    Ok(())
+    excuses.settle()
 }
 
 #[cfg(test)]
@@ -128,7 +173,7 @@ mod tests {
 
     use super::*;
     use crate::evidence_for_tests::facts;
-    use crate::{Actor, ActorChain, Confirmation, minutes};
+    use crate::{Actor, ActorChain, Confirmation, Waiver, minutes};
 
     const NOW: UnixTime = UnixTime::from_secs(1000);
 
@@ -140,23 +185,53 @@ mod tests {
         ActorChain::from_outermost(actors.iter().map(|&name| Actor::new(name)).collect())
     }
 
-    #[track_caller]
-    fn narrowing(change: impl FnOnce(&mut Facts), expected: Result<(), &str>) {
+    const LATER: UnixTime = UnixTime::from_secs(1001);
+
+    fn parent() -> Facts {
         let mut parent = facts();
         (parent.expires, parent.actors) = (UnixTime::from_secs(1300), chain(&["gateway"]));
-        let mut grant = parent.clone();
+        parent
+    }
+
+    fn honest() -> Facts {
+        let mut grant = parent();
         grant.audiences = names(&["inventory"]);
         grant.scopes = ScopeSet::parse("stock:read").unwrap();
         grant.actors = chain(&["orders", "gateway"]);
         grant.issued_at = Some(NOW);
-        change(&mut grant);
-        let expectation = Expectation {
+        grant
+    }
+
+    fn expectation(relaxed: &[Relaxation], until: UnixTime) -> Expectation {
+        let waived = |one: &Relaxation| Waived {
+            relaxation: one.clone(),
+            waiver: Waiver::new("a test", "nobody", until),
+        };
+        Expectation {
             audience: "inventory".into(),
             scopes: ScopeSet::parse("stock:read stock:list").unwrap(),
             lifetime: minutes(5),
             actor: "orders".into(),
-        };
-        assert_eq!(prove_narrowing(&parent, &expectation, &grant, NOW).map_err(Fault::code), expected);
+            relaxed: relaxed.iter().map(waived).collect(),
+        }
+    }
+
+    /// The verdict, and what it needed.
+    fn verdict(
+        grant: &Facts,
+        relaxed: &[Relaxation],
+        until: UnixTime,
+    ) -> Result<Vec<Relaxation>, &'static str> {
+        prove_narrowing(&parent(), &expectation(relaxed, until), grant, NOW)
+            .map(|needed| needed.into_iter().map(|one| one.relaxation).collect())
+            .map_err(Fault::code)
+    }
+
+    #[track_caller]
+    fn narrowing(change: impl FnOnce(&mut Facts), expected: Result<(), &str>) {
+        let mut grant = honest();
+        change(&mut grant);
+        assert_eq!(verdict(&grant, &[], LATER).map(|needed| assert!(needed.is_empty())), expected);
     }
 
     #[test]
@@ -187,6 +262,119 @@ mod tests {
             narrowing(|g| g.actors = chain(wrong), Err("grant_actor_changed"));
         }
         narrowing(|g| g.confirmation = Confirmation::Jkt("k".into()), Err("grant_holder_changed"));
+    }
+
+    type Change = fn(&mut Facts);
+
+    /// Every way to be wider that stands alone, with its code and the relaxation that excuses it.
+    fn wider() -> Vec<(Change, &'static str, Option<Relaxation>)> {
+        let account = || Relaxation::ForeignAudience("account".into());
+        vec![
+            (|g| g.structured = false, "grant_unreadable", Some(Relaxation::Opaque)),
+            (|g| g.audiences = names(&["inventory", "account"]), "grant_audience_wider", Some(account())),
+            (|g| g.audiences = names(&["account", "inventory"]), "grant_audience_wider", Some(account())),
+            (
+                |g| (g.issued_at, g.expires) = (Some(LATER), UnixTime::from_secs(1301)),
+                "grant_outlives_parent",
+                Some(Relaxation::LaterExpiry),
+            ),
+            (|g| g.actors = chain(&[]), "grant_actor_missing", Some(Relaxation::WithoutActor)),
+            (|g| g.audiences = names(&["account"]), "grant_audience_wider", None),
+            (|g| g.audiences = names(&[]), "grant_audience_wider", None),
+            (|g| g.audiences = names(&["inventory", "other"]), "grant_audience_wider", None),
+            (|g| g.audiences = names(&["inventory", "account", "other"]), "grant_audience_wider", None),
+            (|g| g.audiences = names(&["inventory", "Account"]), "grant_audience_wider", None),
+            (|g| g.issuer = "https://other".into(), "grant_issuer_unexpected", None),
+            (|g| g.subject = "mallory".into(), "grant_subject_changed", None),
+            (|g| g.scopes = ScopeSet::parse("admin").unwrap(), "grant_scope_wider", None),
+            (|g| g.expires = NOW, "grant_expired", None),
+            (|g| g.issued_at = Some(UnixTime::from_secs(999)), "grant_lifetime_too_long", None),
+            (|g| g.actors = chain(&["gateway"]), "grant_actor_changed", None),
+            (|g| g.actors = chain(&["orders"]), "grant_actor_changed", None),
+            (|g| g.actors = chain(&["orders", "x", "gateway"]), "grant_actor_changed", None),
+            (|g| g.confirmation = Confirmation::Jkt("k".into()), "grant_holder_changed", None),
+        ]
+    }
+
+    fn every_relaxation() -> Vec<Relaxation> {
+        let mut all: Vec<_> = wider().into_iter().filter_map(|(_, _, excuse)| excuse).collect();
+        all.dedup();
+        all
+    }
+
+    #[test]
+    fn each_relaxation_relaxes_exactly_one_point() {
+        assert_eq!(every_relaxation().len(), 4);
+        for (change, code, excuse) in wider() {
+            let mut grant = honest();
+            change(&mut grant);
+            for one in every_relaxation() {
+                let excused = excuse.as_ref() == Some(&one);
+                let expected = if excused { Ok(vec![one.clone()]) } else { Err(code) };
+                assert_eq!(
+                    verdict(&grant, std::slice::from_ref(&one), LATER),
+                    expected,
+                    "{code} and {one:?}"
+                );
+                // From its date on it excuses nothing, and says why.
+                let expected = Err(if excused { "waiver_expired" } else { code });
+                assert_eq!(verdict(&grant, std::slice::from_ref(&one), NOW), expected, "{code} and {one:?}");
+            }
+            let all = verdict(&grant, &every_relaxation(), LATER);
+            assert_eq!(all, excuse.map(|one| vec![one]).ok_or(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_relaxation_that_is_not_needed_is_not_used() {
+        assert_eq!(verdict(&honest(), &every_relaxation(), LATER), Ok(vec![]));
+        assert_eq!(verdict(&honest(), &every_relaxation(), NOW), Ok(vec![]));
+    }
+
+    #[test]
+    fn of_two_waivers_for_one_point_the_one_that_holds_counts() {
+        let mut expected = expectation(&[Relaxation::WithoutActor], NOW);
+        expected.relaxed.extend(expectation(&[Relaxation::WithoutActor], LATER).relaxed);
+        let mut grant = honest();
+        grant.actors = chain(&[]);
+        let needed = prove_narrowing(&parent(), &expected, &grant, NOW).unwrap();
+        assert_eq!(needed, [expected.relaxed[1].clone()]);
+    }
+
+    proptest! {
+        /// Any mixture of defects passes only if each of them is excused, and what was needed is told whole.
+        #[test]
+        fn a_mixture_passes_only_if_each_part_is_excused(
+            defects in proptest::sample::subsequence(wider(), 0..=5),
+            allowed in proptest::sample::subsequence(every_relaxation(), 0..=4),
+        ) {
+            let mut grant = honest();
+            for (change, _, _) in &defects {
+                change(&mut grant);
+            }
+            match verdict(&grant, &allowed, LATER) {
+                Ok(needed) => {
+                    prop_assert!(needed.iter().all(|one| allowed.contains(one)));
+                    // The same with exactly what was needed, and with nothing less.
+                    prop_assert_eq!(verdict(&grant, &needed, LATER), Ok(needed.clone()));
+                    for at in 0..needed.len() {
+                        let mut less = needed.clone();
+                        less.remove(at);
+                        prop_assert!(verdict(&grant, &less, LATER).is_err());
+                    }
+                    // With no relaxation in play the proof is the algebra's.
+                    if needed.is_empty() {
+                        let bounds = Bounds {
+                            audiences: names(&["inventory"]),
+                            scopes: expectation(&[], LATER).scopes,
+                            expires: parent().expires,
+                        };
+                        prop_assert_eq!(bounds.admit(&grant), Ok(()));
+                    }
+                }
+                Err(code) => prop_assert!(!defects.is_empty(), "{}", code),
+            }
+        }
     }
 
     fn bounds() -> impl Strategy<Value = Bounds> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, Uri, header};
 
-use crate::{Facts, Fault, InvalidScope, ScopeSet, minutes};
+use crate::{Expectation, Facts, Fault, InvalidScope, Relaxation, ScopeSet, Waived, Waiver, minutes};
 
 /// An origin in its one spelling: `scheme://host:port`, lower case, the port always written.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -87,9 +87,12 @@ pub struct Unstated;
 #[derive(Clone, Debug)]
 pub struct Exchange<R = Requires> {
     audience: Arc<str>,
-    resource: Option<Box<str>>,
+    expected_audience: Option<Arc<str>>,
+    resources: Vec<Box<str>>,
     scopes: Result<ScopeSet, InvalidScope>,
     lifetime: Duration,
+    wants_jwt: bool,
+    relaxed: Vec<Waived>,
     requires: R,
 }
 
@@ -99,9 +102,12 @@ impl Exchange<Unstated> {
     pub fn audience(audience: &str) -> Self {
         Self {
             audience: audience.into(),
-            resource: None,
+            expected_audience: None,
+            resources: Vec::new(),
             scopes: Ok(ScopeSet::empty()),
             lifetime: minutes(5),
+            wants_jwt: false,
+            relaxed: Vec::new(),
             requires: Unstated,
         }
     }
@@ -119,8 +125,17 @@ impl Exchange<Unstated> {
     }
 
     fn state(self, requires: Requires) -> Exchange {
-        let Self { audience, resource, scopes, lifetime, requires: Unstated } = self;
-        Exchange { audience, resource, scopes, lifetime, requires }
+        let Self {
+            audience,
+            expected_audience,
+            resources,
+            scopes,
+            lifetime,
+            wants_jwt,
+            relaxed,
+            requires: Unstated,
+        } = self;
+        Exchange { audience, expected_audience, resources, scopes, lifetime, wants_jwt, relaxed, requires }
     }
 }
 
@@ -135,10 +150,26 @@ impl<R> Exchange<R> {
         self
     }
 
-    /// Also send `resource` (RFC 8707), for servers that select the audience by it.
+    /// Also send `resource` (RFC 8707), for servers that select the audience by it. May be said several times.
     #[must_use]
     pub fn resource(mut self, resource: &str) -> Self {
-        self.resource = Some(resource.into());
+        self.resources.push(resource.into());
+        self
+    }
+
+    /// The grant's audience is `audience`, whatever was asked for: some servers know a service by one name in
+    /// requests and by another in tokens. No other audience passes, the one asked for included.
+    #[must_use]
+    pub fn expects_audience(mut self, audience: &str) -> Self {
+        self.expected_audience = Some(audience.into());
+        self
+    }
+
+    /// Ask for a token of type `urn:ietf:params:oauth:token-type:jwt` (RFC 8693 section 3) in place of an
+    /// access token, for servers whose access tokens are opaque unless a JWT is asked for.
+    #[must_use]
+    pub const fn wants_jwt(mut self) -> Self {
+        self.wants_jwt = true;
         self
     }
 
@@ -148,19 +179,91 @@ impl<R> Exchange<R> {
         self.lifetime = longest;
         self
     }
+
+    /// Takes a grant without `act`, from a server that does not write it.
+    ///
+    /// The peer then cannot tell us from the subject itself. A grant with an `act` that is not the parent's
+    /// and us is refused as ever.
+    #[must_use]
+    pub fn dangerous_without_actor(self, waiver: Waiver) -> Self {
+        self.relax(Relaxation::WithoutActor, waiver)
+    }
+
+    /// Takes a grant that names `audience` beside the one expected, from a server that always adds it.
+    ///
+    /// Whoever gets the grant can use it there too.
+    #[must_use]
+    pub fn dangerous_foreign_audience(self, audience: &str, waiver: Waiver) -> Self {
+        self.relax(Relaxation::ForeignAudience(audience.into()), waiver)
+    }
+
+    /// Takes a grant that expires later than the token it was made from, from a server that knows one lifetime
+    /// only. [`lifetime_at_most`](Self::lifetime_at_most) holds as ever.
+    ///
+    /// We stop using it when its parent expires; whoever got hold of it need not.
+    #[must_use]
+    pub fn dangerous_later_expiry(self, waiver: Waiver) -> Self {
+        self.relax(Relaxation::LaterExpiry, waiver)
+    }
+
+    /// Takes an opaque grant, from a server that has no other.
+    ///
+    /// Nothing of it can be proven but what the answer says beside it: its life, which must be told
+    /// (`expires_in`), and its scopes. Audience, subject and actor are taken to be those asked for. The
+    /// passthrough block cannot find it where it does not belong. What looks like a JWS is verified as ever.
+    #[must_use]
+    pub fn dangerous_opaque(self, waiver: Waiver) -> Self {
+        self.relax(Relaxation::Opaque, waiver)
+    }
+
+    fn relax(mut self, relaxation: Relaxation, waiver: Waiver) -> Self {
+        self.relaxed.push(Waived { relaxation, waiver });
+        self
+    }
 }
 
 impl Exchange {
-    /// The audience that is asked for and expected.
+    /// The audience that is asked for, and expected unless [`expects_audience`](Self::expects_audience) says
+    /// otherwise.
     #[must_use]
     pub fn target_audience(&self) -> &Arc<str> {
         &self.audience
     }
 
-    /// The resource indicator, if one is sent.
+    /// The audience that the grant must have.
     #[must_use]
-    pub fn target_resource(&self) -> Option<&str> {
-        self.resource.as_deref()
+    pub fn expected_audience(&self) -> &Arc<str> {
+        self.expected_audience.as_ref().unwrap_or(&self.audience)
+    }
+
+    /// The resource indicators that are sent.
+    #[must_use]
+    pub fn target_resources(&self) -> &[Box<str>] {
+        &self.resources
+    }
+
+    /// True if a JWT is asked for by its type.
+    #[must_use]
+    pub const fn asks_for_jwt(&self) -> bool {
+        self.wants_jwt
+    }
+
+    /// What the route relaxes, each with its waiver.
+    #[must_use]
+    pub fn relaxed(&self) -> &[Waived] {
+        &self.relaxed
+    }
+
+    /// What the grant is held against; `actor` is the name under which the authorization server knows us.
+    #[must_use]
+    pub fn expectation(&self, actor: &Arc<str>) -> Expectation {
+        Expectation {
+            audience: Arc::clone(self.expected_audience()),
+            scopes: self.target_scopes(),
+            lifetime: self.lifetime,
+            actor: Arc::clone(actor),
+            relaxed: self.relaxed.clone(),
+        }
     }
 
     /// The scopes that are asked for; the grant may hold no others. Nothing where they could not be read.
@@ -196,6 +299,18 @@ impl Exchange {
     fn problem(&self) -> Option<&'static str> {
         if self.audience.is_empty() {
             return Some("asks for an empty audience: name the destination's own URI");
+        }
+        if self.expected_audience.as_ref().is_some_and(|audience| audience.is_empty()) {
+            return Some("expects an empty audience");
+        }
+        if self.resources.iter().any(|resource| resource.is_empty()) {
+            return Some("asks for an empty resource");
+        }
+        if self.relaxed.iter().any(|one| !one.waiver.is_complete()) {
+            return Some("relaxes a check without saying why, or who answers for it");
+        }
+        if self.relaxed.iter().any(|one| one.relaxation.audience() == Some("")) {
+            return Some("tolerates an empty audience");
         }
         if self.scopes.is_err() {
             return Some("asks for a malformed scope");
@@ -561,5 +676,45 @@ mod tests {
         assert_eq!(open(&route, ""), Err("route_requires_scope"));
         assert_eq!(open(&Exchange::audience("a").requires(""), "x"), Err("route_requires_scope"));
         assert_eq!(open(&Exchange::audience("a").requires_none(), ""), Ok(()));
+    }
+
+    #[test]
+    fn an_exchange_that_cannot_be_meant_is_no_route() {
+        let base = || Exchange::audience("a");
+        let until = crate::UnixTime::from_secs(9);
+        let waiver = |reason: &str, owner: &str| Waiver::new(reason, owner, until);
+        for (exchange, good) in [
+            (base(), true),
+            (base().expects_audience("b").resource("r").resource("s").wants_jwt(), true),
+            (base().expects_audience(""), false),
+            (base().resource("r").resource(""), false),
+            (base().dangerous_without_actor(waiver("why", "who")), true),
+            (base().dangerous_without_actor(waiver("", "who")), false),
+            (base().dangerous_later_expiry(waiver("why", " ")), false),
+            (base().dangerous_opaque(waiver(" ", "who")), false),
+            (base().dangerous_foreign_audience("account", waiver("why", "who")), true),
+            (base().dangerous_foreign_audience("", waiver("why", "who")), false),
+        ] {
+            let route = Route::new("https://a.internal", exchange.clone().requires_none().into());
+            assert_eq!(route.is_ok(), good, "{exchange:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_set_reaches_the_expectation() {
+        let waiver = || Waiver::new("why", "who", crate::UnixTime::from_secs(9));
+        let exchange = Exchange::audience("a")
+            .expects_audience("b")
+            .scope("s")
+            .lifetime_at_most(minutes(3))
+            .dangerous_opaque(waiver())
+            .dangerous_later_expiry(waiver())
+            .requires("r");
+        assert_eq!((&**exchange.target_audience(), &**exchange.expected_audience()), ("a", "b"));
+        let expected = exchange.expectation(&"us".into());
+        assert_eq!((&*expected.audience, &*expected.actor), ("b", "us"));
+        assert_eq!((expected.scopes.to_string().as_str(), expected.lifetime), ("s", minutes(3)));
+        let relaxed: Vec<_> = expected.relaxed.iter().map(|one| one.relaxation.name()).collect();
+        assert_eq!(relaxed, ["grant_opaque", "grant_later_expiry"]);
     }
 }

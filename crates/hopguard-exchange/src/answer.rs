@@ -8,15 +8,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hopguard_client::TransportError;
-use hopguard_core::{Denial, Fault, RawToken, Refusal};
+use hopguard_core::{Denial, Fault, RawToken, Refusal, ScopeSet};
 use http::{HeaderMap, Response, StatusCode, header};
 use serde::Deserialize;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::request::ACCESS_TOKEN;
+use crate::request::{ACCESS_TOKEN, JWT};
 
-/// `issued_token_type` of servers that name the form of the token instead of its use (RFC 8693 section 3).
-const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 /// The longest answer that is read; a token of the longest length that verifies fits several times.
 const LONGEST: usize = 64 * 1024;
 
@@ -25,6 +23,26 @@ const LONGEST: usize = 64 * 1024;
 pub(crate) struct Answer {
     pub(crate) token: Arc<RawToken>,
     pub(crate) expires_in: Option<u64>,
+    // Judged only where the token cannot be read; a token that can says it itself.
+    scope: Option<serde_json::Value>,
+}
+
+impl Answer {
+    /// The scopes of the token as the answer tells them; what was asked for if it does not
+    /// (RFC 8693 section 2.2.1).
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::StsAnswerInvalid`] if `scope` is there and cannot be read.
+    pub(crate) fn told_scopes(&self, asked: ScopeSet) -> Result<ScopeSet, Fault> {
+        match &self.scope {
+            None => Ok(asked),
+            Some(serde_json::Value::String(scope)) => {
+                ScopeSet::parse(scope).map_err(|_| Fault::StsAnswerInvalid)
+            }
+            Some(_) => Err(Fault::StsAnswerInvalid),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -37,6 +55,8 @@ struct Success<'a> {
     token_type: Cow<'a, str>,
     #[serde(default)]
     expires_in: Option<u64>,
+    #[serde(default)]
+    scope: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -103,7 +123,7 @@ fn read_success(body: &[u8]) -> Result<Answer, Fault> {
     if body.len() > LONGEST {
         return Err(Fault::StsAnswerInvalid);
     }
-    let Success { access_token, issued_token_type, token_type, expires_in } =
+    let Success { access_token, issued_token_type, token_type, expires_in, scope } =
         serde_json::from_slice(body).map_err(|_| Fault::StsAnswerInvalid)?;
     let token = match access_token {
         Cow::Borrowed(text) => RawToken::new(text),
@@ -120,7 +140,7 @@ fn read_success(body: &[u8]) -> Result<Answer, Fault> {
     {
         return Err(Fault::GrantTypeUnexpected);
     }
-    Ok(Answer { token, expires_in })
+    Ok(Answer { token, expires_in, scope })
 }
 
 fn read_failure(body: &[u8], status: StatusCode) -> Refusal {

@@ -2,6 +2,8 @@
 //! remembered for a moment.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hopguard_core::{Clock, Denial, Facts, Fingerprint, Granted, Monotonic, Withdrawals};
@@ -19,19 +21,57 @@ const LONGEST_MARGIN_MILLIS: u64 = 30_000;
 /// How long a refusal of this caller for this target is remembered.
 const REFUSAL_REMEMBERED: Duration = Duration::from_secs(5);
 
+/// A renewal that brought nothing is not begun again before this.
+const BETWEEN_RENEWALS_MILLIS: u64 = 5_000;
+
 /// A time as milliseconds since the epoch; margins of short lives need parts of a second.
 pub(crate) type Millis = u64;
+/// No moment at all.
+pub(crate) const NEVER: Millis = Millis::MAX;
 
-/// The moment up to which a grant that was asked for at `asked` is served from the cache.
+/// The moment at which a grant that was asked for at `asked` is over.
 ///
-/// `ends` are the points in time that each end it, in seconds. The margin keeps a grant from expiring on its
-/// way to the peer.
-pub(crate) fn served_until(asked: Millis, ends: [u64; 2], spans: [Option<u64>; 2]) -> Millis {
+/// `ends` are the points in time that each end it, in seconds; `spans` count from when it was asked for.
+pub(crate) fn ends_at(asked: Millis, ends: [u64; 2], spans: [Option<u64>; 2]) -> Millis {
     let points = ends.into_iter().map(|second| second.saturating_mul(1000));
     let spans = spans.into_iter().flatten().map(|seconds| asked.saturating_add(seconds.saturating_mul(1000)));
-    let end = points.chain(spans).min().unwrap_or(asked);
+    points.chain(spans).min().unwrap_or(asked)
+}
+
+/// The moment up to which a grant that is over at `end` is served from the cache.
+///
+/// The margin keeps a grant from expiring on its way to the peer.
+pub(crate) fn served_until(asked: Millis, end: Millis) -> Millis {
     let life = end.saturating_sub(asked);
     end.saturating_sub(LONGEST_MARGIN_MILLIS.min(life / 10))
+}
+
+/// The moment from which a use of the grant fetches its successor: half to the whole of `ahead` before it is
+/// served no more, but in the second half of its life only. [`NEVER`] where its parent ends no later than it
+/// does, because no successor could outlive it.
+pub(crate) fn renewed_from(
+    asked: Millis,
+    end: Millis,
+    parent_end: Millis,
+    ahead: Millis,
+    chance: u64,
+) -> Millis {
+    if parent_end <= end || ahead == 0 {
+        return NEVER;
+    }
+    let life = end.saturating_sub(asked);
+    let ahead = ahead.min(life / 2);
+    // Jitter, so that grants that were fetched together are not renewed together.
+    let ahead = (ahead / 2).saturating_add(chance % (ahead / 2).saturating_add(1));
+    served_until(asked, end).saturating_sub(ahead)
+}
+
+/// When a grant is renewed, served no more, and over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Life {
+    pub(crate) renewed_from: Millis,
+    pub(crate) served_until: Millis,
+    pub(crate) end: Millis,
 }
 
 /// What becomes of a grant at the moment of its use.
@@ -60,28 +100,57 @@ pub(crate) fn judge(
     if withdrawals.strikes(granted.facts()) {
         return Err(Fault::GrantWithdrawn.into());
     }
+    // INVARIANT: I16 — what was taken by a waiver ends with the waiver.
+    if !granted.waived().iter().all(|one| one.waiver.holds(now)) {
+        return Err(Fault::WaiverExpired.into());
+    }
     Ok(())
 }
 
-#[derive(Clone)]
 struct Kept {
     granted: Granted,
-    served_until: Millis,
+    life: Life,
+    // As in `life`, until a use claims it.
+    renewed_from: AtomicU64,
     weight: u64,
+}
+
+/// A live grant of the cache.
+pub(crate) struct Found {
+    kept: Arc<Kept>,
+    now: Millis,
+}
+
+impl Found {
+    pub(crate) fn granted(&self) -> Granted {
+        self.kept.granted.clone()
+    }
+
+    /// True for the one use that is to fetch the successor.
+    pub(crate) fn claims_renewal(&self) -> bool {
+        let from = self.kept.renewed_from.load(Ordering::Relaxed);
+        let again = self.now.saturating_add(BETWEEN_RENEWALS_MILLIS);
+        self.now >= from
+            && self
+                .kept
+                .renewed_from
+                .compare_exchange(from, again, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
 }
 
 #[derive(Clone)]
 struct Weights;
 
-impl Weighter<GrantKey, Kept> for Weights {
-    fn weight(&self, _key: &GrantKey, kept: &Kept) -> u64 {
+impl Weighter<GrantKey, Arc<Kept>> for Weights {
+    fn weight(&self, _key: &GrantKey, kept: &Arc<Kept>) -> u64 {
         kept.weight
     }
 }
 
 /// The grants of one exchanger, bounded and evicted by use.
 pub(crate) struct GrantCache {
-    kept: Cache<GrantKey, Kept, Weights>,
+    kept: Cache<GrantKey, Arc<Kept>, Weights>,
     refused: Cache<GrantKey, (Denial, Monotonic)>,
 }
 
@@ -100,32 +169,45 @@ impl GrantCache {
         parent: &Facts,
         withdrawals: &Withdrawals,
         clock: &dyn Clock,
-    ) -> Option<Granted> {
-        let Kept { granted, served_until, .. } = self.kept.get(&key)?;
-        let live = clock.unix_millis() < served_until
+    ) -> Option<Found> {
+        let kept = self.kept.get(&key)?;
+        let now = clock.unix_millis();
+        let live = now < kept.life.served_until
             // A second lock beside the key: no grant crosses from one subject token to another.
-            && granted.parent() == parent.fingerprint
-            && judge(&granted, parent, withdrawals, clock).is_ok();
+            && kept.granted.parent() == parent.fingerprint
+            && judge(&kept.granted, parent, withdrawals, clock).is_ok();
         if live {
-            return Some(granted);
+            return Some(Found { kept, now });
         }
-        self.forget(key, granted.facts().fingerprint);
+        self.forget(key, kept.granted.facts().fingerprint);
         None
     }
 
     /// Keeps a proven grant, unless its life leaves no time in which it could be served.
+    ///
+    /// One that ends no later than the one before it shows that renewals gain nothing: they end.
     pub(crate) fn keep(
         &self,
         key: GrantKey,
         granted: Granted,
         token_bytes: usize,
-        served_until: Millis,
+        mut life: Life,
         now: Millis,
     ) {
-        if now < served_until {
+        if let Some(before) = self.kept.peek(&key)
+            && before.life.end >= life.end
+        {
+            life.renewed_from = NEVER;
+            before.renewed_from.store(NEVER, Ordering::Relaxed);
+            if before.life.served_until >= life.served_until {
+                return;
+            }
+        }
+        if now < life.served_until {
             // The token's bytes, and its claims once more as facts.
             let weight = PAGE.max((token_bytes as u64).saturating_mul(2));
-            self.kept.insert(key, Kept { granted, served_until, weight });
+            let renewed_from = AtomicU64::new(life.renewed_from);
+            self.kept.insert(key, Arc::new(Kept { granted, life, renewed_from, weight }));
         }
     }
 
@@ -163,8 +245,6 @@ impl fmt::Debug for GrantCache {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use hopguard_core::{Destination, Exchange, Ledger, RawToken, UnixTime, seconds};
     use proptest::prelude::*;
 
@@ -176,7 +256,8 @@ mod tests {
 
     #[track_caller]
     fn until(ends: [u64; 2], spans: [Option<u64>; 2], expected: Millis) {
-        assert_eq!(served_until(START * 1000, ends, spans), expected);
+        let asked = START * 1000;
+        assert_eq!(served_until(asked, ends_at(asked, ends, spans)), expected);
     }
 
     #[test]
@@ -201,12 +282,67 @@ mod tests {
             spans in proptest::array::uniform2(proptest::option::of(0..4000u64)),
         ) {
             let asked = 1_000_500;
-            let found = served_until(asked, [exp, parent], spans);
+            let found = served_until(asked, ends_at(asked, [exp, parent], spans));
             prop_assert!(found <= exp * 1000 && found <= parent * 1000);
             for span in spans.into_iter().flatten() {
                 prop_assert!(found <= asked + span * 1000);
             }
         }
+    }
+
+    proptest! {
+        #[test]
+        fn renewal_begins_in_the_second_half_and_before_the_end(
+            life in 1..10_000_000u64, ahead in 1..200_000u64, chance: u64,
+        ) {
+            let (asked, end) = (1_000_500, 1_000_500 + life);
+            let from = renewed_from(asked, end, end + 1, ahead, chance);
+            let until = served_until(asked, end);
+            prop_assert!(from <= until && until - from <= ahead && until - from <= life / 2);
+            prop_assert!(until - from >= ahead.min(life / 2) / 2);
+            prop_assert_eq!(renewed_from(asked, end, end, ahead, chance), NEVER);
+            prop_assert_eq!(renewed_from(asked, end, end + 1, 0, chance), NEVER);
+        }
+    }
+
+    #[test]
+    fn one_use_claims_the_renewal_and_a_later_one_claims_it_again() {
+        let (cache, clock, ledger) = (GrantCache::new(10), FakeClock::at(START), Ledger::bounded());
+        let mut parent = facts();
+        parent.expires = UnixTime::from_secs(START + 300);
+        let one = granted("one", &parent, START + 200);
+        cache.keep(key(1), one, 100, life((START + 180) * 1000, (START + 200) * 1000), START * 1000);
+        let claims = || {
+            let found = cache.grant(key(1), &parent, ledger.withdrawals(), &*clock).unwrap();
+            let again = cache.grant(key(1), &parent, ledger.withdrawals(), &*clock).unwrap();
+            (found.claims_renewal(), again.claims_renewal())
+        };
+        clock.advance(Duration::from_millis(99_999));
+        assert_eq!(claims(), (false, false));
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(claims(), (true, false));
+        clock.advance(Duration::from_millis(4_999));
+        assert_eq!(claims(), (false, false));
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(claims(), (true, false));
+
+        // A successor that ends no later ends the attempts; one that does takes them up.
+        let two = granted("two", &parent, START + 200);
+        // It is served for longer, because its margin is smaller, and still gains nothing.
+        cache.keep(key(1), two, 100, life((START + 190) * 1000, (START + 200) * 1000), START * 1000);
+        clock.advance(seconds(30));
+        assert_eq!(claims(), (false, false));
+        let three = granted("three", &parent, START + 201);
+        cache.keep(
+            key(1),
+            three.clone(),
+            100,
+            life((START + 191) * 1000, (START + 201) * 1000),
+            START * 1000,
+        );
+        assert_eq!(claims(), (true, false));
+        let found = cache.grant(key(1), &parent, ledger.withdrawals(), &*clock).unwrap().granted();
+        assert_eq!(found.facts().fingerprint, three.facts().fingerprint);
     }
 
     fn granted(name: &str, parent: &Facts, expires: u64) -> Granted {
@@ -222,6 +358,15 @@ mod tests {
         )
     }
 
+    fn served(until: Millis) -> Life {
+        Life { renewed_from: NEVER, served_until: until, end: until }
+    }
+
+    /// Renewed from a hundred seconds on.
+    fn life(served_until: Millis, end: Millis) -> Life {
+        Life { renewed_from: (START + 100) * 1000, served_until, end }
+    }
+
     fn key(n: usize) -> GrantKey {
         thread_local!(static KEYS: GrantKeys = GrantKeys::new(ISSUER, None, "orders"));
         let target = Exchange::audience(&n.to_string()).requires_none();
@@ -235,7 +380,7 @@ mod tests {
         let mut parent = facts();
         parent.expires = UnixTime::from_secs(START + 300);
         let one = granted("one", &parent, START + 200);
-        cache.keep(key(1), one.clone(), 100, (START + 180) * 1000, START * 1000);
+        cache.keep(key(1), one.clone(), 100, served((START + 180) * 1000), START * 1000);
         let found = |parent: &Facts| cache.grant(key(1), parent, ledger.withdrawals(), &*clock).is_some();
         assert!(found(&parent));
         clock.advance(Duration::from_millis(179_999));
@@ -244,7 +389,7 @@ mod tests {
         assert!(!found(&parent));
         assert_eq!(cache.len(), 0, "a dead grant makes room at once");
 
-        cache.keep(key(1), one, 100, (START + 190) * 1000, START * 1000);
+        cache.keep(key(1), one, 100, served((START + 190) * 1000), START * 1000);
         let mut other = parent.clone();
         other.fingerprint = Fingerprint::of_token("other");
         assert!(!found(&other));
@@ -253,7 +398,7 @@ mod tests {
     #[test]
     fn an_entry_without_time_left_is_not_kept() {
         let cache = GrantCache::new(10);
-        cache.keep(key(1), granted("one", &facts(), START + 1), 100, START * 1000, START * 1000);
+        cache.keep(key(1), granted("one", &facts(), START + 1), 100, served(START * 1000), START * 1000);
         assert_eq!(cache.len(), 0);
     }
 
@@ -261,7 +406,7 @@ mod tests {
     fn forgetting_spares_a_newer_grant() {
         let cache = GrantCache::new(10);
         let (old, new) = (granted("old", &facts(), START + 9), granted("new", &facts(), START + 9));
-        cache.keep(key(1), new.clone(), 100, u64::MAX, 0);
+        cache.keep(key(1), new.clone(), 100, served(u64::MAX), 0);
         cache.forget(key(1), old.facts().fingerprint);
         assert_eq!(cache.len(), 1);
         cache.forget(key(1), new.facts().fingerprint);
@@ -274,10 +419,10 @@ mod tests {
         let mut parent = facts();
         parent.expires = UnixTime::from_secs(START + 300);
         let hot = || cache.grant(key(0), &parent, ledger.withdrawals(), &*clock).is_some();
-        cache.keep(key(0), granted("hot", &parent, START + 300), 100, u64::MAX, 0);
+        cache.keep(key(0), granted("hot", &parent, START + 300), 100, served(u64::MAX), 0);
         for n in 1..1000 {
             assert!(hot(), "evicted after {n}");
-            cache.keep(key(n), granted(&n.to_string(), &parent, START + 300), 100, u64::MAX, 0);
+            cache.keep(key(n), granted(&n.to_string(), &parent, START + 300), 100, served(u64::MAX), 0);
             assert!(cache.len() <= 100);
         }
     }
@@ -287,7 +432,7 @@ mod tests {
         for most in [1, FEWEST, FEWEST + 1, 40] {
             let cache = GrantCache::new(most);
             for n in 0..100 {
-                cache.keep(key(n), granted(&n.to_string(), &facts(), START + 300), 900, u64::MAX, 0);
+                cache.keep(key(n), granted(&n.to_string(), &facts(), START + 300), 900, served(u64::MAX), 0);
                 assert!(cache.kept.peek(&key(n)).is_some(), "the newest of {n} in {most}");
             }
             assert!((2..=most.max(FEWEST)).contains(&cache.len()), "{} of {most}", cache.len());
@@ -298,7 +443,13 @@ mod tests {
     fn long_tokens_take_the_room_of_several() {
         let cache = GrantCache::new(64);
         for n in 0..64 {
-            cache.keep(key(n), granted(&n.to_string(), &facts(), START + 300), 16 * 1024, u64::MAX, 0);
+            cache.keep(
+                key(n),
+                granted(&n.to_string(), &facts(), START + 300),
+                16 * 1024,
+                served(u64::MAX),
+                0,
+            );
         }
         assert!((1..=8).contains(&cache.len()), "{}", cache.len());
     }

@@ -64,6 +64,16 @@ fn narrowing(change: impl Fn(&mut Value) + Send + Sync + 'static, code: &'static
 
 #[track_caller]
 fn refused(behaviour: impl Fn(&Ask) -> Reply + Send + Sync + 'static, code: &'static str) {
+    refused_after(behaviour, code, 2);
+}
+
+/// Two calls, `asked` requests in all.
+#[track_caller]
+fn refused_after(
+    behaviour: impl Fn(&Ask) -> Reply + Send + Sync + 'static,
+    code: &'static str,
+    asked: usize,
+) {
     let outcomes = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
         let rig = Rig::new(behaviour);
         let alice = rig.caller("alice").await;
@@ -71,7 +81,7 @@ fn refused(behaviour: impl Fn(&Ask) -> Reply + Send + Sync + 'static, code: &'st
         assert!(rig.exchanger.cached(&alice, &target(), &peer()).is_none(), "{code}: cached");
         (outcomes, rig.asked(), rig.exchanger.remembered(), rig.ledger.len())
     });
-    assert_eq!(outcomes, ([Err(code), Err(code)], 2, 0, 0));
+    assert_eq!(outcomes, ([Err(code), Err(code)], asked, 0, 0));
 }
 
 #[test]
@@ -180,11 +190,16 @@ fn an_answer_of_another_kind_is_refused() {
 
 #[test]
 fn trouble_and_our_own_faults_are_not_held_against_the_caller() {
-    for error in [TransportError::Connect, TransportError::Timeout, TransportError::Broken] {
+    for error in [TransportError::Timeout, TransportError::Broken] {
         refused(move |_| Err(error), "sts_unavailable");
     }
+    // Three attempts, then two until the fifth failure opens the circuit.
+    refused_after(|_| Err(TransportError::Connect), "sts_unavailable", 5);
+    for status in [502, 503, 504] {
+        refused_after(move |_| error(status, "temporarily_unavailable"), "sts_unavailable", 5);
+    }
     refused(|_| Err(TransportError::TooLarge), "sts_answer_invalid");
-    refused(|_| error(503, "temporarily_unavailable"), "sts_unavailable");
+    refused(|_| error(500, "server_error"), "sts_unavailable");
     refused(|_| error(429, "slow_down"), "sts_unavailable");
     for code in ["invalid_request", "invalid_grant", "unauthorized_client", "made_up"] {
         refused(move |_| error(400, code), "sts_refused");
@@ -291,11 +306,14 @@ async fn a_grant_dies_with_its_parent() {
 #[tokio::test]
 async fn the_shortest_of_its_ends_counts() {
     for (expires_in, lives) in [(json!(10), 9), (json!(60), 54), (Value::Null, 108), (json!(9999), 108)] {
-        let rig = Rig::new(move |ask| {
+        let behaviour = move |ask: Ask| {
             let mut answer = response(&mint(&ask.claims()));
             answer["expires_in"] = expires_in.clone();
-            reply(200, &answer)
-        });
+            let reply = reply(200, &answer);
+            Box::pin(async { reply }) as hopguard_client::BoxFuture<'static, Reply>
+        };
+        let never_ahead = |b| fixed_endpoint(b).refresh_ahead_at_most(Duration::ZERO);
+        let rig = Rig::with(FakeClock::at(START), behaviour, never_ahead);
         let alice = rig.caller("alice").await;
         assert_eq!(rig.ask(&alice).await, good(0, "Miss"));
         rig.clock.advance(seconds(lives) - Duration::from_millis(1));

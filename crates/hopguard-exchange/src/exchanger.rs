@@ -4,20 +4,24 @@ use std::fmt;
 use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use hopguard_client::{BoxFuture, ClientAuth, Spawn, Transport};
+use hopguard_client::{BoxFuture, ClientAuth, Spawn, SystemTimer, Timer, Transport};
 use hopguard_core::{
-    Admitted, CacheState, Clock, ConfigErrors, Denial, Destination, Exchange, Expectation, Facts, Fault,
-    Granted, Ledger, Problems, RawToken, Refusal, parse_absolute, prove_narrowing,
+    ActorChain, Admitted, CacheState, Clock, ConfigErrors, Confirmation, Denial, Destination, Exchange,
+    Expectation, Facts, Fault, Granted, Ledger, Problems, RawToken, Refusal, Relaxation, Remembered,
+    UnixTime, Waived, parse_absolute, prove_narrowing,
 };
 use hopguard_verify::Verifier;
 
 use crate::answer::{Answer, read_answer, transport_fault};
-use crate::cache::{GrantCache, judge, served_until};
+use crate::breaker::Breaker;
+use crate::cache::{Found, GrantCache, Life, Millis, ends_at, judge, renewed_from, served_until};
 use crate::endpoint::{Discovery, TokenEndpoint, endpoint_url};
-use crate::flight::{Boarding, Flights};
+use crate::flight::{Boarding, Flights, Pilot};
 use crate::key::{GrantKey, GrantKeys};
 use crate::request::token_request;
+use crate::retry::{Attempts, Budget, Trouble, chance};
 
 /// Exchanges tokens at one authorization server; see the crate's documentation. Cloning it shares it.
 #[derive(Clone)]
@@ -31,11 +35,15 @@ struct Inner {
     verifier: Verifier,
     transport: Arc<dyn Transport>,
     clock: Arc<dyn Clock>,
+    timer: Arc<dyn Timer>,
     spawn: Spawn,
+    breaker: Arc<Breaker>,
+    retries: Budget,
     ledger: Ledger,
     keys: GrantKeys,
     cache: GrantCache,
     flights: Arc<Flights<GrantKey, Result<Granted, Refusal>>>,
+    refresh_ahead: Millis,
     overflows: AtomicU64,
 }
 
@@ -46,6 +54,18 @@ struct Job {
     token: Arc<RawToken>,
     target: Exchange,
     destination: Destination,
+}
+
+impl Job {
+    fn of(key: GrantKey, subject: &Admitted, target: &Exchange, destination: &Destination) -> Self {
+        Self {
+            key,
+            parent: Arc::clone(subject.facts()),
+            token: Arc::clone(subject.subject_token()),
+            target: target.clone(),
+            destination: destination.clone(),
+        }
+    }
 }
 
 impl Exchanger {
@@ -69,15 +89,18 @@ impl Exchanger {
             verifier,
             transport,
             clock,
+            timer: None,
             spawn,
             ledger: ledger.clone(),
             remember_at_most: ExchangerBuilder::DEFAULT_REMEMBERED,
             waiters_at_most: ExchangerBuilder::DEFAULT_WAITERS,
             flights_at_most: ExchangerBuilder::DEFAULT_FLIGHTS,
+            refresh_ahead: ExchangerBuilder::DEFAULT_REFRESH_AHEAD,
         }
     }
 
-    /// The grant if a live one is in the cache: no I/O, no waiting. `None` also for callers that
+    /// The grant if a live one is in the cache: no waiting. A use near the grant's end begins to fetch its
+    /// successor in a task of its own, where a runtime is current to carry it. `None` also for callers that
     /// [`grant`](Self::grant) would refuse.
     #[must_use]
     pub fn cached(
@@ -87,8 +110,8 @@ impl Exchanger {
         destination: &Destination,
     ) -> Option<Granted> {
         self.0.check(subject, target).ok()?;
-        let parent = subject.facts();
-        self.0.kept(self.0.keys.key(parent, target, destination), parent)
+        let key = self.0.keys.key(subject.facts(), target, destination);
+        self.0.serve(key, subject, target, destination)
     }
 
     /// The grant for calls to `destination`, exchanging the caller's token if need be.
@@ -104,7 +127,7 @@ impl Exchanger {
     /// Ours: [`Fault::EvidenceForeign`] for a caller whose token another ledger knows,
     /// [`Fault::SubjectIssuerForeign`] for one whose token another issuer made, [`Fault::ExchangeOverloaded`],
     /// [`Fault::StsRefused`], [`Fault::LedgerFull`]. The authorization server's: [`Fault::StsUnavailable`],
-    /// [`Fault::StsAnswerInvalid`], [`Fault::KeysUnavailable`], [`Fault::GrantTypeUnexpected`],
+    /// [`Fault::StsBusy`], [`Fault::StsAnswerInvalid`], [`Fault::KeysUnavailable`], [`Fault::GrantTypeUnexpected`],
     /// [`Fault::GrantUnreadable`], and those of [`prove_narrowing`].
     #[must_use = "nothing is exchanged before the future is polled"]
     pub fn grant(
@@ -116,19 +139,11 @@ impl Exchanger {
         if let Err(refusal) = self.0.check(subject, target) {
             return Box::pin(ready(Err(refusal)));
         }
-        let parent = subject.facts();
-        let key = self.0.keys.key(parent, target, destination);
-        if let Some(granted) = self.0.kept(key, parent) {
+        let key = self.0.keys.key(subject.facts(), target, destination);
+        if let Some(granted) = self.0.serve(key, subject, target, destination) {
             return Box::pin(ready(Ok((granted, CacheState::Hit))));
         }
-        let job = Job {
-            key,
-            parent: Arc::clone(parent),
-            token: Arc::clone(subject.subject_token()),
-            target: target.clone(),
-            destination: destination.clone(),
-        };
-        Box::pin(Arc::clone(&self.0).wait_for(job))
+        Box::pin(Arc::clone(&self.0).wait_for(Job::of(key, subject, target, destination)))
     }
 
     /// Drops a grant that its destination has refused with `invalid_token`, so that the next call exchanges
@@ -199,8 +214,40 @@ impl Inner {
         Ok(())
     }
 
-    fn kept(&self, key: GrantKey, parent: &Facts) -> Option<Granted> {
+    fn kept(&self, key: GrantKey, parent: &Facts) -> Option<Found> {
         self.cache.grant(key, parent, self.ledger.withdrawals(), &*self.clock)
+    }
+
+    /// The live grant under `key`, which this use may be the one to renew.
+    fn serve(
+        self: &Arc<Self>,
+        key: GrantKey,
+        subject: &Admitted,
+        target: &Exchange,
+        destination: &Destination,
+    ) -> Option<Granted> {
+        let found = self.kept(key, subject.facts())?;
+        if found.claims_renewal()
+            && let Boarding::Leads(pilot, _passenger) = self.flights.board(key, || None::<()>)
+        {
+            self.fly(Job::of(key, subject, target, destination), pilot);
+        }
+        Some(found.granted())
+    }
+
+    /// Carries an exchange to its end in a task of its own.
+    fn fly(self: &Arc<Self>, job: Job, pilot: Pilot<GrantKey, Result<Granted, Refusal>>) {
+        let inner = Arc::clone(self);
+        // Without a runtime the task is dropped and the pilot with it, which its passengers are told.
+        self.spawn.try_spawn(async move {
+            let key = job.key;
+            let outcome = inner.exchange(job).await;
+            // INVARIANT: I4, G12 — only what is the caller's own fault is held against it.
+            if let Err(Refusal::Denial(denial)) = &outcome {
+                inner.cache.refuse(key, denial.clone(), inner.clock.monotonic());
+            }
+            pilot.land(outcome);
+        });
     }
 
     async fn wait_for(self: Arc<Self>, job: Job) -> Result<(Granted, CacheState), Refusal> {
@@ -208,24 +255,20 @@ impl Inner {
         self.check_alive(&job.parent)?;
         let (key, parent) = (job.key, Arc::clone(&job.parent));
         let landed = || match self.kept(key, &parent) {
-            Some(granted) => Some(Ok(granted)),
+            Some(found) => Some(Ok(found.granted())),
             None => self.cache.refusal(key, self.clock.monotonic()).map(Err),
         };
+        // A flight under way may be a renewal, and whoever finds a live grant has no need to wait for it.
+        if let Some(found) = self.kept(key, &parent) {
+            return Ok((found.granted(), CacheState::Hit));
+        }
         let (passenger, state) = match self.flights.board(key, landed) {
             Boarding::Landed(Ok(granted)) => return Ok((granted, CacheState::Hit)),
             Boarding::Landed(Err(denial)) => return Err(denial.into()),
             Boarding::Full => return Err(Fault::ExchangeOverloaded.into()),
             Boarding::Follows(passenger) => (passenger, CacheState::Coalesced),
             Boarding::Leads(pilot, passenger) => {
-                let inner = Arc::clone(&self);
-                self.spawn.spawn(async move {
-                    let outcome = inner.exchange(job).await;
-                    // INVARIANT: I4, G12 — only what is the caller's own fault is held against it.
-                    if let Err(Refusal::Denial(denial)) = &outcome {
-                        inner.cache.refuse(key, denial.clone(), inner.clock.monotonic());
-                    }
-                    pilot.land(outcome);
-                });
+                self.fly(job, pilot);
                 (passenger, CacheState::Miss)
             }
         };
@@ -237,23 +280,59 @@ impl Inner {
     /// One exchange from request to kept grant.
     async fn exchange(&self, job: Job) -> Result<Granted, Refusal> {
         let endpoint = self.endpoint.find(&*self.transport, &*self.clock).await?;
-        // Discovery may have taken a while, and an expired token is not worth a request.
-        self.check_alive(&job.parent)?;
-        let (asked, now) = (self.clock.unix_millis(), self.clock.now());
-        let request = token_request(&endpoint, &self.issuer, &self.auth, &job.token, &job.target, now)?;
-        let response = self.transport.send(request).await.map_err(transport_fault)?;
-        let answer = read_answer(response).map_err(|refusal| self.blame(refusal, &job.parent))?;
+        let (asked, answer) =
+            self.ask(&endpoint, &job).await.map_err(|refusal| self.blame(refusal, &job.parent))?;
         let granted = self.prove(&answer, &job).await.map_err(|refusal| self.blame(refusal, &job.parent))?;
 
-        let remembered = self.ledger.remember_granted(&granted, &job.destination, self.clock.now())?;
+        let remembered = if granted.facts().structured {
+            self.ledger.remember_granted(&granted, &job.destination, self.clock.now())?
+        } else {
+            // The ledger finds a credential by its parts, and this one has none: the price of the relaxation.
+            Remembered { evicted: false }
+        };
         if remembered.evicted {
             self.overflows.fetch_add(1, Ordering::Relaxed);
         }
         let ends = [granted.facts().expires.as_secs(), job.parent.expires.as_secs()];
         let spans = [answer.expires_in, Some(job.target.longest_life().as_secs())];
-        let until = served_until(asked, ends, spans);
-        self.cache.keep(job.key, granted.clone(), answer.token.len(), until, self.clock.unix_millis());
+        let end = ends_at(asked, ends, spans);
+        let parent_end = job.parent.expires.as_secs().saturating_mul(1000);
+        let life = Life {
+            renewed_from: renewed_from(asked, end, parent_end, self.refresh_ahead, chance()),
+            served_until: served_until(asked, end),
+            end,
+        };
+        self.cache.keep(job.key, granted.clone(), answer.token.len(), life, self.clock.unix_millis());
         Ok(granted)
+    }
+
+    /// Asks until there is an answer or no point in asking; also when the last attempt began.
+    async fn ask(&self, endpoint: &http::Uri, job: &Job) -> Result<(Millis, Answer), Refusal> {
+        let mut attempts = Attempts::begin(self.clock.monotonic());
+        loop {
+            // Discovery or the wait may have taken a while, and an expired token is not worth a request.
+            self.check_alive(&job.parent)?;
+            let permit = self.breaker.admit(self.clock.monotonic())?;
+            let (asked, now) = (self.clock.unix_millis(), self.clock.now());
+            // Made anew for each attempt: an assertion is good for one.
+            let request = token_request(endpoint, &self.issuer, &self.auth, &job.token, &job.target, now)?;
+            let outcome = self.transport.send(request).await;
+            let Some(trouble) = Trouble::of(&outcome) else {
+                permit.answered();
+                self.retries.earn();
+                return Ok((asked, read_answer(outcome.map_err(transport_fault)?)?));
+            };
+            let now = self.clock.monotonic();
+            permit.failed(now, trouble.asked_too_long());
+            let refusal = match outcome {
+                Ok(response) => read_answer(response).err().unwrap_or(Fault::StsUnavailable.into()),
+                Err(error) => transport_fault(error).into(),
+            };
+            match attempts.next(trouble, now, chance(), &self.retries) {
+                Some(wait) => self.timer.wait(wait).await,
+                None => return Err(trouble.asked().map_or(refusal, |wait| Fault::StsBusy(wait).into())),
+            }
+        }
     }
 
     /// What the caller's expiry explains is the caller's fault, if its token expired while we asked.
@@ -265,18 +344,60 @@ impl Inner {
 
     async fn prove(&self, answer: &Answer, job: &Job) -> Result<Granted, Refusal> {
         // INVARIANT: I5 — verified like any token, then proven narrower; `Granted` is made nowhere else.
-        let facts =
-            self.verifier.verify(&answer.token, self.ledger.withdrawals()).await.map_err(unverified)?;
-        let expected = Expectation {
-            audience: Arc::clone(job.target.target_audience()),
-            scopes: job.target.target_scopes(),
-            lifetime: job.target.longest_life(),
-            actor: Arc::clone(&self.client_id),
+        let expected = job.target.expectation(&self.client_id);
+        let facts = if is_opaque(&answer.token) && job.target.relaxed().iter().any(is_of_opaque) {
+            Arc::new(told(answer, &job.parent, &expected, self.clock.now())?)
+        } else {
+            self.verifier.verify(&answer.token, self.ledger.withdrawals()).await.map_err(unverified)?
         };
         let now = self.clock.now();
-        prove_narrowing(&job.parent, &expected, &facts, now)?;
-        Ok(Granted::assert_narrowed(Arc::clone(&answer.token), facts, job.parent.fingerprint, now))
+        let needed = prove_narrowing(&job.parent, &expected, &facts, now)?;
+        for Waived { relaxation, waiver } in &needed {
+            let (relaxation, owner) = (relaxation.name(), waiver.owner());
+            tracing::warn!(relaxation, owner, until = waiver.until().as_secs(), "a grant needs a waiver");
+        }
+        let granted = Granted::assert_narrowed(Arc::clone(&answer.token), facts, job.parent.fingerprint, now);
+        Ok(granted.needing(needed))
     }
+}
+
+fn is_of_opaque(waived: &Waived) -> bool {
+    waived.relaxation == Relaxation::Opaque
+}
+
+/// True unless the token has the three parts of a JWS in compact form: whatever could be verified must be.
+fn is_opaque(token: &RawToken) -> bool {
+    token.dangerous_expose().bytes().filter(|&byte| byte == b'.').count() != 2
+}
+
+/// What is said of a token that cannot be read: what was asked for, but for what the answer says itself.
+///
+/// Its actor chain is left empty, because nothing at all is known of it.
+fn told(answer: &Answer, parent: &Facts, expected: &Expectation, now: UnixTime) -> Result<Facts, Fault> {
+    if !answer.token.dangerous_expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Fault::GrantUnreadable);
+    }
+    // Without it the grant would have no end that anybody knows.
+    let life = answer.expires_in.ok_or(Fault::StsAnswerInvalid)?;
+    let fingerprint = answer.token.fingerprint();
+    Ok(Facts {
+        fingerprint,
+        issuer: Arc::clone(&parent.issuer),
+        subject: parent.subject.clone(),
+        client: None,
+        audiences: vec![expected.audience.as_ref().into()],
+        expires: now.after(Duration::from_secs(life)),
+        not_before: None,
+        issued_at: Some(now),
+        token_id: None,
+        scopes: answer.told_scopes(expected.scopes.clone())?,
+        actors: ActorChain::empty(),
+        may_act: None,
+        confirmation: Confirmation::None,
+        key_id: None,
+        fingerprinted_len: answer.token.len(),
+        structured: false,
+    })
 }
 
 /// What a refusal of the verifier means for a grant: never the caller's fault.
@@ -302,11 +423,13 @@ pub struct ExchangerBuilder {
     verifier: Verifier,
     transport: Arc<dyn Transport>,
     clock: Arc<dyn Clock>,
+    timer: Option<Arc<dyn Timer>>,
     spawn: Spawn,
     ledger: Ledger,
     remember_at_most: usize,
     waiters_at_most: usize,
     flights_at_most: usize,
+    refresh_ahead: Duration,
 }
 
 impl ExchangerBuilder {
@@ -317,9 +440,18 @@ impl ExchangerBuilder {
     /// Exchanges under way at one time unless set otherwise.
     pub const DEFAULT_FLIGHTS: usize = 2048;
 
+    /// How long before its end a grant is renewed at most, unless set otherwise.
+    pub const DEFAULT_REFRESH_AHEAD: Duration = Duration::from_secs(60);
+
     /// Sends to this token endpoint and asks for no metadata.
     pub fn token_endpoint(mut self, url: &str) -> Self {
         self.token_endpoint = Some(url.to_owned());
+        self
+    }
+
+    /// Waits between attempts by `timer` in place of the runtime's.
+    pub fn timer(mut self, timer: Arc<dyn Timer>) -> Self {
+        self.timer = Some(timer);
         self
     }
 
@@ -340,6 +472,13 @@ impl ExchangerBuilder {
     /// [`Fault::ExchangeOverloaded`].
     pub fn flights_at_most(mut self, exchanges: usize) -> Self {
         self.flights_at_most = exchanges;
+        self
+    }
+
+    /// Begins to renew a grant that is used so long before its end at most, and in the second half of its
+    /// life at the earliest. Zero: never before its end.
+    pub fn refresh_ahead_at_most(mut self, ahead: Duration) -> Self {
+        self.refresh_ahead = ahead;
         self
     }
 
@@ -388,11 +527,15 @@ impl ExchangerBuilder {
                 verifier: self.verifier,
                 transport: self.transport,
                 clock: self.clock,
+                timer: self.timer.unwrap_or_else(SystemTimer::shared),
                 spawn: self.spawn,
+                breaker: Breaker::new(),
+                retries: Budget::full(),
                 ledger: self.ledger,
                 keys,
                 cache: GrantCache::new(self.remember_at_most),
                 flights: Flights::new(self.flights_at_most, self.waiters_at_most),
+                refresh_ahead: u64::try_from(self.refresh_ahead.as_millis()).unwrap_or(u64::MAX),
                 overflows: AtomicU64::new(0),
             }))),
             _ => Err(problems.into_errors()),

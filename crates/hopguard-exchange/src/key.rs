@@ -4,7 +4,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use hopguard_core::{Destination, Exchange, Facts};
+use hopguard_core::{Destination, Exchange, Facts, Waived};
 
 use crate::request::{ACCESS_TOKEN, GRANT_TYPE};
 
@@ -32,10 +32,9 @@ impl GrantKeys {
         fixed.text(issuer);
         fixed.maybe(token_endpoint);
         fixed.text(client_id);
-        // The types of the subject token and of what is asked for, no actor token, no holder key, no
-        // authorization details: each is written even where there is only one value today, so that adding a
-        // second one cannot be forgotten here without a hole being visible.
-        fixed.text(ACCESS_TOKEN);
+        // The type of the subject token, no actor token, no holder key, no authorization details: each is
+        // written even where there is only one value today, so that adding a second one cannot be forgotten
+        // here without a hole being visible.
         fixed.text(ACCESS_TOKEN);
         fixed.maybe(None);
         fixed.maybe(None);
@@ -54,7 +53,11 @@ impl GrantKeys {
         all.text(&subject.issuer);
         all.text(&subject.subject);
         all.text(target.target_audience());
-        all.maybe(target.target_resource());
+        all.text(target.expected_audience());
+        all.count(target.target_resources().len());
+        for resource in target.target_resources() {
+            all.text(resource);
+        }
         let scopes = target.target_scopes();
         all.count(scopes.iter().count());
         for scope in scopes.iter() {
@@ -63,6 +66,16 @@ impl GrantKeys {
         let cap = target.longest_life();
         all.number(cap.as_secs());
         all.number(u64::from(cap.subsec_nanos()));
+        all.number(u64::from(target.asks_for_jwt()));
+        // A grant that one route takes by a relaxation must not reach a stricter one.
+        all.count(target.relaxed().len());
+        for Waived { relaxation, waiver } in target.relaxed() {
+            all.text(relaxation.name());
+            all.maybe(relaxation.audience());
+            all.text(waiver.reason());
+            all.text(waiver.owner());
+            all.number(waiver.until().as_secs());
+        }
         all.text(destination.as_str());
         all.finish()
     }
@@ -120,7 +133,7 @@ impl Dimensions {
 mod tests {
     use std::time::Duration;
 
-    use hopguard_core::Fingerprint;
+    use hopguard_core::{Fingerprint, UnixTime, Waiver};
     use proptest::prelude::*;
 
     use super::*;
@@ -133,7 +146,10 @@ mod tests {
         issuer: String,
         subject: String,
         audience: String,
-        resource: Option<String>,
+        expected: Option<String>,
+        resources: Vec<String>,
+        relaxed: Option<(String, String, String, u64)>,
+        jwt: bool,
         scopes: Vec<String>,
         lifetime: u64,
         host: String,
@@ -146,8 +162,18 @@ mod tests {
         subject.subject = asked.subject.as_str().into();
         let mut target =
             Exchange::audience(&asked.audience).lifetime_at_most(Duration::from_millis(asked.lifetime));
-        if let Some(resource) = &asked.resource {
+        if let Some(expected) = &asked.expected {
+            target = target.expects_audience(expected);
+        }
+        for resource in &asked.resources {
             target = target.resource(resource);
+        }
+        if let Some((audience, reason, owner, until)) = &asked.relaxed {
+            let waiver = Waiver::new(reason, owner, UnixTime::from_secs(*until));
+            target = target.dangerous_foreign_audience(audience, waiver);
+        }
+        if asked.jwt {
+            target = target.wants_jwt();
         }
         for scope in &asked.scopes {
             target = target.scope(scope);
@@ -161,17 +187,29 @@ mod tests {
 
     fn asked() -> impl Strategy<Value = Asked> {
         let scopes = proptest::collection::btree_set("[ab,|]{1,3}", 0..3);
-        (HOSTILE, HOSTILE, HOSTILE, HOSTILE, proptest::option::of(HOSTILE), scopes, 0..2u64, "[ab]{1,3}")
-            .prop_map(|(token, issuer, subject, audience, resource, scopes, lifetime, host)| Asked {
+        let subject = (HOSTILE, HOSTILE, HOSTILE);
+        let audiences =
+            (HOSTILE, proptest::option::of("x[ab]{0,2}"), proptest::collection::vec(HOSTILE, 0..3));
+        let relaxed = proptest::option::of((HOSTILE, HOSTILE, HOSTILE, 0..2u64));
+        let rest = (scopes, 0..2u64, "[ab]{1,3}", relaxed, proptest::bool::ANY);
+        (subject, audiences, rest).prop_map(|(subject, audiences, rest)| {
+            let ((token, issuer, subject), (audience, expected, resources)) = (subject, audiences);
+            let (scopes, lifetime, host, relaxed, jwt) = rest;
+            let scopes = scopes.into_iter().collect();
+            Asked {
                 token,
                 issuer,
                 subject,
                 audience,
-                resource,
-                scopes: scopes.into_iter().collect(),
+                expected,
+                resources,
+                relaxed,
+                jwt,
+                scopes,
                 lifetime,
                 host,
-            })
+            }
+        })
     }
 
     proptest! {
@@ -199,7 +237,10 @@ mod tests {
             issuer: ISSUER.into(),
             subject: "alice".into(),
             audience: "inventory".into(),
-            resource: None,
+            expected: None,
+            resources: vec![],
+            relaxed: None,
+            jwt: false,
             scopes: vec!["a".into(), "b".into()],
             lifetime: 60_000,
             host: "a".into(),
@@ -212,13 +253,24 @@ mod tests {
         };
         assert_eq!(changed(&|_| ()), key(&keys, &base));
         assert_eq!(changed(&|a| a.scopes = vec!["b a".into()]), key(&keys, &base));
+        // What is expected of the usual audience, said or not, is the same request.
+        assert_eq!(changed(&|a| a.expected = Some("inventory".into())), key(&keys, &base));
         let others = [
             changed(&|a| a.token = "u".into()),
             changed(&|a| a.issuer = "https://other".into()),
             changed(&|a| a.subject = "bob".into()),
             changed(&|a| a.audience = "stock".into()),
-            changed(&|a| a.resource = Some(String::new())),
-            changed(&|a| a.resource = Some("r".into())),
+            changed(&|a| a.expected = Some("guid".into())),
+            changed(&|a| a.resources = vec![String::new()]),
+            changed(&|a| a.resources = vec!["r".into()]),
+            changed(&|a| a.resources = vec!["r".into(), "s".into()]),
+            changed(&|a| a.resources = vec!["rs".into()]),
+            changed(&|a| a.jwt = true),
+            changed(&|a| a.relaxed = Some(("x".into(), "r".into(), "o".into(), 1))),
+            changed(&|a| a.relaxed = Some(("y".into(), "r".into(), "o".into(), 1))),
+            changed(&|a| a.relaxed = Some(("x".into(), "s".into(), "o".into(), 1))),
+            changed(&|a| a.relaxed = Some(("x".into(), "r".into(), "p".into(), 1))),
+            changed(&|a| a.relaxed = Some(("x".into(), "r".into(), "o".into(), 2))),
             changed(&|a| a.scopes = vec!["a".into()]),
             changed(&|a| a.scopes = vec!["ab".into()]),
             changed(&|a| a.lifetime = 61_000),
@@ -228,6 +280,26 @@ mod tests {
         for (at, one) in others.iter().enumerate() {
             assert_ne!(*one, key(&keys, &base), "{at}");
             assert!(others.iter().skip(at + 1).all(|other| other != one), "{at}");
+        }
+    }
+
+    #[test]
+    fn each_relaxation_is_a_dimension() {
+        let keys = GrantKeys::new(ISSUER, None, "orders");
+        let here = Destination::of(&"https://a".parse().unwrap()).unwrap();
+        let waiver = || Waiver::new("r", "o", UnixTime::from_secs(9));
+        let base = || Exchange::audience("a");
+        let all = [
+            base(),
+            base().dangerous_without_actor(waiver()),
+            base().dangerous_later_expiry(waiver()),
+            base().dangerous_opaque(waiver()),
+            base().dangerous_foreign_audience("", waiver()),
+            base().dangerous_later_expiry(waiver()).dangerous_opaque(waiver()),
+        ]
+        .map(|target| keys.key(&facts(), &target.requires_none(), &here));
+        for (at, one) in all.iter().enumerate() {
+            assert!(all.iter().skip(at + 1).all(|other| other != one), "{at}");
         }
     }
 

@@ -33,11 +33,27 @@
 //! key ([`hopguard_core::prove_narrowing`]). Each point that fails has its own fault code, and nothing that
 //! failed is kept.
 //!
+//! A route may relax single points for a product that cannot do better (`dangerous_*` of
+//! [`hopguard_core::Exchange`]), each by a [`hopguard_core::Waiver`] with a reason, an owner and an end. What a
+//! grant needed stands on it ([`hopguard_core::Granted::waived`]), so that each use can be written down, and
+//! the grant is used no longer than its waivers hold.
+//!
 //! # What is kept, and for how long
 //!
 //! A grant is kept under every dimension of the request that it answers (I7). It is served until the least of
 //! `expires_in`, its own `exp`, its parent's `exp` and the route's cap, less a margin of a tenth of that life
 //! and at most 30 s; expiry and withdrawal are judged again at every use (I13, I18).
+//!
+//! A use in the second half of its life, a minute before its end at most, begins to fetch its successor while
+//! the grant is served on; but only if its parent lives longer than it does. An unused grant is never renewed.
+//!
+//! # When the authorization server is in trouble
+//!
+//! What was not processed (no connection, 429, 502, 503, 504) is tried again, three times in all and within
+//! five seconds; `Retry-After` of up to two seconds is waited for. Retries are paid from a budget that answered
+//! requests fill, so an outage does not multiply the load. After five failures in a row the server is left
+//! alone, for a second at first, and then one request finds out whether it is back; a server that says for how
+//! long it wants to be left alone is believed for up to a minute. Grants in the cache are served meanwhile.
 //!
 //! # Errors
 //!
@@ -56,6 +72,8 @@ mod exchanger;
 mod key;
 mod cache;
 mod flight;
+mod breaker;
+mod retry;
 mod endpoint;
 mod request;
 mod answer;
@@ -65,5 +83,11 @@ mod rig_for_tests;
 mod exchange_tests;
 #[cfg(test)]
 mod crowd_tests;
+#[cfg(test)]
+mod trouble_tests;
+#[cfg(test)]
+mod renewal_tests;
+#[cfg(test)]
+mod waiver_tests;
 
 pub use exchanger::{Exchanger, ExchangerBuilder};

@@ -9,6 +9,9 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 pub(crate) const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 /// The token type of what is given and of what is asked for (RFC 8693 section 3).
 pub(crate) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+/// The type of a JWT that is asked for as such, and `issued_token_type` of servers that name the form of the
+/// token instead of its use (RFC 8693 section 3).
+pub(crate) const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 /// The request that asks for `target` in exchange for `subject`.
 ///
@@ -28,9 +31,9 @@ pub(crate) fn token_request(
     // that `endpoint` belongs to the token's own issuer.
     form.append_token("subject_token", subject);
     form.append("subject_token_type", ACCESS_TOKEN);
-    form.append("requested_token_type", ACCESS_TOKEN);
+    form.append("requested_token_type", if target.asks_for_jwt() { JWT } else { ACCESS_TOKEN });
     form.append("audience", target.target_audience());
-    if let Some(resource) = target.target_resource() {
+    for resource in target.target_resources() {
         form.append("resource", resource);
     }
     let scopes = target.target_scopes();
@@ -88,6 +91,21 @@ mod tests {
         );
         let authorization = &sent.headers()[header::AUTHORIZATION];
         assert!(authorization.to_str().unwrap().starts_with("Basic ") && authorization.is_sensitive());
+    }
+
+    #[test]
+    fn several_resources_and_another_type_are_asked_for() {
+        let target = Exchange::audience("a").resource("https://r").resource("https://s&x=1").wants_jwt();
+        let sent = request(&target.requires_none());
+        let body = std::str::from_utf8(sent.body()).unwrap();
+        assert!(
+            body.ends_with("&audience=a&resource=https%3A%2F%2Fr&resource=https%3A%2F%2Fs%26x%3D1"),
+            "{body}"
+        );
+        assert!(
+            body.contains("&requested_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Ajwt&"),
+            "{body}"
+        );
     }
 
     #[test]

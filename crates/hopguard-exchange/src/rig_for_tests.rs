@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use bytes::Bytes;
-use hopguard_client::{BoxFuture, ClientAuth, SigningKey, Spawn, Transport, TransportError};
+use hopguard_client::{BoxFuture, ClientAuth, SigningKey, Spawn, Timer, Transport, TransportError};
 use hopguard_core::{
     ActorChain, Admitted, Bound, Clock, Confirmation, Destination, Exchange, Facts, Fingerprint, Granted, Id,
     Ledger, Monotonic, Presented, RawToken, Refusal, ScopeSet, StackId, UnixTime, Verified, minutes,
@@ -52,26 +52,38 @@ pub(crate) fn facts() -> Facts {
     }
 }
 
+/// Stands still until it is told to move on; to wait by it takes no time and moves it on.
 #[derive(Debug)]
-pub(crate) struct FakeClock(AtomicU64);
+pub(crate) struct FakeClock {
+    millis: AtomicU64,
+    pub(crate) waited: Mutex<Vec<Duration>>,
+}
 
 impl FakeClock {
     pub(crate) fn at(second: u64) -> Arc<Self> {
-        Arc::new(Self(AtomicU64::new(second * 1000)))
+        Arc::new(Self { millis: AtomicU64::new(second * 1000), waited: Mutex::default() })
     }
 
     pub(crate) fn advance(&self, by: Duration) {
-        self.0.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+        self.millis.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 }
 
 impl Clock for FakeClock {
     fn unix_millis(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
+        self.millis.load(Ordering::SeqCst)
     }
 
     fn monotonic(&self) -> Monotonic {
         Monotonic::from_origin(Duration::from_millis(self.unix_millis()))
+    }
+}
+
+impl Timer for FakeClock {
+    fn wait(&self, span: Duration) -> BoxFuture<'static, ()> {
+        self.waited.lock().unwrap().push(span);
+        self.advance(span);
+        Box::pin(std::future::ready(()))
     }
 }
 
@@ -262,8 +274,10 @@ pub(crate) fn builder(
     ledger: &Ledger,
 ) -> ExchangerBuilder {
     let auth = ClientAuth::private_key_jwt("orders", Arc::clone(&KEY));
+    let timer = Arc::clone(clock) as Arc<dyn Timer>;
     let (transport, clock) = (Arc::clone(sts) as Arc<dyn Transport>, Arc::clone(clock) as Arc<dyn Clock>);
     Exchanger::builder(issuer, auth, verifier.clone(), transport, clock, Spawn::current(), ledger)
+        .timer(timer)
 }
 
 /// Has to ask the issuer for its keys.

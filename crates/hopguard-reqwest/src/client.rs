@@ -120,6 +120,11 @@ impl GuardedClientBuilder {
             .retry(reqwest::retry::never())
             .referer(false)
             .no_proxy()
+            // Another crate may have switched these features of `reqwest` on.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
             .timeout(self.timeout)
             .connect_timeout(self.connect_timeout)
             .user_agent(self.user_agent)

@@ -80,10 +80,11 @@ impl RequestBuilder {
     /// # Errors
     ///
     /// [`EgressError::Refused`] if the call may not be made or its answer not be used; nothing was sent unless
-    /// the code is `redirect_refused`. [`EgressError::Peer`] if the client failed.
+    /// the code is `redirect_refused`. [`EgressError::Unsendable`] if what was collected makes no request,
+    /// [`EgressError::Peer`] if the client failed.
     pub async fn send(self) -> Result<reqwest::Response, EgressError<SendError>> {
-        let url = self.url.map_err(EgressError::Peer)?;
-        let uri: Uri = url.as_str().parse().map_err(|_| EgressError::Peer(SendError::Url))?;
+        let url = self.url.map_err(EgressError::Unsendable)?;
+        let uri: Uri = url.as_str().parse().map_err(|_| EgressError::Unsendable(SendError::Url))?;
         let mut request = Request::new(self.payload);
         *request.method_mut() = self.method;
         *request.uri_mut() = uri;

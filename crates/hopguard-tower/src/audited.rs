@@ -95,15 +95,14 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (mut parts, body) = request.into_parts();
-        let record = self.hop.record(&parts.headers, &mut parts.extensions);
-        let facts = admitted(&parts.extensions).map(|admitted| admitted.facts().clone());
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let record = self.hop.record(&mut request);
+        let facts = admitted(request.extensions()).map(|admitted| admitted.facts().clone());
         match self.hop.audit().reserve() {
             Ok(room) => {
                 let (hop, direction) = (self.hop.clone(), Direction::Inbound);
                 let outcome = OutcomeGuard::new(hop, record, direction, "audit", room, facts, None);
-                Self::answer(self.inner.call(Request::from_parts(parts, body)), outcome)
+                Self::answer(self.inner.call(request), outcome)
             }
             Err(full) => {
                 let fault = Fault::from(full);
@@ -183,12 +182,16 @@ impl OutcomeGuard {
     }
 
     fn completed(mut self) {
-        self.write("completed");
+        self.write(Decision::Allow("completed"));
     }
 
-    fn write(&mut self, code: &'static str) {
+    /// There was no answer at all.
+    pub(crate) fn failed(mut self, fault: Fault) {
+        self.write(Decision::Fault(fault));
+    }
+
+    fn write(&mut self, decision: Decision) {
         if let Some(room) = self.room.take() {
-            let decision = Decision::Allow(code);
             let mut event: Event =
                 self.hop.event(&self.record, self.direction, EventKind::Outcome, self.gate, decision);
             event.token = self.token.take();
@@ -201,7 +204,7 @@ impl OutcomeGuard {
 
 impl Drop for OutcomeGuard {
     fn drop(&mut self) {
-        self.write("abandoned");
+        self.write(Decision::Allow("abandoned"));
     }
 }
 

@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use hopguard_core::{
     Audit, Clock, Decision, Direction, Event, EventKind, Id, Ledger, Monotonic, Remembered, StackId,
-    TraceContext, UnixTime,
+    TraceContext, UnixTime, Withdrawal, WithdrawalsFull,
 };
-use http::{Extensions, HeaderMap};
+use http::{HeaderMap, HeaderName, Request};
+
+use crate::inbound::Stage;
+
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// One stack in one process. Evidence made under one `Hop` is refused by the layers of another.
 ///
@@ -48,6 +52,21 @@ impl Hop {
         &self.0.audit
     }
 
+    /// Takes a key, issuer, token or subject back, for every stack of this ledger, and writes it down. It is
+    /// kept until `until`, by when whatever it strikes must have expired.
+    ///
+    /// # Errors
+    ///
+    /// [`WithdrawalsFull`] if no more can be kept; nothing was taken back then.
+    pub fn withdraw(&self, what: Withdrawal, until: UnixTime) -> Result<(), WithdrawalsFull> {
+        self.0.ledger.withdrawals().withdraw(what, self.now(), until)?;
+        let (notice, withdrawn) = (EventKind::Notice, Decision::Allow("withdrawal"));
+        let at = self.0.clock.unix_millis();
+        // Written whatever the audit's state: the withdrawal must not wait for it.
+        self.0.audit.refusal(self.0.audit.event(at, Direction::Internal, notice, "withdrawal", withdrawn));
+        Ok(())
+    }
+
     /// The time in whole seconds.
     #[must_use]
     pub fn now(&self) -> UnixTime {
@@ -85,23 +104,44 @@ impl Hop {
     }
 
     /// The record of a request, begun by whichever layer meets it first.
-    pub(crate) fn record(&self, headers: &HeaderMap, extensions: &mut Extensions) -> Record {
-        if let Some(record) = extensions.get::<Record>() {
-            return *record;
+    pub(crate) fn record<B>(&self, request: &mut Request<B>) -> Record {
+        match request.extensions().get::<Passage>() {
+            Some(passage) => passage.record,
+            None => {
+                let record = self.begin(request.headers());
+                request.extensions_mut().insert(Passage::begun(self, record));
+                record
+            }
         }
-        let record = self.begin(headers);
-        extensions.insert(record);
-        record
     }
 
     /// A new record, whatever the request carried before.
     pub(crate) fn begin(&self, headers: &HeaderMap) -> Record {
-        let mut values = headers.get_all("traceparent").iter();
+        let mut values = headers.get_all(&TRACEPARENT).iter();
         let trace = match (values.next(), values.next()) {
             (Some(value), None) => value.to_str().ok().and_then(TraceContext::parse),
             _ => None,
         };
         Record { request: Id::fresh(), started: self.0.clock.monotonic(), trace }
+    }
+}
+
+/// What a request carries through the layers. One extension for all of it, because each costs an allocation.
+///
+/// The type is private to this crate, so that no other middleware can insert it.
+#[derive(Clone, Debug)]
+pub(crate) struct Passage {
+    /// Whoever writes down what happens to the request where no layer is at hand.
+    pub(crate) hop: Hop,
+    pub(crate) record: Record,
+    /// The evidence so far.
+    pub(crate) stage: Option<Stage>,
+}
+
+impl Passage {
+    /// Nothing is known about the request yet.
+    pub(crate) fn begun(hop: &Hop, record: Record) -> Self {
+        Self { hop: hop.clone(), record, stage: None }
     }
 }
 

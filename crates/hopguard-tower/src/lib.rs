@@ -13,6 +13,7 @@
 //! | layer | alone |
 //! | --- | --- |
 //! | audience guard, TTL guard, scope guard | [`GuardExt::layer`] behind a [`VerifyLayer`] |
+//! | holder check | [`BindLayer`] behind a [`VerifyLayer`] |
 //! | exchange on egress | [`ExchangeLayer`] |
 //! | passthrough blocker | [`PassthroughLayer`] |
 //! | audit logger | [`AuditLayer`] |
@@ -31,5 +32,6 @@ pub use egress::{
 };
 pub use hop::Hop;
 pub use inbound::{
-    GuardExt, Inbound, InboundBuilder, OpenPaths, PeerAddress, VerifyLayer, admitted, evidence_missing,
+    BindLayer, GuardExt, Inbound, InboundBuilder, OpenPaths, PeerAddress, VerifyLayer, admitted,
+    evidence_missing,
 };

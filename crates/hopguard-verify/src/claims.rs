@@ -10,6 +10,7 @@ use hopguard_core::{
 };
 
 use crate::json::{self, Claim, Malformed, Shape, Skip, Source, list_of, names};
+use crate::profile::Named;
 
 /// The last second of the year 9999: later than any honest claim, early enough for any arithmetic.
 const LATEST: u64 = 253_402_300_799;
@@ -77,28 +78,41 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// The facts, if every claim that RFC 9068 requires is there and each is what it must be.
-    pub(crate) fn into_facts(self, origin: &Origin<'_>, actors_at_most: usize) -> Result<Facts, Denial> {
+    /// The facts, if every claim that RFC 9068 requires is there and each is what it must be. `named` is what another
+    /// profile found under names of its own.
+    pub(crate) fn into_facts(
+        self,
+        origin: &Origin<'_>,
+        named: Option<Named>,
+        actors_at_most: usize,
+    ) -> Result<Facts, Denial> {
         // INVARIANT: I14 — what is absent is never taken for something.
         let audiences = required(self.audiences)?;
         if audiences.is_empty() || audiences.iter().any(|one| one.is_empty()) {
             return Err(Denial::ClaimInvalid);
         }
-        let scopes = match optional(self.scope)? {
-            Some(list) => ScopeSet::parse(&list).map_err(|_| Denial::ClaimInvalid)?,
-            None => ScopeSet::empty(),
+        let named = match named {
+            Some(named) => named,
+            None => Named {
+                client: filled(required(self.client)?)?,
+                token_id: Some(filled(required(self.token_id)?)?),
+                scopes: match optional(self.scope)? {
+                    Some(list) => ScopeSet::parse(&list).map_err(|_| Denial::ClaimInvalid)?,
+                    None => ScopeSet::empty(),
+                },
+            },
         };
         Ok(Facts {
             fingerprint: origin.fingerprint,
             issuer: origin.issuer.clone(),
             subject: filled(required(self.subject)?)?,
-            client: Some(filled(required(self.client)?)?),
+            client: Some(named.client),
             audiences: audiences.iter().map(|one| Box::from(&**one)).collect(),
             expires: instant(required(self.expires)?)?,
             not_before: optional(self.not_before)?.map(instant).transpose()?,
             issued_at: Some(instant(required(self.issued_at)?)?),
-            token_id: Some(filled(required(self.token_id)?)?),
-            scopes,
+            token_id: named.token_id,
+            scopes: named.scopes,
             actors: self.actors.into_chain(actors_at_most)?,
             may_act: optional(self.may_act)?.map(may_act).transpose()?,
             confirmation: optional(self.confirmation)?
@@ -313,7 +327,7 @@ mod tests {
         let issuer = Arc::from("https://sts.internal");
         let fingerprint = Fingerprint::of_token("a.b.c");
         let origin = Origin { issuer: &issuer, key_id: None, fingerprint, fingerprinted_len: 3 };
-        claims.into_facts(&origin, 8)
+        claims.into_facts(&origin, None, 8)
     }
 
     fn good() -> Value {

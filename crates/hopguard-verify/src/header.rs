@@ -17,6 +17,13 @@ names!(Member {
     Jku = "jku",
     X5u = "x5u",
     X5c = "x5c",
+    X5t = "x5t",
+    X5tS256 = "x5t#S256",
+    Cty = "cty",
+    Enc = "enc",
+    Zip = "zip",
+    Url = "url",
+    Nonce = "nonce",
 });
 
 /// What a header says, as far as it matters.
@@ -27,6 +34,7 @@ pub(crate) struct Header<'a> {
     kid: Claim<Cow<'a, str>>,
     critical: bool,
     brings_key: bool,
+    odd: bool,
 }
 
 impl<'a> Header<'a> {
@@ -34,7 +42,8 @@ impl<'a> Header<'a> {
     pub(crate) fn read(text: &'a [u8]) -> Result<Self, Denial> {
         let mut header = Self::default();
         json::read(text, &mut header).map_err(|_| Denial::TokenMalformed)?;
-        Ok(header)
+        // A registered parameter of the wrong type is one that another reader stumbles over or reads otherwise.
+        if header.odd { Err(Denial::TokenMalformed) } else { Ok(header) }
     }
 
     /// Refuses what no issuer may ask for, and returns the algorithm that the token claims to be signed with.
@@ -58,6 +67,15 @@ impl<'a> Header<'a> {
             Claim::Is(id) => Ok(Some(id)),
             Claim::Absent => Ok(None),
             Claim::Wrong => Err(Denial::TokenMalformed),
+        }
+    }
+
+    /// `typ`, if there is one; what is there and no text is no access token's.
+    pub(crate) fn typ(&self) -> Result<Option<&str>, Denial> {
+        match &self.typ {
+            Claim::Is(typ) => Ok(Some(typ)),
+            Claim::Absent => Ok(None),
+            Claim::Wrong => Err(Denial::TokenTypeMismatch),
         }
     }
 
@@ -89,6 +107,18 @@ impl<'de> Shape<'de> for Header<'de> {
                 Member::Jwk | Member::Jku | Member::X5u | Member::X5c => {
                     self.brings_key = true;
                     source.value(&mut Skip)
+                }
+                Member::X5t
+                | Member::X5tS256
+                | Member::Cty
+                | Member::Enc
+                | Member::Zip
+                | Member::Url
+                | Member::Nonce => {
+                    let mut text = Claim::<Cow<'de, str>>::Absent;
+                    source.value(&mut text)?;
+                    self.odd |= matches!(text, Claim::Wrong);
+                    Ok(())
                 }
             })
             .map(|_| ())
@@ -193,6 +223,13 @@ mod tests {
     fn what_is_not_strict_json_is_malformed() {
         header(r#"{"alg":"none","alg":"ES256","typ":"at+jwt"}"#, Err("token_malformed"));
         header(r#"{"alg":"ES256","typ":"at+jwt","kid":7}"#, Err("token_malformed"));
+        for name in ["cty", "x5t", "x5t#S256", "enc", "zip", "url", "nonce"] {
+            header(&format!(r#"{{"alg":"ES256","typ":"at+jwt","{name}":"a"}}"#), Ok(Algorithm::Es256));
+            for value in ["1", "true", "null", "[]", r#"{"a":"b"}"#] {
+                let text = format!(r#"{{"alg":"ES256","typ":"at+jwt","{name}":{value}}}"#);
+                header(&text, Err("token_malformed"));
+            }
+        }
         header(r#"["ES256"]"#, Err("token_malformed"));
         header("", Err("token_malformed"));
     }

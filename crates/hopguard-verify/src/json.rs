@@ -262,6 +262,31 @@ impl<'de> Source<'de> {
         }
     }
 
+    /// Reads the members of an object, whose brace was read, to its end, and hands every one to `read`, which must
+    /// consume its value: for names that are not known when this is compiled.
+    pub(crate) fn entries(
+        &mut self,
+        mut read: impl FnMut(Cow<'de, str>, &mut Self) -> Result<(), Malformed>,
+    ) -> Result<(), Malformed> {
+        if self.takes(b'}') {
+            return Ok(());
+        }
+        let mut names: Vec<Cow<'de, str>> = Vec::new();
+        loop {
+            if self.after_space() != Some(b'"') || names.len() == MEMBERS {
+                return Err(Malformed);
+            }
+            let name = self.string()?;
+            self.must_take(b':')?;
+            names.push(name.clone());
+            read(name, self)?;
+            if self.takes(b'}') {
+                return if has_twins(&mut names) { Err(Malformed) } else { Ok(()) };
+            }
+            self.must_take(b',')?;
+        }
+    }
+
     fn nested(&mut self, read: impl FnOnce(&mut Self) -> Result<(), Malformed>) -> Result<(), Malformed> {
         self.at += 1;
         self.depth = self.depth.checked_sub(1).ok_or(Malformed)?;

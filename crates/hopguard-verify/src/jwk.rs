@@ -10,6 +10,7 @@ use crate::algorithm::{Algorithm, Curve, Family};
 use crate::json::{Claim, Malformed, Shape, Skip, Source, names};
 use crate::keys::Key;
 use crate::point;
+use crate::roca;
 
 /// How many keys of one set are looked at.
 pub(crate) const KEYS: usize = 64;
@@ -218,6 +219,9 @@ impl Jwk<'_> {
         let odd = |number: &[u8]| number.last().is_some_and(|last| last & 1 == 1);
         if !in_range || !odd(&e) || !odd(&n) {
             return Err("its exponent is below 65537 or too large, or one of its numbers is even");
+        }
+        if roca::is_marked(&n) {
+            return Err("its modulus bears the mark of keys that can be factored (CVE-2017-15361)");
         }
         Ok((n, e))
     }

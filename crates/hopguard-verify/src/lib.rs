@@ -34,17 +34,24 @@ mod json;
 mod header;
 mod algorithm;
 mod claims;
+mod profile;
+mod extra;
 mod issuer;
 mod metadata;
 mod key_store;
+mod pace;
+mod jwks_file;
 mod flight;
 mod keys;
 mod jwk;
 mod point;
+mod roca;
 mod memory;
 #[cfg(test)]
 mod tests;
 
 pub use algorithm::Algorithm;
 pub use issuer::Issuer;
+pub use key_store::KeySetStatus;
+pub use profile::Profile;
 pub use verifier::{Check, KeysWanted, Verifier, VerifierBuilder};

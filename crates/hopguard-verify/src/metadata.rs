@@ -1,4 +1,4 @@
-//! Where does an issuer publish its keys? Its own metadata says so (RFC 8414).
+//! Where does an issuer publish its keys? Its own metadata says so (RFC 8414, OpenID Connect Discovery).
 
 use std::borrow::Cow;
 
@@ -10,15 +10,20 @@ use crate::json::{self, Claim, Malformed, Shape, Source, names};
 
 names!(Member { Issuer = "issuer", JwksUri = "jwks_uri" });
 
-const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
+const OAUTH: &str = "/.well-known/oauth-authorization-server";
+const OPENID: &str = "/.well-known/openid-configuration";
 
-/// Where an issuer's metadata stands: the well-known name is put between host and path (RFC 8414 section 3.1).
-pub(crate) fn location(issuer: &Uri) -> Option<Uri> {
+/// Where an issuer's metadata may stand, in the order in which it is looked for: RFC 8414 section 3.1 puts the
+/// well-known name between host and path, OpenID Connect Discovery section 4 puts its own behind the path.
+pub(crate) fn locations(issuer: &Uri) -> Option<[Uri; 2]> {
     let path = issuer.path();
     let path = path.strip_suffix('/').unwrap_or(path);
-    let mut parts = issuer.clone().into_parts();
-    parts.path_and_query = Some(PathAndQuery::try_from(format!("{WELL_KNOWN}{path}")).ok()?);
-    Uri::from_parts(parts).ok()
+    let at = |path: String| {
+        let mut parts = issuer.clone().into_parts();
+        parts.path_and_query = Some(PathAndQuery::try_from(path).ok()?);
+        Uri::from_parts(parts).ok()
+    };
+    Some([at(format!("{OAUTH}{path}"))?, at(format!("{path}{OPENID}"))?])
 }
 
 /// Reads `jwks_uri` out of the metadata of `issuer`; what is wrong with it, in words of ours.
@@ -60,17 +65,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_well_known_name_stands_before_the_path() {
-        for (issuer, expected) in [
-            ("https://a.internal", "https://a.internal/.well-known/oauth-authorization-server"),
-            ("https://a.internal/", "https://a.internal/.well-known/oauth-authorization-server"),
-            (
-                "https://a.internal:8443/t/1",
-                "https://a.internal:8443/.well-known/oauth-authorization-server/t/1",
-            ),
-            ("https://a.internal/t/", "https://a.internal/.well-known/oauth-authorization-server/t"),
+    fn the_well_known_names_have_their_places() {
+        let (oauth, openid) = ("oauth-authorization-server", "openid-configuration");
+        for (issuer, host, path) in [
+            ("https://a.internal", "https://a.internal", ""),
+            ("https://a.internal/", "https://a.internal", ""),
+            ("https://a.internal:8443/t/1", "https://a.internal:8443", "/t/1"),
+            ("https://a.internal/t/", "https://a.internal", "/t"),
         ] {
-            assert_eq!(location(&issuer.parse().unwrap()).unwrap().to_string(), expected);
+            let found = locations(&issuer.parse().unwrap()).unwrap().map(|uri| uri.to_string());
+            assert_eq!(found[0], format!("{host}/.well-known/{oauth}{path}"));
+            assert_eq!(found[1], format!("{host}{path}/.well-known/{openid}"));
         }
     }
 

@@ -12,12 +12,14 @@ use hopguard_core::{
 
 use crate::claims::{Claims, Origin};
 use crate::compact::Compact;
+use crate::extra::Extra;
 use crate::header::Header;
 use crate::issuer::Issuer;
 use crate::json::DEPTH;
-use crate::key_store::{KeyStore, Outside, Want};
+use crate::key_store::{KeySetStatus, KeyStore, Outside, Want};
 use crate::keys::Lookup;
 use crate::memory::{Memory, Verdict};
+use crate::profile::Profile;
 
 const TOKEN_BYTES: usize = 16 * 1024;
 const REMEMBERED: usize = 10_000;
@@ -31,12 +33,19 @@ const TOKEN_BYTES_MOST: usize = 64 * 1024;
 pub struct Verifier(Arc<Inner>);
 
 struct Inner {
-    issuers: Vec<Arc<KeyStore>>,
+    issuers: Vec<Trusted>,
     memory: Option<Memory>,
     clock: Arc<dyn Clock>,
     leeway: Leeway,
     token_at_most: usize,
     actors_at_most: usize,
+}
+
+/// An issuer that is trusted: its keys, and how it writes its tokens.
+struct Trusted {
+    store: Arc<KeyStore>,
+    /// Absent for RFC 9068.
+    profile: Option<Profile>,
 }
 
 /// What can be said about a token without waiting.
@@ -170,7 +179,7 @@ impl Verifier {
             .0
             .issuers
             .iter()
-            .filter_map(|store| store.begin_use().err().map(|want| store.clone().fetch(want)))
+            .filter_map(|one| one.store.begin_use().err().map(|want| one.store.clone().fetch(want)))
             .collect();
         let mut outcome = Ok(());
         for fetch in wanted {
@@ -182,7 +191,13 @@ impl Verifier {
     /// True if there are keys of every issuer that may be used: a signal for whoever routes traffic here.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.0.issuers.iter().all(|store| store.is_usable())
+        self.0.issuers.iter().all(|one| one.store.is_usable())
+    }
+
+    /// How the keys of each issuer are: age, fetches and failures, for metrics.
+    #[must_use]
+    pub fn key_sets(&self) -> Vec<KeySetStatus> {
+        self.0.issuers.iter().map(|one| one.store.status()).collect()
     }
 
     #[cfg(test)]
@@ -193,7 +208,7 @@ impl Verifier {
 
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let issuers: Vec<_> = self.0.issuers.iter().map(|store| store.issuer()).collect();
+        let issuers: Vec<_> = self.0.issuers.iter().map(|one| one.store.issuer()).collect();
         f.debug_struct("Verifier")
             .field("issuers", &issuers)
             .field("memory", &self.0.memory)
@@ -210,8 +225,8 @@ impl Inner {
         if let Some((memory, tag)) = tagged
             && let Some(verdict) = memory.recall(tag)
         {
-            if let Some(store) = self.issuers.get(verdict.issuer) {
-                self.begin_use(store)?;
+            if let Some(trusted) = self.issuers.get(verdict.issuer) {
+                self.begin_use(&trusted.store)?;
             }
             // INVARIANT: I18 — a verdict dies with the key it rests on.
             if !verdict.key.is_retired() {
@@ -232,11 +247,20 @@ impl Inner {
         let claims = Claims::read(&text)?;
         let signature = segments.signature()?;
         let named = claims.unverified_issuer()?;
-        let issuer = self.issuers.iter().position(|store| **store.issuer() == *named);
-        let (issuer, store) = issuer
-            .and_then(|at| self.issuers.get(at).map(|store| (at, store)))
-            .ok_or(Denial::IssuerUnknown)?;
-        header.is_access_token()?;
+        let issuer = self.issuers.iter().position(|one| **one.store.issuer() == *named);
+        let (issuer, Trusted { store, profile }) =
+            issuer.and_then(|at| self.issuers.get(at).map(|one| (at, one))).ok_or(Denial::IssuerUnknown)?;
+        let extra = match profile {
+            None => {
+                header.is_access_token()?;
+                None
+            }
+            Some(profile) => {
+                let extra = Extra::read(&text, profile)?;
+                profile.is_access_token(header.typ()?, &extra)?;
+                Some((profile, extra))
+            }
+        };
 
         self.begin_use(store)?;
         let (set, fetched) = store.current();
@@ -258,7 +282,8 @@ impl Inner {
             fingerprint,
             fingerprinted_len: segments.signing_input.len(),
         };
-        let facts = Arc::new(claims.into_facts(&origin, self.actors_at_most)?);
+        let named = extra.map(|(profile, extra)| profile.read(&extra)).transpose()?;
+        let facts = Arc::new(claims.into_facts(&origin, named, self.actors_at_most)?);
         self.still_valid(&facts, now, withdrawals)?;
         if let Some((memory, tag)) = tagged {
             memory.remember(tag, Verdict { facts: facts.clone(), key: key.clone(), issuer });
@@ -335,15 +360,16 @@ impl VerifierBuilder {
         if self.issuers.is_empty() {
             problems.add("issuer", "is missing: name at least one that is trusted");
         }
-        let mut issuers: Vec<Arc<KeyStore>> = Vec::with_capacity(self.issuers.len());
+        let mut issuers: Vec<Trusted> = Vec::with_capacity(self.issuers.len());
         for (at, issuer) in self.issuers.into_iter().enumerate() {
             let setting = format!("issuer[{at}]");
             let Some(checked) = issuer.check(&setting, &mut problems) else { continue };
-            if issuers.iter().any(|known| **known.issuer() == *checked.name) {
+            if issuers.iter().any(|known| **known.store.issuer() == *checked.name) {
                 problems.add(setting, "is named twice: one issuer has one source of keys");
                 continue;
             }
-            issuers.push(Arc::new(KeyStore::new(checked, self.outside.clone())));
+            let profile = (!checked.profile.is_standard()).then(|| checked.profile.clone());
+            issuers.push(Trusted { store: Arc::new(KeyStore::new(checked, self.outside.clone())), profile });
         }
         let leeway = match self.leeway {
             None => Leeway::default(),

@@ -16,18 +16,19 @@ pub use hopguard_audit::{Fanout, JsonLines, TracingSink};
 pub use hopguard_axum::{Caller, EgressRejection, Protect, Protected};
 pub use hopguard_client::{ClientAuth, HttpTransport, SigningKey, Spawn, SystemClock, Transport};
 pub use hopguard_core::{
-    Admitted, Anonymous, AudienceGuard, Audit, AuditSink, Clock, ConfigErrors, Denial, Deny, Exchange, Facts,
-    Fault, Fingerprint, Guard, Ledger, Refusal, Route, RouteMap, ScopeGuard, ScopeSet, Ttl, TtlGuard, codes,
-    minutes, seconds,
+    ActorGuard, Admitted, Anonymous, AudienceGuard, Audit, AuditFull, AuditSink, Clock, ConfigErrors,
+    Decision, Denial, Deny, Event, Exchange, Facts, Fault, Fingerprint, Guard, Id, Ledger, Monotonic,
+    Overflow, Refusal, Route, RouteMap, ScopeGuard, ScopeSet, StrangerLimits, Ttl, TtlGuard, UnixTime,
+    Verified, Withdrawal, Withdrawals, codes, minutes, seconds,
 };
 pub use hopguard_exchange::Exchanger;
 #[cfg(feature = "reqwest")]
 pub use hopguard_reqwest::{GuardedClient, SendError};
 pub use hopguard_tower::{
-    AuditLayer, Egress, EgressError, ExchangeLayer, GuardExt, Hop, Inbound, OnBehalfOf, OpenPaths,
-    PassthroughLayer, Refused, StsEndpoint, VerifyLayer,
+    AuditLayer, Egress, EgressError, ExchangeLayer, GuardExt, Hop, Inbound, OnBehalfOf, Once, OpenPaths,
+    PassthroughLayer, Refused, Replayable, StsEndpoint, VerifyLayer,
 };
-pub use hopguard_verify::{Issuer, Verifier};
+pub use hopguard_verify::{Issuer, Profile, Verifier};
 
 /// The examples of the README, so that they compile.
 #[cfg(all(doctest, feature = "axum", feature = "reqwest"))]

@@ -1,5 +1,7 @@
 //! The example as its users run it: a process, its output, its exit code.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may unwrap")]
+
 use std::net::TcpListener;
 use std::process::{Command, Output};
 

@@ -18,8 +18,8 @@ async fn each_kind_of_withdrawal_stops_the_way_out() {
             2 => Withdrawal::Subject { issuer: facts.issuer.clone(), subject: facts.subject.clone() },
             _ => Withdrawal::Key { issuer: facts.issuer.clone(), key_id: facts.key_id.clone().unwrap() },
         };
-        let now = world.clock.now();
-        world.ledger.withdrawals().withdraw(what, now, now.after(minutes(10))).unwrap();
+        world.inbound.hop().withdraw(what, world.clock.now().after(minutes(10))).unwrap();
+        world.sink.sole("withdrawal");
         let outcome = world.call(&caller).await;
         world.refused(outcome, "token_withdrawn");
         assert_eq!(world.reached(), 1);

@@ -12,7 +12,7 @@ const LONGEST_LINE: u64 = 1024 * 1024;
 const BEGINNING: &[u8] = b"{\"version\":";
 
 /// Opens `path` for appending, alone. The error reads on from the path.
-pub(super) fn open(path: &Path) -> Result<(File, Option<Mended>), String> {
+pub(crate) fn open(path: &Path) -> Result<(File, Option<Mended>), String> {
     match path.metadata() {
         Ok(metadata) if !metadata.is_file() => return Err("is not a regular file".to_owned()),
         Ok(_) => (),

@@ -25,6 +25,7 @@
 //! place is taken, or the last write failed, reservations are refused and with them the requests, until the
 //! writer, which tries again every second, gets through. [`Promise::BestEffort`]: nobody is refused; what
 //! finds no place is counted, and the count becomes a line of its own (`audit_lost`).
+//! [`Promise::BeforeAllow`]: acknowledged, and nothing is allowed before its line is written.
 //!
 //! Refusals of strangers have their own few places. They take none from anybody else, and what finds none
 //! is counted in the same way.
@@ -34,9 +35,9 @@
 //! One process writes one file: it is locked. The file is created readable by its owner only. It can be
 //! altered by whoever can write it; nothing here would show that.
 
-mod file;
-mod queue;
-mod writer;
+pub(crate) mod file;
+pub(crate) mod queue;
+pub(crate) mod writer;
 
 use std::fmt;
 use std::io::Write;
@@ -45,7 +46,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hopguard_core::{AuditFull, AuditSink, ConfigErrors, Event, Problems};
+use hopguard_core::{Acknowledgement, AuditFull, AuditSink, ConfigErrors, Event, Problems};
 
 use self::queue::{Limits, Queue};
 
@@ -58,6 +59,9 @@ pub enum Promise {
     /// It cannot come to that: reserving fails first, and what would be written down does not happen.
     #[default]
     Acknowledged,
+    /// As [`Promise::Acknowledged`], and an event that allows something is written before it is allowed: by a
+    /// [`DurableLog`](crate::DurableLog) to the disk, by [`JsonLines`] to the operating system.
+    BeforeAllow,
     /// It is dropped and counted, and the count is written.
     BestEffort,
 }
@@ -171,7 +175,7 @@ impl JsonLinesBuilder {
         let queue = Arc::new(Queue::new(self.limits));
         let started = std::thread::Builder::new().name("hopguard-audit".into()).spawn({
             let queue = queue.clone();
-            move || writer::run(&queue, output)
+            move || writer::run(&queue, &mut writer::Plain(output), None)
         });
         match started {
             Ok(writer) => Ok(JsonLines { queue, writer: Some(writer), mended }),
@@ -195,6 +199,10 @@ impl AuditSink for JsonLines {
 
     fn commit(&self, event: Event) {
         self.queue.commit(event);
+    }
+
+    fn commit_durably(&self, event: Event) -> Acknowledgement {
+        self.queue.commit_durably(event)
     }
 
     fn offer(&self, event: Event) {
@@ -228,4 +236,4 @@ impl fmt::Debug for JsonLinesBuilder {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

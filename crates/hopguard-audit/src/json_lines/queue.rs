@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hopguard_core::{AuditFull, Decision, Direction, Event, EventKind};
+use hopguard_core::{Acknowledgement, Acknowledger, AuditFull, Decision, Direction, Event, EventKind};
 
 use super::Promise;
 
@@ -18,18 +18,18 @@ const NAP: Duration = Duration::from_millis(2);
 const RETRY: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) places: usize,
-    pub(super) stranger_places: usize,
-    pub(super) promise: Promise,
+pub(crate) struct Limits {
+    pub(crate) places: usize,
+    pub(crate) stranger_places: usize,
+    pub(crate) promise: Promise,
 }
 
 impl Limits {
     /// More places than this would be memory that nobody meant to spend.
-    pub(super) const MOST: usize = 1 << 20;
+    pub(crate) const MOST: usize = 1 << 20;
 }
 
-pub(super) struct Queue {
+pub(crate) struct Queue {
     limits: Limits,
     state: Mutex<State>,
     /// The writer waits here.
@@ -51,6 +51,10 @@ struct State {
     failed: bool,
     writer: Writer,
     urgent: bool,
+    /// It is time for a checkpoint.
+    due: bool,
+    /// Those who wait for what was handed over up to this count.
+    awaited: Vec<(u64, Acknowledger)>,
     stop: bool,
     ended: bool,
 }
@@ -81,11 +85,13 @@ struct Lost {
 
 /// What the writer takes at once.
 #[derive(Default)]
-pub(super) struct Batch {
-    pub(super) known: Vec<Event>,
-    pub(super) strangers: Vec<Event>,
+pub(crate) struct Batch {
+    pub(crate) known: Vec<Event>,
+    pub(crate) strangers: Vec<Event>,
     /// Counts of what was lost; they occupy no place.
-    pub(super) losses: Vec<Event>,
+    pub(crate) losses: Vec<Event>,
+    /// A checkpoint is due.
+    pub(crate) due: bool,
     until: u64,
 }
 
@@ -122,13 +128,13 @@ impl Lost {
 }
 
 impl Queue {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self { limits, state: Mutex::default(), work: Condvar::new(), progress: Condvar::new() }
     }
 
     // === those who hand over ===
 
-    pub(super) fn reserve(&self) -> Result<(), AuditFull> {
+    pub(crate) fn reserve(&self) -> Result<(), AuditFull> {
         if self.limits.promise == Promise::BestEffort {
             return Ok(());
         }
@@ -141,25 +147,55 @@ impl Queue {
         Ok(())
     }
 
-    pub(super) fn release(&self) {
+    pub(crate) fn release(&self) {
         let mut state = self.lock();
         state.reserved = state.reserved.saturating_sub(1);
     }
 
-    pub(super) fn commit(&self, event: Event) {
+    pub(crate) fn commit(&self, event: Event) {
+        self.push(&mut self.lock(), event);
+    }
+
+    /// As `commit`; if that is the promise, tells when the event is written.
+    pub(crate) fn commit_durably(&self, event: Event) -> Acknowledgement {
         let mut state = self.lock();
+        if self.limits.promise != Promise::BeforeAllow {
+            self.push(&mut state, event);
+            return Acknowledgement::done();
+        }
+        let (acknowledger, acknowledgement) = Acknowledgement::pair();
+        // Before the push, which wakes the writer only if somebody is in a hurry.
+        let until = state.handed + 1;
+        state.awaited.push((until, acknowledger));
+        // Dropping the acknowledger refuses.
+        if !self.push(&mut state, event) || state.ended {
+            state.awaited.pop();
+        }
+        acknowledgement
+    }
+
+    /// True if there was a place.
+    fn push(&self, state: &mut State, event: Event) -> bool {
         // Without a reservation (best effort, or a caller that forgot) there must be room of its own.
         let promised = state.reserved > 0;
         state.reserved = state.reserved.saturating_sub(1);
         if promised || state.known.occupied() < self.limits.places {
             state.known.waiting.push(event);
-        } else {
-            state.known.lose(&event);
+            self.handed_over(state);
+            return true;
         }
-        self.handed_over(&mut state);
+        state.known.lose(&event);
+        self.handed_over(state);
+        false
     }
 
-    pub(super) fn offer(&self, event: Event) {
+    /// It is time for a checkpoint.
+    pub(crate) fn tick(&self) {
+        self.lock().due = true;
+        self.work.notify_one();
+    }
+
+    pub(crate) fn offer(&self, event: Event) {
         let mut state = self.lock();
         // INVARIANT: I9 — strangers fill this lane only, and nobody waits for it.
         if state.strangers.occupied() < self.limits.stranger_places {
@@ -171,7 +207,7 @@ impl Queue {
     }
 
     /// See [`super::JsonLines::flush`].
-    pub(super) fn flush(&self, at_most: Duration) -> bool {
+    pub(crate) fn flush(&self, at_most: Duration) -> bool {
         let mut state = self.lock();
         let (target, failures) = (state.handed, state.failures);
         if state.done >= target {
@@ -186,7 +222,7 @@ impl Queue {
     }
 
     /// Asks the writer to write what is left and end; true if it did in time.
-    pub(super) fn stop(&self, at_most: Duration) -> bool {
+    pub(crate) fn stop(&self, at_most: Duration) -> bool {
         let mut state = self.lock();
         state.stop = true;
         self.work.notify_one();
@@ -202,7 +238,7 @@ impl Queue {
         let crowded = state.known.occupied() * 2 >= self.limits.places;
         match state.writer {
             Writer::Busy => (),
-            Writer::Napping if !crowded => (),
+            Writer::Napping if !crowded && state.awaited.is_empty() => (),
             Writer::Napping | Writer::Waiting => {
                 // Whoever comes next need not wake it again.
                 state.writer = Writer::Busy;
@@ -214,12 +250,14 @@ impl Queue {
     // === the writer ===
 
     /// Waits for something to write and takes all of it; false when there is nothing left and no more comes.
-    pub(super) fn next(&self, batch: &mut Batch) -> bool {
+    pub(crate) fn next(&self, batch: &mut Batch) -> bool {
         let mut state = self.lock();
         state.writer = Writer::Waiting;
         let mut state = self
             .work
-            .wait_while(state, |state| !state.known.has_work() && !state.strangers.has_work() && !state.stop)
+            .wait_while(state, |state| {
+                !state.known.has_work() && !state.strangers.has_work() && !state.stop && !state.due
+            })
             .unwrap_or_else(PoisonError::into_inner);
         state.writer = Writer::Busy;
         state.urgent = false;
@@ -231,11 +269,12 @@ impl Queue {
         let strangers = state.strangers.lost.take().map(|lost| lost.into_event("audit_strangers"));
         batch.losses.extend(known.into_iter().chain(strangers));
         batch.until = state.handed;
-        !batch.known.is_empty() || !batch.strangers.is_empty() || !batch.losses.is_empty()
+        batch.due = std::mem::take(&mut state.due);
+        batch.due || !batch.known.is_empty() || !batch.strangers.is_empty() || !batch.losses.is_empty()
     }
 
     /// So many events of the batch are written: their places are free.
-    pub(super) fn wrote(&self, known: usize, strangers: usize) {
+    pub(crate) fn wrote(&self, known: usize, strangers: usize) {
         let mut state = self.lock();
         state.known.writing = state.known.writing.saturating_sub(known);
         state.strangers.writing = state.strangers.writing.saturating_sub(strangers);
@@ -246,20 +285,29 @@ impl Queue {
     }
 
     /// The whole batch is written. Lets events gather for a moment, unless somebody is in a hurry.
-    pub(super) fn finished(&self, batch: &Batch) {
+    pub(crate) fn finished(&self, batch: &Batch) {
         let mut state = self.lock();
         state.done = state.done.max(batch.until);
+        let done = state.done;
+        let (written, waiting) = std::mem::take(&mut state.awaited)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(until, _)| *until <= done);
+        state.awaited = waiting;
+        written.into_iter().for_each(|(_, acknowledger)| acknowledger.acknowledge());
         self.progress.notify_all();
         state.writer = Writer::Napping;
         let places = self.limits.places;
-        let rest = |state: &mut State| !state.urgent && !state.stop && state.known.occupied() * 2 < places;
+        let rest = |state: &mut State| {
+            // Group commit: who waits for the disk waits for the batch before his, and no longer.
+            !state.urgent && !state.stop && state.awaited.is_empty() && state.known.occupied() * 2 < places
+        };
         let (mut state, _) =
             self.work.wait_timeout_while(state, NAP, rest).unwrap_or_else(PoisonError::into_inner);
         state.writer = Writer::Busy;
     }
 
     /// An event that could not be turned into a line.
-    pub(super) fn unwritable(&self, event: &Event) {
+    pub(crate) fn unwritable(&self, event: &Event) {
         let mut state = self.lock();
         state.known.lose(event);
         state.handed += 1;
@@ -267,10 +315,12 @@ impl Queue {
 
     /// A write failed; said once until it works again. False if the writer is to end, else returns when it is
     /// time to try again.
-    pub(super) fn failed(&self, error: &std::io::Error) -> bool {
+    pub(crate) fn failed(&self, error: &std::io::Error) -> bool {
         let mut state = self.lock();
         state.failures += 1;
         state.urgent = false;
+        // They are refused now rather than when the disk has room again.
+        state.awaited.clear();
         if !std::mem::replace(&mut state.failed, true) {
             drop(state);
             tracing::error!(error = %error.kind(), "the audit log cannot be written");
@@ -285,10 +335,11 @@ impl Queue {
     }
 
     /// The writer is gone, with so many events unwritten.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         let mut state = self.lock();
         state.ended = true;
         state.failed = true;
+        state.awaited.clear();
         let unwritten = state.known.occupied() + state.strangers.occupied();
         self.progress.notify_all();
         drop(state);

@@ -12,10 +12,10 @@ use crate::events_for_tests::{admitted, decided, hostile, numbered};
 const SOON: Duration = Duration::from_secs(20);
 
 /// A folder of its own for each test, gone afterwards.
-pub(super) struct Folder(pub(super) PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("hopguard-audit-{}-{number}", std::process::id()));
@@ -23,7 +23,7 @@ impl Folder {
         Self(path)
     }
 
-    pub(super) fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.0.join("audit.jsonl")
     }
 }

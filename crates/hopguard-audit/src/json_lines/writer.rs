@@ -2,15 +2,43 @@
 
 use std::io::{self, ErrorKind, Write};
 
-use hopguard_core::Event;
+use hopguard_core::{Decision, Direction, Event, EventKind};
 
 use super::queue::{Batch, Queue};
 
 /// So many bytes of whole lines are written at once.
 const CHUNK: usize = 64 * 1024;
 
+/// What the writer writes on.
+pub(crate) trait Paper: Write + Send {
+    /// A batch was written: makes it durable, if that is promised. A failure is final: after a failed `fsync`
+    /// nobody knows what is on the disk.
+    fn settle(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Signs what was written so far.
+    fn seal(&mut self) {}
+}
+
+/// A file or stream that promises nothing beyond what the operating system does.
+pub(super) struct Plain(pub(super) Box<dyn Write + Send>);
+
+impl Write for Plain {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Paper for Plain {}
+
 /// Runs until the queue is stopped and empty. Whatever ends it, a panic included, the queue learns of it.
-pub(super) fn run(queue: &Queue, output: Box<dyn Write + Send>) {
+/// `cut` bytes of a torn line are told in the name of whoever writes first.
+pub(crate) fn run(queue: &Queue, output: &mut dyn Paper, cut: Option<u64>) {
     struct Ended<'a>(&'a Queue);
     impl Drop for Ended<'_> {
         fn drop(&mut self) {
@@ -18,23 +46,29 @@ pub(super) fn run(queue: &Queue, output: Box<dyn Write + Send>) {
         }
     }
     let _ended = Ended(queue);
-    let mut pen = Pen { queue, output, lines: Vec::with_capacity(CHUNK + CHUNK / 4), known: 0, strangers: 0 };
+    let lines = Vec::with_capacity(CHUNK + CHUNK / 4);
+    let mut pen = Pen { queue, output, lines, known: 0, strangers: 0, cut };
     let mut batch = Batch::default();
     while queue.next(&mut batch) {
         if pen.write(&mut batch).is_none() {
             return;
         }
+        if batch.due {
+            pen.output.seal();
+        }
         queue.finished(&batch);
     }
+    pen.output.seal();
 }
 
 struct Pen<'a> {
     queue: &'a Queue,
-    output: Box<dyn Write + Send>,
+    output: &'a mut dyn Paper,
     lines: Vec<u8>,
     /// How many events stand in `lines`.
     known: usize,
     strangers: usize,
+    cut: Option<u64>,
 }
 
 impl Pen<'_> {
@@ -53,10 +87,28 @@ impl Pen<'_> {
         for event in batch.losses.drain(..) {
             self.append(&event);
         }
-        self.put_if(0)
+        self.put_if(0)?;
+        if let Err(error) = self.output.settle() {
+            tracing::error!(error = %error.kind(), "the audit log cannot be made durable; it takes nothing more");
+            return None;
+        }
+        Some(())
     }
 
     fn append(&mut self, event: &Event) {
+        if let Some(bytes) = self.cut.take() {
+            let (origin, mended) = ((&event.service, &event.instance), Decision::Allow("audit_mended"));
+            let mut notice = Event::new(
+                event.time_millis,
+                origin,
+                Direction::Internal,
+                EventKind::Notice,
+                "audit",
+                mended,
+            );
+            notice.count = Some(bytes);
+            self.append(&notice);
+        }
         let start = self.lines.len();
         // JSON escapes line breaks, so that no value can begin a line of its own.
         match serde_json::to_writer(&mut self.lines, event) {

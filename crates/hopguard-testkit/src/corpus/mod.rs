@@ -43,13 +43,17 @@ use crate::misbehave::Misbehaviour;
 /// What may be left out of an inbound stack, one at a time, to see which attack then gets through.
 pub const GUARDS: &[&str] = &["extract", "verify", "bind", "audience", "ttl", "scope", "route_scope"];
 
+/// What may be left out of an egress stack: the route map with its default deny, what a route requires of the
+/// caller, the proof that the grant is narrower, the passthrough block.
+pub const EGRESS_GUARDS: &[&str] = &["routes", "requires", "narrowing", "passthrough"];
+
 /// One attack.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attack {
     /// Threat, dash, what is done; the file's name without `.toml`.
     pub id: String,
-    /// The row of THREATS.md, such as `A5`, or the invariant of DESIGN, such as `I14`.
+    /// The row of THREATS.md, such as `A5`, or the invariant of ARCHITECTURE, such as `I14`.
     pub threat: String,
     /// The clause or advisory that it breaks.
     pub source: String,
@@ -68,7 +72,8 @@ pub struct Attack {
     pub egress: EgressSpec,
     /// What must come of it.
     pub expect: Expect,
-    /// The guard without which it gets through: one of [`GUARDS`]. Absent where it is meant to get through.
+    /// The guard without which it gets through: one of [`GUARDS`], on the way out one of [`EGRESS_GUARDS`].
+    /// Absent where it is meant to get through.
     pub removed_guard: Option<String>,
     /// Why it is not run.
     pub disabled: Option<String>,
@@ -240,7 +245,8 @@ impl Attack {
         check(!self.source.trim().is_empty(), "`source` is empty");
         check(!self.description.trim().is_empty(), "`description` is empty");
         check(self.disabled.as_ref().is_none_or(|why| why.len() > 10), "`disabled` gives no reason");
-        let known = self.removed_guard.as_deref().is_none_or(|guard| GUARDS.contains(&guard));
+        let guards = if self.target == Target::Egress { EGRESS_GUARDS } else { GUARDS };
+        let known = self.removed_guard.as_deref().is_none_or(|guard| guards.contains(&guard));
         check(known, "`removed_guard` is none of the guards");
         let Expect { code, status } = &self.expect;
         match codes().find(|entry| entry.code == code) {
@@ -248,7 +254,7 @@ impl Attack {
             Some(entry) => match entry.status {
                 Some(registered) => {
                     check(registered == *status, &format!("`expect.status`: {code} answers {registered}"));
-                    let guarded = self.target != Target::Inbound || self.removed_guard.is_some();
+                    let guarded = self.target == Target::Chain || self.removed_guard.is_some();
                     check(guarded, "`removed_guard` is missing: what refuses this?");
                 }
                 None => {

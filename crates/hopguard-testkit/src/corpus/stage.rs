@@ -82,6 +82,22 @@ impl Stage {
         self.token().sign(&self.es256)
     }
 
+    /// The key that signs good tokens.
+    #[must_use]
+    pub fn key(&self) -> &MintKey {
+        &self.es256
+    }
+
+    /// `text` with the words of `[request]` and `[egress]` replaced, as they stand for `token`.
+    ///
+    /// # Panics
+    ///
+    /// If it holds a word that is none.
+    #[must_use]
+    pub fn filled(&self, text: &str, token: &str) -> String {
+        self.words_for(token).fill(text).expect("checked when read")
+    }
+
     /// The requests of `attack`.
     ///
     /// # Panics
@@ -151,12 +167,7 @@ impl Stage {
     }
 
     fn request(&self, spec: &RequestSpec, token: &str) -> Request<Bytes> {
-        let mut words = self.words();
-        let mut segments = token.split('.').map(str::to_owned);
-        for name in ["header", "payload", "signature"] {
-            words.fixed.push((name, segments.next().unwrap_or_default()));
-        }
-        words.fixed.push(("token", token.to_owned()));
+        let words = self.words_for(token);
         let fill = |text: &str| words.fill(text).expect("checked when read");
         let mut request = Request::builder()
             .method(spec.method.as_str())
@@ -172,6 +183,16 @@ impl Stage {
             request.headers_mut().append(name, value);
         }
         request
+    }
+
+    fn words_for(&self, token: &str) -> Words {
+        let mut words = self.words();
+        let mut segments = token.split('.').map(str::to_owned);
+        for name in ["header", "payload", "signature"] {
+            words.fixed.push((name, segments.next().unwrap_or_default()));
+        }
+        words.fixed.push(("token", token.to_owned()));
+        words
     }
 
     fn words(&self) -> Words {

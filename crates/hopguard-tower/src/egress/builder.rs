@@ -28,7 +28,9 @@
 use std::sync::Arc;
 
 use hopguard_client::{ClientAuth, Spawn, SystemClock, Transport};
-use hopguard_core::{Audit, Clock, ConfigErrors, Ledger, Problems, Route, RouteMap, RouteRule};
+use hopguard_core::{
+    Audit, Clock, ConfigErrors, Ledger, Problems, Route, RouteMap, RouteRule, parse_absolute,
+};
 use hopguard_exchange::Exchanger;
 use hopguard_verify::{Issuer, Verifier};
 use tower_layer::Layer;
@@ -147,22 +149,43 @@ impl EgressBuilder {
         let routes = route_map(&self.routes, &mut problems);
         let clock = self.clock.unwrap_or_else(SystemClock::shared);
         let transport = self.transport.map_or_else(|| own_transport(&mut problems), Some);
-        let exchanger = transport.and_then(|transport| {
-            let verifier = Verifier::builder(transport.clone(), clock.clone(), Spawn::current())
-                .audit(&self.audit)
-                .issuer(Issuer::at(&self.sts.issuer))
+        let StsEndpoint { issuer, auth, token_endpoint } = self.sts;
+        let verifier = transport.clone().and_then(|transport| {
+            let verifier = Verifier::builder(transport, clock.clone(), Spawn::current()).audit(&self.audit);
+            verifier
+                .issuer(Issuer::at(&issuer))
                 .build()
                 .map_err(|nested| problems.absorb("egress.sts", nested))
-                .ok()?;
-            let StsEndpoint { issuer, auth, token_endpoint } = self.sts;
-            let spawn = Spawn::current();
-            let mut builder =
-                Exchanger::builder(&issuer, auth, verifier, transport, clock.clone(), spawn, &self.ledger);
-            if let Some(url) = token_endpoint {
-                builder = builder.token_endpoint(&url);
-            }
-            builder.build().map_err(|nested| problems.absorb("egress.sts", nested)).ok()
+                .ok()
         });
+        let exchanger = match (transport, verifier) {
+            (Some(transport), Some(verifier)) => {
+                let spawn = Spawn::current();
+                let mut builder = Exchanger::builder(
+                    &issuer,
+                    auth,
+                    verifier,
+                    transport,
+                    clock.clone(),
+                    spawn,
+                    &self.ledger,
+                );
+                if let Some(url) = token_endpoint {
+                    builder = builder.token_endpoint(&url);
+                }
+                builder.build().map_err(|nested| problems.absorb("egress.sts", nested)).ok()
+            }
+            _ => {
+                // There is no exchanger to say what else is wrong.
+                if let Err(nested) = auth.validate() {
+                    problems.absorb("egress.sts", nested);
+                }
+                if let Some(Err(problem)) = token_endpoint.as_deref().map(parse_absolute) {
+                    problems.add("egress.sts.token_endpoint", problem);
+                }
+                None
+            }
+        };
         match (routes, exchanger) {
             (Some(routes), Some(exchanger)) => {
                 let hop = Hop::new(&self.ledger, &self.audit, clock);

@@ -16,7 +16,7 @@ use super::outgoing::{Matched, Outgoing};
 use crate::Hop;
 use crate::answer::Refused;
 use crate::audited::{AuditedBody, OutcomeGuard};
-use crate::hop::Record;
+use crate::hop::Passage;
 
 /// Makes [`Dispatch`] services. Only the complete builder makes one.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ where
         let matched = request.extensions_mut().remove::<Outgoing>();
         // The caller's evidence stays here: no client has a use for it.
         request.extensions_mut().remove::<super::OnBehalfOf>();
-        request.extensions_mut().remove::<Record>();
+        request.extensions_mut().remove::<Passage>();
         match self.announce(matched.as_ref().map(|outgoing| &*outgoing.0)) {
             Ok(outcome) => ResponseFuture::Sent {
                 future: self.inner.call(request),
@@ -117,8 +117,15 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             ResponseProjection::Sent { future, outcome, matched, hop } => {
-                let response = ready!(future.poll(context)).map_err(EgressError::Peer)?;
+                let answer = ready!(future.poll(context));
                 let Some(mut outcome) = outcome.take() else { return Poll::Pending };
+                let response = match answer {
+                    Ok(response) => response,
+                    Err(error) => {
+                        outcome.failed(Fault::PeerUnavailable);
+                        return Poll::Ready(Err(EgressError::Peer(error)));
+                    }
+                };
                 outcome.status(response.status().as_u16());
                 // INVARIANT: I12 — nobody below follows one, and the handler must not do so with a credential.
                 if is_redirect(response.status())

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use hopguard_core::Fault;
 use http::Request;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -18,17 +19,20 @@ use crate::answer::Refused;
 pub enum EgressError<E> {
     /// The call was refused before it left, or its answer may not be used.
     Refused(Refused),
-    /// The client failed.
+    /// The client could not make the request, through a mistake of its caller; nothing was sent.
+    Unsendable(E),
+    /// The client failed: whether the peer saw the request is not known.
     Peer(E),
 }
 
 impl<E> EgressError<E> {
-    /// The stable code: of the refusal, or `peer_unavailable`.
+    /// The stable code: of the refusal, `request_unsendable` or `peer_unavailable`.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
             Self::Refused(refused) => refused.refusal.code(),
-            Self::Peer(_) => hopguard_core::Fault::PeerUnavailable.code(),
+            Self::Unsendable(_) => Fault::RequestUnsendable.code(),
+            Self::Peer(_) => Fault::PeerUnavailable.code(),
         }
     }
 }
@@ -39,7 +43,7 @@ impl<E> EgressError<EgressError<E>> {
     pub fn flatten(self) -> EgressError<E> {
         match self {
             Self::Refused(refused) => EgressError::Refused(refused),
-            Self::Peer(inner) => inner,
+            Self::Unsendable(inner) | Self::Peer(inner) => inner,
         }
     }
 }
@@ -48,6 +52,7 @@ impl<E: fmt::Display> fmt::Display for EgressError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(refused) => write!(f, "{} (event {})", refused.refusal, refused.event),
+            Self::Unsendable(_) => f.write_str("the request could not be made"),
             Self::Peer(_) => f.write_str("the peer could not be called"),
         }
     }
@@ -57,7 +62,7 @@ impl<E: std::error::Error + 'static> std::error::Error for EgressError<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Refused(refused) => Some(&refused.refusal),
-            Self::Peer(error) => Some(error),
+            Self::Unsendable(error) | Self::Peer(error) => Some(error),
         }
     }
 }

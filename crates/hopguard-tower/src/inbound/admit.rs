@@ -1,5 +1,9 @@
 //! The last step of a complete stack: everything has passed, so the request is admitted, written down, and
 //! room for its outcome is set aside.
+//!
+//! # Readiness
+//!
+//! It decides in `call` and forwards `poll_ready`.
 
 use std::task::{Context, Poll};
 
@@ -46,11 +50,10 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (mut parts, body) = request.into_parts();
-        let record = self.hop.record(&parts.headers, &mut parts.extensions);
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let record = self.hop.record(&mut request);
         // INVARIANT: I1 — a token whose holder nobody checked is not admitted.
-        let bound = match Stage::of(&parts.extensions, self.hop.stack()) {
+        let bound = match Stage::of(request.extensions(), self.hop.stack()) {
             Ok(Stage::Bound(bound)) => Ok(bound.clone()),
             Ok(_) => Err(Fault::EvidenceMissing),
             Err(fault) => Err(fault),
@@ -73,8 +76,8 @@ where
             Ok((bound, guard)) => {
                 let (ledger, trace) = (self.hop.ledger().id(), record.trace);
                 let admitted = Admitted::assert_all_guards_passed(bound, ledger, record.request, trace);
-                parts.extensions.insert(Stage::Admitted(admitted));
-                Audited::<S>::answer(self.inner.call(Request::from_parts(parts, body)), guard)
+                Stage::Admitted(admitted).enter(request.extensions_mut());
+                Audited::<S>::answer(self.inner.call(request), guard)
             }
             Err(fault) => {
                 let decision = Decision::Fault(fault);

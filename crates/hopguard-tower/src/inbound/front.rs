@@ -1,4 +1,9 @@
 //! The outermost step: takes away evidence that is there already, and tells open paths from guarded ones.
+//!
+//! # Readiness
+//!
+//! Always ready: which of its two sides will be called is known only with the request, and a place held on one
+//! would be missing on the other.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -13,8 +18,7 @@ use pin_project_lite::pin_project;
 use tower::util::Oneshot;
 use tower_service::Service;
 
-use super::stage::Stage;
-use crate::hop::Record;
+use crate::hop::Passage;
 use crate::{AuditedBody, Hop};
 
 /// Paths that anybody may call: health checks, metadata. Compared letter by letter with the whole path.
@@ -71,10 +75,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         // INVARIANT: I1 — evidence that is here before the stack has begun is not the stack's.
         let record = self.hop.begin(request.headers());
-        let extensions = request.extensions_mut();
-        extensions.remove::<Stage>();
-        extensions.insert(self.hop.clone());
-        extensions.insert::<Record>(record);
+        request.extensions_mut().insert(Passage::begun(&self.hop, record));
         if self.open.contains(request.uri().path()) {
             // Nobody has checked it, so nobody may take it for checked.
             request.headers_mut().remove(AUTHORIZATION);

@@ -1,17 +1,53 @@
 //! The one `Service` for every pure guard.
 //!
 //! ```
-//! use hopguard_core::{AudienceGuard, Audit, Ledger, Ttl, minutes};
-//! use hopguard_tower::{GuardExt, Hop};
-//! # use hopguard_client::SystemClock;
+//! use std::convert::Infallible;
+//! use std::sync::Arc;
 //!
-//! # fn stack(audit: &Audit) {
-//! let hop = Hop::new(&Ledger::bounded(), audit, SystemClock::shared());
-//! let audience = AudienceGuard::exactly("https://orders.internal").layer(&hop);
-//! let ttl = Ttl::lifetime_at_most(minutes(5)).layer(&hop);
-//! // Behind a `VerifyLayer` of the same `hop`:
-//! // ServiceBuilder::new().layer(verify).layer(audience).layer(ttl).service(handler)
-//! # let _ = (audience, ttl); }
+//! use hopguard_audit::TracingSink;
+//! use hopguard_client::{HttpTransport, SigningKey, Spawn, SystemClock};
+//! use hopguard_core::{Audit, AudienceGuard, Clock, Ledger, ScopeGuard, Ttl, minutes};
+//! use hopguard_tower::{GuardExt, Hop, VerifyLayer};
+//! use hopguard_verify::{Issuer, Verifier};
+//! use http::{Request, Response};
+//! use serde_json::json;
+//! use tower::{ServiceBuilder, ServiceExt};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let key = SigningKey::generate_es256()?;
+//! # let keys = json!({ "keys": [key.public_jwk()] }).to_string();
+//! let audit = Audit::new("orders", "1", Arc::new(TracingSink));
+//! let hop = Hop::new(&Ledger::bounded(), &audit, SystemClock::shared());
+//! let transport = Arc::new(HttpTransport::builder().build()?);
+//! let verifier = Verifier::builder(transport, SystemClock::shared(), Spawn::current())
+//!     .issuer(Issuer::at("https://sts.internal").keys_fixed(&keys))
+//!     .build()?;
+//! let service = ServiceBuilder::new()
+//!     .layer(VerifyLayer::new(&hop, verifier))
+//!     .layer(AudienceGuard::exactly("https://orders.internal").layer(&hop))
+//!     .layer(Ttl::lifetime_at_most(minutes(5)).layer(&hop))
+//!     .layer(ScopeGuard::all_of(["orders:read"]).layer(&hop))
+//!     .service_fn(|_: Request<String>| async { Ok::<_, Infallible>(Response::new("an order".to_owned())) });
+//!
+//! # let now = SystemClock.now().as_secs();
+//! let token = |audience: &str, seconds: u64, scope: &str| {
+//!     let claims = json!({
+//!         "iss": "https://sts.internal", "sub": "alice", "client_id": "web", "jti": "1",
+//!         "iat": now, "exp": now + seconds, "aud": audience, "scope": scope,
+//!     });
+//!     key.sign_jwt("at+jwt", &claims).map(|token| format!("Bearer {}", *token))
+//! };
+//! for (authorization, status) in [
+//!     (token("https://orders.internal", 60, "orders:read")?, 200),
+//!     (token("https://inventory.internal", 60, "orders:read")?, 401),
+//!     (token("https://orders.internal", 3600, "orders:read")?, 401),
+//!     (token("https://orders.internal", 60, "orders:write")?, 403),
+//! ] {
+//!     let request = Request::get("/").header("authorization", authorization).body(String::new())?;
+//!     assert_eq!(service.clone().oneshot(request).await?.status(), status);
+//! }
+//! # Ok(()) }
 //! ```
 //!
 //! # Readiness
@@ -28,7 +64,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hopguard_core::{
-    BearerOnly, Bound, Decision, Direction, Event, EventKind, Guard, Refusal, UnixTime, Verified,
+    BearerOnly, Bound, Decision, Direction, Event, EventKind, Fault, Guard, Refusal, UnixTime, Verified,
 };
 use http::{Request, Response};
 use pin_project_lite::pin_project;
@@ -73,6 +109,10 @@ impl Step for BearerOnly {
     fn step(&self, token: &Verified, _now: UnixTime) -> Result<Option<Bound>, Refusal> {
         Ok(Some(self.bind(token.clone())?))
     }
+
+    fn needs_holder(&self) -> bool {
+        false
+    }
 }
 
 /// Makes [`Gate`] services.
@@ -94,6 +134,19 @@ impl<T> GateLayer<T> {
     /// Inside a complete stack, whose last step writes the one event of the admission.
     pub(super) fn within(hop: &Hop, step: T) -> Self {
         Self(Arc::new(Inner { hop: hop.clone(), step, announce: false }))
+    }
+}
+
+/// The holder check as a layer of its own, behind a verifier that was told to leave it
+/// ([`VerifyLayer::dangerous_leave_holder_open`](super::VerifyLayer::dangerous_leave_holder_open)): refuses a
+/// token that is bound to a key, which nobody checks here (I15).
+pub type BindLayer = GateLayer<BearerOnly>;
+
+impl BindLayer {
+    /// For services that check no proof of possession.
+    #[must_use]
+    pub fn bearer_only(hop: &Hop) -> Self {
+        Self::new(hop, BearerOnly)
     }
 }
 
@@ -138,11 +191,10 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (mut parts, body) = request.into_parts();
-        let record = self.gate.hop.record(&parts.headers, &mut parts.extensions);
-        match self.gate.decide(&mut parts.extensions, &record) {
-            Ok(()) => ResponseFuture::Passed { future: self.inner.call(Request::from_parts(parts, body)) },
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let record = self.gate.hop.record(&mut request);
+        match self.gate.decide(request.extensions_mut(), &record) {
+            Ok(()) => ResponseFuture::Passed { future: self.inner.call(request) },
             Err(refused) => ResponseFuture::Refused { response: Some(refused.answer(&self.gate.hop)) },
         }
     }
@@ -150,7 +202,11 @@ where
 
 impl<T: Step> Inner<T> {
     fn decide(&self, extensions: &mut http::Extensions, record: &Record) -> Result<(), Refused> {
-        let stage = match Stage::of(extensions, self.hop.stack()) {
+        // INVARIANT: I15 — a guard behind a verifier that left the holder open finds no evidence.
+        let held = |stage: &Stage| !self.step.needs_holder() || !matches!(stage, Stage::Verified(_));
+        let stage = match Stage::of(extensions, self.hop.stack())
+            .and_then(|stage| if held(stage) { Ok(stage) } else { Err(Fault::EvidenceMissing) })
+        {
             Ok(stage) => stage,
             Err(fault) => {
                 let event = self.event(record, None, Decision::Fault(fault));
@@ -171,15 +227,14 @@ impl<T: Step> Inner<T> {
                     }
                 }
                 if let Some(bound) = changed {
-                    extensions.insert(Stage::Bound(bound));
+                    Stage::Bound(bound).enter(extensions);
                 }
                 Ok(())
             }
             Err(refusal) => {
                 let event = self.event(record, Some(token), refusal.clone().into());
                 let refused = Refused { refusal, event: event.id };
-                // A full audit changes nothing for this caller: it is refused either way.
-                let _full = self.hop.audit().write(event);
+                self.hop.audit().refusal(event);
                 Err(refused)
             }
         }

@@ -18,6 +18,7 @@ pub use admit::Admit;
 pub(crate) use builder::own_transport;
 pub use builder::{Guarded, Inbound, InboundBuilder, Missing, Set};
 pub use front::{Front, OpenPaths};
-pub use gate::{Gate, GateLayer, GuardExt, GuardStep};
+pub use gate::{BindLayer, Gate, GateLayer, GuardExt, GuardStep};
+pub(crate) use stage::Stage;
 pub use stage::{PeerAddress, Step, admitted, evidence_missing};
 pub use verify::{Verify, VerifyLayer};

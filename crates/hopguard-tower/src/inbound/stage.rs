@@ -5,16 +5,16 @@ use std::net::SocketAddr;
 use hopguard_core::{
     Admitted, Bound, Decision, Direction, EventKind, Fault, Id, Refusal, StackId, UnixTime, Verified,
 };
-use http::{Extensions, HeaderMap};
+use http::Extensions;
 
-use crate::Hop;
 use crate::answer::Refused;
+use crate::hop::Passage;
 
 /// The transport's other end. An adapter puts it into the request's extensions before the stack.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerAddress(pub SocketAddr);
 
-/// The evidence so far. The type is private to this crate, so that no other middleware can insert it.
+/// The evidence so far.
 #[derive(Clone, Debug)]
 pub(crate) enum Stage {
     Verified(Verified),
@@ -34,9 +34,17 @@ impl Stage {
     /// The evidence in `extensions`, if it is this stack's.
     pub(crate) fn of(extensions: &Extensions, stack: StackId) -> Result<&Self, Fault> {
         // INVARIANT: I1 — no evidence is our bug, and never a pass.
-        let stage = extensions.get::<Self>().ok_or(Fault::EvidenceMissing)?;
+        let stage = extensions.get::<Passage>().and_then(|passage| passage.stage.as_ref());
+        let stage = stage.ok_or(Fault::EvidenceMissing)?;
         stage.verified().belongs_to(stack)?;
         Ok(stage)
+    }
+
+    /// Leaves this evidence for the next step. There is a place for it once a record was begun.
+    pub(crate) fn enter(self, extensions: &mut Extensions) {
+        if let Some(passage) = extensions.get_mut::<Passage>() {
+            passage.stage = Some(self);
+        }
     }
 }
 
@@ -51,12 +59,17 @@ pub trait Step {
     ///
     /// The refusal.
     fn step(&self, token: &Verified, now: UnixTime) -> Result<Option<Bound>, Refusal>;
+
+    /// True unless this is the step that checks the holder: no other looks at a token whose holder is unknown.
+    fn needs_holder(&self) -> bool {
+        true
+    }
 }
 
 /// The evidence that a complete stack has let this request through; `None` in front of or outside one.
 #[must_use]
 pub fn admitted(extensions: &Extensions) -> Option<&Admitted> {
-    match extensions.get::<Stage>() {
+    match extensions.get::<Passage>()?.stage.as_ref() {
         Some(Stage::Admitted(admitted)) => Some(admitted),
         _ => None,
     }
@@ -65,18 +78,17 @@ pub fn admitted(extensions: &Extensions) -> Option<&Admitted> {
 /// For adapters whose handler asks for a caller that nobody has admitted: writes the event, if a stack is
 /// there to write it, and says how to answer.
 #[must_use]
-pub fn evidence_missing(headers: &HeaderMap, extensions: &mut Extensions) -> Refused {
+pub fn evidence_missing(extensions: &Extensions) -> Refused {
     let fault = Fault::EvidenceMissing;
-    let Some(hop) = extensions.get::<Hop>().cloned() else {
+    let Some(Passage { hop, record, .. }) = extensions.get::<Passage>() else {
         tracing::error!(
             code = fault.code(),
             "a handler asks for a caller, and no hopguard stack is in front of it"
         );
         return Refused { refusal: fault.into(), event: Id::fresh() };
     };
-    let record = hop.record(headers, extensions);
     let decision = Decision::Fault(fault);
-    let mut event = hop.event(&record, Direction::Inbound, EventKind::Decision, "handler", decision);
+    let mut event = hop.event(record, Direction::Inbound, EventKind::Decision, "handler", decision);
     event.status = Some(fault.status());
     let refused = Refused { refusal: fault.into(), event: event.id };
     hop.audit().stranger(event);

@@ -1,4 +1,5 @@
-//! Takes the credential out of the request and has it verified.
+//! Takes the credential out of the request, has it verified, and refuses it if it is bound to a key that nobody
+//! checks.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -29,10 +30,13 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use hopguard_client::BoxFuture;
-use hopguard_core::{Decision, Denial, Direction, EventKind, Fault, Presented, Refusal, Verified};
+use hopguard_core::{
+    BearerOnly, Decision, Direction, Event, EventKind, Facts, Fault, Presented, RawToken, Refusal, Verified,
+};
 use hopguard_verify::{Check, Verifier};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
@@ -44,7 +48,7 @@ use super::extract::extract;
 use super::stage::Stage;
 use crate::Hop;
 use crate::answer::Refused;
-use crate::hop::Record;
+use crate::hop::{Passage, Record};
 
 /// Makes [`Verify`] services.
 #[derive(Clone, Debug)]
@@ -52,18 +56,29 @@ pub struct VerifyLayer {
     hop: Hop,
     verifier: Verifier,
     announce: bool,
+    binds: bool,
 }
 
 impl VerifyLayer {
     /// Verifies tokens with `verifier` and leaves the evidence for the guards of `hop`.
     #[must_use]
     pub fn new(hop: &Hop, verifier: Verifier) -> Self {
-        Self { hop: hop.clone(), verifier, announce: true }
+        Self { hop: hop.clone(), verifier, announce: true, binds: true }
+    }
+
+    /// Leaves open whether whoever shows a token may hold it.
+    ///
+    /// Guards then find no evidence, and answer 500, until a [`BindLayer`](super::BindLayer) stands between; a
+    /// service with no guard at all behind this layer takes tokens that are bound to a key from anybody.
+    #[must_use]
+    pub fn dangerous_leave_holder_open(mut self) -> Self {
+        self.binds = false;
+        self
     }
 
     /// Inside a complete stack, whose last step writes the one event of the admission.
     pub(super) fn within(hop: &Hop, verifier: Verifier) -> Self {
-        Self { announce: false, ..Self::new(hop, verifier) }
+        Self { announce: false, binds: false, ..Self::new(hop, verifier) }
     }
 }
 
@@ -97,12 +112,13 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let VerifyLayer { hop, verifier, .. } = &self.layer;
-        request.extensions_mut().remove::<Stage>();
-        let (mut parts, body) = request.into_parts();
-        let record = hop.record(&parts.headers, &mut parts.extensions);
-        let presented = extract(hop, &mut parts.headers, &parts.extensions);
-        let request = Request::from_parts(parts, body);
-        let presented = match presented {
+        let record = hop.record(&mut request);
+        if self.layer.announce {
+            // In a complete stack the front has done so: evidence that is here already is not this stack's, and
+            // a handler that finds none writes it down here.
+            request.extensions_mut().insert(Passage::begun(hop, record));
+        }
+        let presented = match extract(hop, &mut request) {
             Ok(presented) => presented,
             Err(denial) => return ResponseFuture::refused(self.layer.refuse(&record, None, denial.into())),
         };
@@ -114,8 +130,8 @@ where
             Check::Done(Err(denial)) => {
                 ResponseFuture::refused(self.layer.refuse(&record, Some(&presented), denial.into()))
             }
-            Check::NeedsKeys(wanted) => ResponseFuture::Checking {
-                keys: wanted.fetch(),
+            Check::NeedsKeys(_) => ResponseFuture::Checking {
+                verdict: self.layer.wait(presented.token().clone()),
                 waiting: Some(Waiting { request, presented, record, inner: self.inner.clone() }),
                 layer: self.layer.clone(),
             },
@@ -124,6 +140,12 @@ where
 }
 
 impl VerifyLayer {
+    /// The verdict once the keys are there. Boxed: it is the rare case, beside a fetch over the network.
+    fn wait(&self, token: Arc<RawToken>) -> BoxFuture<'static, Result<Arc<Facts>, Refusal>> {
+        let (verifier, ledger) = (self.verifier.clone(), self.hop.ledger().clone());
+        Box::pin(async move { verifier.verify(&token, ledger.withdrawals()).await })
+    }
+
     fn refuse<R: Default>(
         &self,
         record: &Record,
@@ -140,6 +162,14 @@ impl VerifyLayer {
         refused.answer(&self.hop)
     }
 
+    /// An event about a caller whose token is genuine.
+    fn known(&self, record: &Record, verified: &Verified, decision: Decision) -> Event {
+        let mut event = self.hop.event(record, Direction::Inbound, EventKind::Decision, "verify", decision);
+        event.token = Some(verified.facts().clone());
+        event.peer = verified.presented().peer();
+        event
+    }
+
     /// The token is genuine: remembers it and hands the request on.
     fn proceed<S, B, R>(
         &self,
@@ -152,22 +182,29 @@ impl VerifyLayer {
         S: Service<Request<B>, Response = Response<R>> + Clone,
         R: Default,
     {
-        let hop = &self.hop;
-        let announced = hop.ledger().remember_received(&verified, hop.now()).and_then(|remembered| {
+        let (hop, shown) = (&self.hop, verified.clone());
+        let outcome = hop.ledger().remember_received(&shown, hop.now()).map_err(Refusal::from);
+        let outcome = outcome.and_then(|remembered| {
             hop.note(remembered, record);
+            // INVARIANT: I15 — unless the next layer is said to check the holder, a bound token goes no further.
+            let stage =
+                if self.binds { Stage::Bound(BearerOnly.bind(verified)?) } else { Stage::Verified(verified) };
             if self.announce {
-                let passed = Decision::Allow("passed");
-                let mut event = hop.event(record, Direction::Inbound, EventKind::Decision, "verify", passed);
-                event.token = Some(verified.facts().clone());
-                event.peer = verified.presented().peer();
-                hop.audit().write(event)?;
+                let event = self.known(record, &shown, Decision::Allow("passed"));
+                hop.audit().write(event).map_err(Fault::from)?;
             }
-            Ok(())
+            Ok(stage)
         });
-        if let Err(fault) = announced {
-            return ResponseFuture::refused(self.refuse(record, None, fault.into()));
+        match outcome {
+            Ok(stage) => stage.enter(request.extensions_mut()),
+            Err(refusal) => {
+                let mut event = self.known(record, &shown, refusal.clone().into());
+                event.status = Some(refusal.status());
+                let refused = Refused { refusal, event: event.id };
+                hop.audit().refusal(event);
+                return ResponseFuture::refused(refused.answer(hop));
+            }
         }
-        request.extensions_mut().insert(Stage::Verified(verified));
         ResponseFuture::Calling { future: Oneshot::new(inner.clone(), request) }
     }
 }
@@ -188,7 +225,7 @@ pin_project! {
         S: Service<Request<B>>,
     {
         /// Keys are being fetched.
-        Checking { keys: BoxFuture<'static, Result<(), Fault>>, waiting: Option<Waiting<S, B>>, layer: VerifyLayer },
+        Checking { verdict: BoxFuture<'static, Result<Arc<Facts>, Refusal>>, waiting: Option<Waiting<S, B>>, layer: VerifyLayer },
         /// The inner service is being readied, then at work.
         Calling { #[pin] future: Oneshot<S, Request<B>> },
         /// Refused.
@@ -215,19 +252,12 @@ where
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let next = match self.as_mut().project() {
-                ResponseProjection::Checking { keys, waiting, layer } => {
-                    let fetched = ready!(keys.as_mut().poll(context));
+                ResponseProjection::Checking { verdict, waiting, layer } => {
+                    let verdict = ready!(verdict.as_mut().poll(context));
                     let Some(Waiting { request, presented, record, inner }) = waiting.take() else {
                         return Poll::Pending;
                     };
-                    let outcome = fetched.map_err(Refusal::from).and_then(|()| {
-                        match layer.verifier.check(presented.token(), layer.hop.ledger().withdrawals()) {
-                            Check::Done(outcome) => outcome.map_err(Refusal::from),
-                            // The keys were fetched and this key is still not among them.
-                            Check::NeedsKeys(_) => Err(Denial::KeyUnknown.into()),
-                        }
-                    });
-                    match outcome {
+                    match verdict {
                         Ok(facts) => {
                             let verified = Verified::assert_genuine(presented, facts);
                             layer.proceed(&inner, request, verified, &record)

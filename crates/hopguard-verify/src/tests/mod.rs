@@ -3,6 +3,10 @@
 mod verdicts;
 mod lifecycle;
 mod remembered;
+mod differential;
+mod profiled;
+mod sources;
+mod wycheproof;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -54,6 +58,8 @@ impl Clock for FakeClock {
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     Status(u16, String),
+    /// With these headers.
+    Headed(u16, Vec<(&'static str, String)>, String),
     Fails(TransportError),
     Panics,
 }
@@ -62,6 +68,10 @@ pub(crate) enum Answer {
 pub(crate) struct FakeIssuer {
     pub(crate) keys: Mutex<Answer>,
     pub(crate) metadata: Mutex<Answer>,
+    /// What OpenID Connect Discovery answers, if it is something else.
+    pub(crate) openid: Mutex<Option<Answer>>,
+    /// Each request's path, and the entity tag that it asks for.
+    pub(crate) asked: Mutex<Vec<(String, Option<String>)>>,
     pub(crate) key_fetches: AtomicUsize,
     pub(crate) metadata_fetches: AtomicUsize,
     held: watch::Sender<bool>,
@@ -73,6 +83,8 @@ impl FakeIssuer {
         Arc::new(Self {
             keys: Mutex::new(published(keys)),
             metadata: Mutex::new(Answer::Status(200, metadata)),
+            openid: Mutex::default(),
+            asked: Mutex::default(),
             key_fetches: AtomicUsize::new(0),
             metadata_fetches: AtomicUsize::new(0),
             held: watch::Sender::new(false),
@@ -111,6 +123,8 @@ pub(crate) fn set_of(keys: &[&Signer]) -> String {
 
 impl Transport for FakeIssuer {
     fn send(&self, request: Request<Bytes>) -> BoxFuture<'static, Result<Response<Bytes>, TransportError>> {
+        let tag = request.headers().get("if-none-match").map(|tag| tag.to_str().unwrap().to_owned());
+        self.asked.lock().unwrap().push((request.uri().path().to_owned(), tag));
         let (count, answer) = if request.uri().path().starts_with("/.well-known/") {
             (&self.metadata_fetches, &self.metadata)
         } else {
@@ -118,13 +132,23 @@ impl Transport for FakeIssuer {
             (&self.key_fetches, &self.keys)
         };
         count.fetch_add(1, Ordering::SeqCst);
-        let answer = answer.lock().unwrap().clone();
+        let mut answer = answer.lock().unwrap().clone();
+        if request.uri().path().ends_with("/openid-configuration") {
+            answer = self.openid.lock().unwrap().clone().unwrap_or(answer);
+        }
         let mut held = self.held.subscribe();
         Box::pin(async move {
             held.wait_for(|held| !held).await.unwrap();
             match answer {
                 Answer::Status(status, body) => {
                     Ok(Response::builder().status(status).body(Bytes::from(body)).unwrap())
+                }
+                Answer::Headed(status, headers, body) => {
+                    let mut answer = Response::builder().status(status);
+                    for (name, value) in headers {
+                        answer = answer.header(name, value);
+                    }
+                    Ok(answer.body(Bytes::from(body)).unwrap())
                 }
                 Answer::Fails(error) => Err(error),
                 Answer::Panics => panic!("a transport may be broken"),

@@ -1,0 +1,26 @@
+//! How much time the processor has spent, which other programs on the machine do not add to.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Whose time is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The measuring thread's.
+    Thread,
+    /// The whole process's, for what is spread over threads.
+    Process,
+}
+
+impl Whose {
+    /// Time spent so far.
+    pub(crate) fn spent(self) -> Duration {
+        let id = match self {
+            Self::Thread => ClockId::ThreadCPUTime,
+            Self::Process => ClockId::ProcessCPUTime,
+        };
+        // A clock of this kind begins at zero and never runs backwards.
+        clock_gettime(id).try_into().unwrap_or_default()
+    }
+}

@@ -1,0 +1,261 @@
+//! A log on disk that shows what was done to it: an append-only file of JSON Lines, the Merkle tree over its
+//! records (RFC 6962), and checkpoints of that tree, signed every few seconds (`c2sp.org/tlog-checkpoint`).
+//!
+//! ```
+//! # let folder = std::env::temp_dir().join(format!("hopguard-doc-durable-{}", std::process::id()));
+//! use std::time::Duration;
+//!
+//! use hopguard_audit::{DurableLog, LogKey, Promise, verify};
+//!
+//! let key = LogKey::generate("orders.internal/audit")?; // in earnest: LogKey::from_file("/run/secrets/audit-key")?
+//! let verifier = key.verifier();
+//! let log = DurableLog::at(&folder, key)
+//!     .promise(Promise::BeforeAllow)
+//!     .checkpoint_every(Duration::from_secs(10))
+//!     .open()?;
+//! drop(log);
+//! assert!(verify(&folder, &verifier, &[])?.is_sound());
+//! # std::fs::remove_dir_all(&folder)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `00000000000000000000.jsonl`, ... | the records; the name is the number of the first one |
+//! | `leaves` | their RFC 6962 leaf hashes, 32 bytes each: the level 0 tiles of `c2sp.org/tlog-tiles` end to end |
+//! | `checkpoints` | every signed checkpoint; `checkpoint` is the newest alone |
+//!
+//! # What is promised
+//!
+//! Events are written in batches, and each batch costs one `fsync`. With [`Promise::BeforeAllow`] nothing is
+//! allowed before the `fsync` that covers it. [`Promise::Acknowledged`] and [`Promise::BestEffort`] are as with
+//! [`JsonLines`](crate::JsonLines); so are the strangers' lane and the counted losses, which stand in the log
+//! itself. A failed `fsync` ends the log until the process starts anew.
+//!
+//! Killed at any instant, a log is continued by the next [`DurableLogBuilder::open`]: the torn end is cut, and
+//! the cut stands in the log as `audit_mended`. A log that lost or changed anything that was signed is not
+//! continued.
+//!
+//! # Security
+//!
+//! Whoever can write the files but has not the key can change nothing before the newest checkpoint unseen;
+//! records after it, until the next one. Whoever has the key, or the service's process, can write what they
+//! like from then on, and rewrite the past too, unless a checkpoint is held where they cannot write:
+//! [`DurableLogBuilder::ship_to`] a place on another machine, and verify against it. To set the whole folder
+//! back to an older copy shows only against such a checkpoint.
+
+mod tree;
+pub(crate) mod checkpoint;
+pub(crate) mod folder;
+mod paper;
+mod verify;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hopguard_core::{Acknowledgement, AuditFull, AuditSink, ConfigErrors, Event, Problems};
+
+pub use self::checkpoint::{LogKey, LogVerifier};
+pub use self::verify::{Finding, FindingKind, Verification, verify};
+
+use self::paper::{LogPaper, Settings};
+use crate::json_lines::queue::{Limits, Queue};
+use crate::json_lines::{Mended, Promise, writer};
+
+/// How long dropping a log waits for a writer that hangs.
+const LAST_RECORDS: Duration = Duration::from_secs(5);
+/// A file of records smaller than this would be one of thousands.
+const SMALLEST_FILE: u64 = 4096;
+
+/// Writes each audit event as a record of a tamper-evident log. See the module docs.
+pub struct DurableLog {
+    queue: Arc<Queue>,
+    writer: Option<JoinHandle<()>>,
+    ticker: Option<(Sender<()>, JoinHandle<()>)>,
+    mended: Option<Mended>,
+}
+
+/// What a [`DurableLog`] is made from.
+#[derive(Debug)]
+#[must_use = "nothing is opened until `open` is called"]
+pub struct DurableLogBuilder {
+    settings: Settings,
+    limits: Limits,
+    every: Duration,
+}
+
+impl DurableLog {
+    /// A log in `folder`, which is made if it is not there, signed with `key`.
+    pub fn at(folder: impl Into<PathBuf>, key: LogKey) -> DurableLogBuilder {
+        let settings =
+            Settings { folder: folder.into(), key: Arc::new(key), ship: None, rotate_at: 256 << 20 };
+        let limits = Limits { places: 8192, stranger_places: 512, promise: Promise::default() };
+        DurableLogBuilder { settings, limits, every: Duration::from_secs(10) }
+    }
+
+    /// Waits until everything handed over before this call is on the disk, at most for `at_most`. Blocks the
+    /// thread: for shutdown and tests.
+    ///
+    /// False if the time was up, or if the writer tried and failed.
+    #[must_use]
+    pub fn flush(&self, at_most: Duration) -> bool {
+        self.queue.flush(at_most)
+    }
+
+    /// What was done to the end of the newest file when it was opened; `None` if it was whole.
+    #[must_use]
+    pub const fn mended(&self) -> Option<Mended> {
+        self.mended
+    }
+}
+
+impl DurableLogBuilder {
+    /// How many events may be reserved, queued or under the writer's pen at once; 8192 unless said.
+    pub const fn places(mut self, places: usize) -> Self {
+        self.limits.places = places;
+        self
+    }
+
+    /// As [`DurableLogBuilder::places`], for the refusals of strangers; 512 unless said.
+    pub const fn stranger_places(mut self, places: usize) -> Self {
+        self.limits.stranger_places = places;
+        self
+    }
+
+    /// What is promised; [`Promise::Acknowledged`] unless said.
+    pub const fn promise(mut self, promise: Promise) -> Self {
+        self.limits.promise = promise;
+        self
+    }
+
+    /// How often a checkpoint is signed while there are new records; every ten seconds unless said. One more
+    /// is signed when the log is dropped.
+    pub const fn checkpoint_every(mut self, every: Duration) -> Self {
+        self.every = every;
+        self
+    }
+
+    /// Also appends every checkpoint to the file at `path`, which belongs where whoever can write the log
+    /// cannot: another machine's disk. It is read at the start: a log older than it is not continued.
+    pub fn ship_to(mut self, path: impl Into<PathBuf>) -> Self {
+        self.settings.ship = Some(path.into());
+        self
+    }
+
+    /// From how many bytes on a new file of records is begun; 256 MiB unless said.
+    pub const fn rotate_at(mut self, bytes: u64) -> Self {
+        self.settings.rotate_at = bytes;
+        self
+    }
+
+    /// Opens the log, mends its end if need be, and starts the writer.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigErrors`] if a setting is out of range, or the folder cannot be opened, is in use, or holds a log
+    /// that has lost or changed what was signed, or that another key signed.
+    pub fn open(self) -> Result<DurableLog, ConfigErrors> {
+        let mut problems = Problems::new();
+        for (setting, places) in
+            [("audit.places", self.limits.places), ("audit.stranger_places", self.limits.stranger_places)]
+        {
+            if !(1..=Limits::MOST).contains(&places) {
+                problems.add(setting, format!("is {places}: name a number from 1 to {}", Limits::MOST));
+            }
+        }
+        if self.every.is_zero() {
+            problems.add("audit.checkpoint_every", "is nothing: name a time");
+        }
+        if self.settings.rotate_at < SMALLEST_FILE {
+            problems.add("audit.rotate_at", format!("is below {SMALLEST_FILE} bytes"));
+        }
+        let Settings { folder, key, ship, .. } = &self.settings;
+        let found = folder::open(folder, &key.verifier(), ship.as_deref());
+        let found = match found {
+            Ok(found) => found,
+            Err(problem) => {
+                problems.add("audit.folder", format!("`{}` {problem}", folder.display()));
+                return Err(problems.into_errors());
+            }
+        };
+        problems.into_result(())?;
+        let mended = found.mended;
+        let cannot = |error: std::io::Error| {
+            let mut problems = Problems::new();
+            problems.add("audit", format!("cannot start its writer: {error}"));
+            problems.into_errors()
+        };
+        let mut paper = LogPaper::new(self.settings, found).map_err(cannot)?;
+        let queue = Arc::new(Queue::new(self.limits));
+        let cut = match mended {
+            Some(Mended::Cut(bytes)) => Some(bytes),
+            Some(Mended::Ended) | None => None,
+        };
+        let writer = std::thread::Builder::new().name("hopguard-audit".into()).spawn({
+            let queue = queue.clone();
+            move || writer::run(&queue, &mut paper, cut)
+        });
+        let writer = Some(writer.map_err(cannot)?);
+        let mut log = DurableLog { queue: queue.clone(), writer, ticker: None, mended };
+        let (end, ended) = mpsc::channel::<()>();
+        let ticker = std::thread::Builder::new().name("hopguard-audit-tick".into()).spawn(move || {
+            while ended.recv_timeout(self.every) == Err(RecvTimeoutError::Timeout) {
+                queue.tick();
+            }
+        });
+        log.ticker = Some((end, ticker.map_err(cannot)?));
+        Ok(log)
+    }
+}
+
+impl AuditSink for DurableLog {
+    fn reserve(&self) -> Result<(), AuditFull> {
+        self.queue.reserve()
+    }
+
+    fn release(&self) {
+        self.queue.release();
+    }
+
+    fn commit(&self, event: Event) {
+        self.queue.commit(event);
+    }
+
+    fn commit_durably(&self, event: Event) -> Acknowledgement {
+        self.queue.commit_durably(event)
+    }
+
+    fn offer(&self, event: Event) {
+        self.queue.offer(event);
+    }
+}
+
+impl Drop for DurableLog {
+    /// Writes what is queued, signs it, then ends the writer; gives up on one that hangs for five seconds.
+    fn drop(&mut self) {
+        if let Some((end, ticker)) = self.ticker.take() {
+            drop(end);
+            let _ = ticker.join();
+        }
+        let ended = self.queue.stop(LAST_RECORDS);
+        let Some(writer) = self.writer.take() else { return };
+        if ended {
+            let _ = writer.join();
+        } else {
+            tracing::error!("the audit writer hangs; its last records may be lost");
+        }
+    }
+}
+
+impl fmt::Debug for DurableLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DurableLog").field("queue", &self.queue).field("mended", &self.mended).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

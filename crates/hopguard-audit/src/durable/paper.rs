@@ -1,0 +1,139 @@
+//! What the writer's thread writes on: records, their hashes, checkpoints.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::checkpoint::LogKey;
+use super::folder::{self, CHECKPOINT, CHECKPOINTS, Found};
+use super::tree::{Hash, Leaf, Tree};
+use crate::json_lines::file;
+use crate::json_lines::writer::Paper;
+
+/// Where a log is written and how.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) folder: PathBuf,
+    pub(super) key: Arc<LogKey>,
+    pub(super) ship: Option<PathBuf>,
+    pub(super) rotate_at: u64,
+}
+
+pub(super) struct LogPaper {
+    settings: Settings,
+    records: File,
+    /// Bytes in the file of records.
+    length: u64,
+    leaves: File,
+    tree: Tree,
+    /// The record being written.
+    leaf: Leaf,
+    /// Hashes of records that are written, while their own file does not hold them.
+    fresh: Vec<Hash>,
+    signed: u64,
+    complained: bool,
+}
+
+impl LogPaper {
+    pub(super) fn new(settings: Settings, found: Found) -> io::Result<Self> {
+        let length = found.records.metadata()?.len();
+        Ok(Self {
+            settings,
+            records: found.records,
+            length,
+            leaves: found.leaves,
+            tree: found.tree,
+            leaf: Leaf::new(),
+            fresh: Vec::new(),
+            signed: found.signed,
+            complained: false,
+        })
+    }
+
+    /// Begins a new file of records.
+    fn rotate(&mut self) -> io::Result<()> {
+        self.leaves.sync_data()?;
+        let path = folder::segment(&self.settings.folder, self.tree.size());
+        let (records, _) = file::open(&path).map_err(io::Error::other)?;
+        folder::sync_folder(&self.settings.folder)?;
+        (self.records, self.length) = (records, 0);
+        Ok(())
+    }
+
+    fn sign(&mut self) -> io::Result<()> {
+        // A checkpoint must not survive what it speaks of.
+        self.leaves.sync_data()?;
+        let note = self.settings.key.sign(self.tree.size(), self.tree.root());
+        let folder = &self.settings.folder;
+        append(&folder.join(CHECKPOINTS), &note)?;
+        let (newest, beside) = (folder.join(CHECKPOINT), folder.join("checkpoint.new"));
+        folder::private()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&beside)?
+            .write_all(note.as_bytes())?;
+        std::fs::rename(beside, newest)?;
+        self.signed = self.tree.size();
+        self.settings.ship.as_deref().map_or(Ok(()), |path| append(path, &note))
+    }
+}
+
+impl Write for LogPaper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.records.write(bytes)?;
+        self.length += u64::try_from(count).unwrap_or(0);
+        let mut rest = bytes.get(..count).unwrap_or_default();
+        while let Some(at) = rest.iter().position(|&byte| byte == b'\n') {
+            let (line, after) = rest.split_at(at);
+            self.leaf.update(line);
+            let leaf = std::mem::replace(&mut self.leaf, Leaf::new()).finish();
+            self.tree.push(leaf);
+            self.fresh.push(leaf);
+            rest = after.get(1..).unwrap_or_default();
+        }
+        self.leaf.update(rest);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Paper for LogPaper {
+    fn settle(&mut self) -> io::Result<()> {
+        if self.fresh.is_empty() {
+            return Ok(());
+        }
+        // One fsync for the whole batch. The hashes follow from the records: their file need not be durable
+        // before a checkpoint speaks of it.
+        self.records.sync_data()?;
+        let known = self.tree.size() - u64::try_from(self.fresh.len()).unwrap_or(0);
+        self.leaves.seek(SeekFrom::Start(known * 32))?;
+        self.leaves.write_all(self.fresh.as_flattened())?;
+        self.fresh.clear();
+        if self.length >= self.settings.rotate_at { self.rotate() } else { Ok(()) }
+    }
+
+    fn seal(&mut self) {
+        if self.signed == self.tree.size() || !self.fresh.is_empty() {
+            return;
+        }
+        // The records are safe without it; it is tried again when the next one is due.
+        match self.sign() {
+            Ok(()) => self.complained = false,
+            Err(error) if !std::mem::replace(&mut self.complained, true) => {
+                tracing::error!(error = %error.kind(), "a checkpoint of the audit log cannot be written");
+            }
+            Err(_) => (),
+        }
+    }
+}
+
+fn append(path: &Path, note: &str) -> io::Result<()> {
+    let mut file = folder::private().append(true).create(true).open(path)?;
+    file.write_all(note.as_bytes())?;
+    file.sync_data()
+}

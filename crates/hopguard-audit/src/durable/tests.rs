@@ -1,0 +1,278 @@
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+
+use super::*;
+use crate::events_for_tests::numbered;
+use crate::json_lines::tests::Folder;
+
+const SOON: Duration = Duration::from_secs(20);
+const NEVER: Duration = Duration::from_secs(3600);
+
+fn key() -> LogKey {
+    LogKey::parse("PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz").unwrap()
+}
+
+fn log(folder: &Path) -> DurableLogBuilder {
+    DurableLog::at(folder, key()).checkpoint_every(NEVER)
+}
+
+#[track_caller]
+fn write(log: &DurableLog, numbers: Range<u64>) {
+    for number in numbers {
+        log.reserve().unwrap();
+        log.commit(numbered(number));
+    }
+    assert!(log.flush(SOON));
+}
+
+/// A log of `count` records, signed at the end and wherever `stops` says.
+fn written(folder: &Path, stops: &[u64]) {
+    let mut from = 0;
+    for &to in stops {
+        let log = log(folder).open().unwrap();
+        write(&log, from..to);
+        from = to;
+    }
+}
+
+fn lines(path: &Path) -> Vec<String> {
+    fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn put(path: &Path, lines: &[String]) {
+    fs::write(path, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+}
+
+#[track_caller]
+fn verified(folder: &Path, against: &[&str]) -> Verification {
+    verify(folder, &key().verifier(), against).unwrap()
+}
+
+#[test]
+fn a_log_is_continued_and_verifies() {
+    let folder = Folder::new();
+    written(&folder.0, &[3, 7, 20]);
+    let found = verified(&folder.0, &[]);
+    assert!(found.is_sound(), "{found:?}");
+    assert_eq!((found.records, found.signed, found.checkpoints, found.notes.len()), (20, 20, 3, 0));
+    let other = LogKey::generate("PeterNeumann").unwrap();
+    assert!(!verify(&folder.0, &other.verifier(), &[]).unwrap().is_sound());
+    let error = DurableLog::at(&folder.0, other).open().unwrap_err();
+    assert_eq!(error.problems()[0].setting, "audit.folder");
+}
+
+#[test]
+fn files_follow_one_another() {
+    let folder = Folder::new();
+    {
+        let log = log(&folder.0).rotate_at(4096).open().unwrap();
+        for start in (0..100).step_by(10) {
+            write(&log, start..start + 10);
+        }
+    }
+    written(&folder.0, &[0]);
+    let files = folder::segments(&folder.0).unwrap();
+    assert!(files.len() > 2, "{files:?}");
+    let found = verified(&folder.0, &[]);
+    assert!(found.is_sound(), "{found:?}");
+    assert_eq!((found.records, found.signed), (100, 100));
+    fs::remove_file(&files[1].1).unwrap();
+    let found = verified(&folder.0, &[]);
+    assert_eq!(found.findings[0].kind, FindingKind::Removed, "{found:?}");
+    assert_eq!(found.findings[0].records, files[1].0..files[2].0);
+}
+
+#[test]
+fn checkpoints_are_signed_while_it_runs_and_shipped() {
+    let folder = Folder::new();
+    let elsewhere = Folder::new();
+    let ship = elsewhere.0.join("orders.checkpoints");
+    let log = log(&folder.0).checkpoint_every(Duration::from_millis(5)).ship_to(&ship).open().unwrap();
+    write(&log, 0..3);
+    let end = std::iter::repeat_with(|| fs::read_to_string(&ship).unwrap_or_default());
+    let text = end.take(2_000_000).find(|text| text.ends_with('\n')).unwrap();
+    assert!(text.starts_with("PeterNeumann\n"));
+    drop(log);
+    let shipped = fs::read_to_string(&ship).unwrap();
+    assert_eq!(shipped, fs::read_to_string(folder.0.join(folder::CHECKPOINTS)).unwrap());
+    assert!(verified(&folder.0, &[&shipped]).is_sound());
+}
+
+/// Every byte of every file: whichever is flipped, it is found, with the record or line it belongs to.
+#[test]
+fn any_flipped_byte_is_found_where_it_is() {
+    let folder = Folder::new();
+    written(&folder.0, &[2, 4]);
+    let records = folder::segment(&folder.0, 0);
+    for name in [records.as_path(), Path::new("leaves"), Path::new("checkpoints"), Path::new("checkpoint")] {
+        let path = folder.0.join(name);
+        let good = fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            fs::write(&path, &bad).unwrap();
+            let found = verified(&folder.0, &[]);
+            let Some(finding) = found.findings.first() else { panic!("byte {at} of {}", path.display()) };
+            if path == records {
+                let line = good[..at].iter().filter(|&&byte| byte == b'\n').count() as u64;
+                assert_eq!(finding.records.start, line, "byte {at}: {found:?}");
+            } else if name == Path::new("leaves") {
+                assert_eq!((finding.kind, finding.records.start), (FindingKind::HashAltered, at as u64 / 32));
+            } else {
+                assert_eq!(finding.kind, FindingKind::CheckpointInvalid, "byte {at}: {found:?}");
+            }
+        }
+        fs::write(&path, &good).unwrap();
+    }
+    assert!(verified(&folder.0, &[]).is_sound());
+}
+
+#[track_caller]
+fn tampered(change: impl FnOnce(&mut Vec<String>), expected: &[(FindingKind, Range<u64>)]) {
+    let folder = Folder::new();
+    written(&folder.0, &[5, 10]);
+    let path = folder::segment(&folder.0, 0);
+    let mut all = lines(&path);
+    change(&mut all);
+    put(&path, &all);
+    let found = verified(&folder.0, &[]);
+    let kinds: Vec<_> = found.findings.iter().map(|f| (f.kind, f.records.clone())).collect();
+    assert_eq!(kinds, expected, "{found:?}");
+    // And nothing is written after it.
+    assert!(log(&folder.0).open().is_err());
+}
+
+#[test]
+fn what_was_done_to_records_is_told() {
+    use FindingKind::{Altered, Duplicated, Inserted, Removed, Reordered, Truncated};
+    tampered(|all| drop(all.remove(3)), &[(Removed, 3..4)]);
+    tampered(|all| drop(all.drain(0..2)), &[(Removed, 0..2)]);
+    tampered(|all| all.swap(2, 7), &[(Reordered, 2..3), (Reordered, 7..8)]);
+    tampered(|all| all.insert(4, all[1].clone()), &[(Duplicated, 4..5)]);
+    tampered(|all| all.push(all[1].clone()), &[(Duplicated, 10..11)]);
+    tampered(|all| all.insert(4, "{}".into()), &[(Inserted, 4..5)]);
+    tampered(|all| all[6] = all[6].replace("orders", "others"), &[(Altered, 6..7)]);
+    tampered(|all| all.truncate(8), &[(Truncated, 8..10)]);
+}
+
+/// Whoever changes the hashes too is given away by the signature, up to the checkpoint before.
+#[test]
+fn records_changed_with_their_hashes_are_found() {
+    let folder = Folder::new();
+    written(&folder.0, &[5, 10]);
+    let path = folder::segment(&folder.0, 0);
+    let mut all = lines(&path);
+    all[6] = all[6].replace("orders", "others");
+    put(&path, &all);
+    let leaves: Vec<_> = all.iter().map(|line| tree::Leaf::of(line.as_bytes())).collect();
+    fs::write(folder.0.join("leaves"), leaves.as_flattened()).unwrap();
+    let found = verified(&folder.0, &[]);
+    assert_eq!(found.findings.len(), 1, "{found:?}");
+    assert_eq!((found.findings[0].kind, found.findings[0].records.clone()), (FindingKind::Rewritten, 5..10));
+    assert!(log(&folder.0).open().is_err());
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(to).into_iter().flatten() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// Cut with everything that speaks of it, or set back to an older copy, and even continued after that.
+#[test]
+fn an_old_copy_is_found_against_a_checkpoint_held_elsewhere() {
+    let (folder, old) = (Folder::new(), Folder::new());
+    written(&folder.0, &[5]);
+    copy(&folder.0, &old.0);
+    let log = log(&folder.0).open().unwrap();
+    write(&log, 5..9);
+    drop(log);
+    let held = fs::read_to_string(folder.0.join("checkpoint")).unwrap();
+    let history = fs::read_to_string(folder.0.join("checkpoints")).unwrap();
+    assert!(verified(&folder.0, &[&held, &history]).is_sound());
+
+    copy(&old.0, &folder.0);
+    assert!(verified(&folder.0, &[]).is_sound());
+    let found = verified(&folder.0, &[&held]);
+    assert_eq!((found.findings[0].kind, found.findings[0].records.clone()), (FindingKind::Truncated, 5..9));
+    let ship = old.0.join("held");
+    fs::write(&ship, &held).unwrap();
+    assert!(DurableLog::at(&folder.0, key()).ship_to(&ship).open().is_err());
+
+    let continued = DurableLog::at(&folder.0, key()).checkpoint_every(NEVER).open().unwrap();
+    write(&continued, 100..120);
+    drop(continued);
+    assert!(verified(&folder.0, &[]).is_sound());
+    let found = verified(&folder.0, &[&held]);
+    assert_eq!((found.findings[0].kind, found.findings[0].records.clone()), (FindingKind::Rewritten, 0..9));
+    let found = verified(&folder.0, &[&history]);
+    assert_eq!((found.findings[0].kind, found.findings[0].records.clone()), (FindingKind::Rewritten, 5..9));
+
+    let forged = LogKey::generate("PeterNeumann").unwrap().sign(20, [0; 32]);
+    let found = verified(&folder.0, &[&forged]);
+    assert_eq!(found.findings[0].kind, FindingKind::CheckpointInvalid);
+}
+
+/// A crash at any byte of an unsigned end: the whole records stay, the torn one goes, and the log says so.
+#[test]
+fn a_torn_end_is_cut_and_told() {
+    let folder = Folder::new();
+    let copied = Folder::new();
+    written(&folder.0, &[3]);
+    let signed = fs::read(folder::segment(&folder.0, 0)).unwrap();
+    let more = lines(&folder::segment(&folder.0, 0));
+    let torn = format!("{}\n{}", more[1].replace('7', "8"), more[2]);
+    for cut in (0..torn.len()).step_by(37) {
+        copy(&folder.0, &copied.0);
+        let mut bytes = signed.clone();
+        bytes.extend_from_slice(&torn.as_bytes()[..cut]);
+        fs::write(folder::segment(&copied.0, 0), &bytes).unwrap();
+        assert!(verified(&copied.0, &[]).is_sound());
+        let log = log(&copied.0).open().unwrap();
+        let was_cut = matches!(log.mended(), Some(Mended::Cut(_)));
+        write(&log, 50..51);
+        drop(log);
+        let found = verified(&copied.0, &[]);
+        assert!(found.is_sound() && found.signed == found.records, "{cut}: {found:?}");
+        let text = fs::read_to_string(folder::segment(&copied.0, 0)).unwrap();
+        assert_eq!(text.contains("\"audit_mended\""), was_cut);
+        let whole = 3 + u64::from(torn.as_bytes()[..cut].contains(&b'\n'));
+        assert_eq!(found.records, whole + u64::from(was_cut) + 1);
+    }
+}
+
+#[test]
+fn before_allow_waits_for_the_disk() {
+    let folder = Folder::new();
+    let log = Arc::new(log(&folder.0).promise(Promise::BeforeAllow).open().unwrap());
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let (log, path) = (&log, folder::segment(&folder.0, 0));
+            scope.spawn(move || {
+                for number in 0..10 {
+                    log.reserve().unwrap();
+                    let number = thread * 1000 + number + 100_000;
+                    log.commit_durably(numbered(number)).wait(SOON).unwrap();
+                    assert!(fs::read_to_string(&path).unwrap().contains(&format!("\"time_ms\":{number},")));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn one_writer_at_a_time() {
+    let folder = Folder::new();
+    let held = log(&folder.0).open().unwrap();
+    assert!(log(&folder.0).open().is_err());
+    drop(held);
+    assert!(log(&folder.0).open().is_ok());
+    let errors = log(&folder.0).places(0).rotate_at(1).checkpoint_every(Duration::ZERO).open().unwrap_err();
+    let settings: Vec<_> = errors.problems().iter().map(|problem| problem.setting.as_str()).collect();
+    assert_eq!(settings, ["audit.places", "audit.checkpoint_every", "audit.rotate_at"]);
+}

@@ -1,0 +1,379 @@
+//! What a log shows to somebody who holds only the public key.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::checkpoint::{Checkpoint, LogVerifier, notes};
+use super::folder::{CHECKPOINT, CHECKPOINTS, LEAVES, hashes, segments};
+use super::tree::{Hash, Tree};
+
+/// More findings than this say nothing more.
+const MOST_FINDINGS: usize = 100;
+
+/// What was done to a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FindingKind {
+    /// A record was changed.
+    Altered,
+    /// A record is gone.
+    Removed,
+    /// A record stands where none was written.
+    Inserted,
+    /// A record stands twice.
+    Duplicated,
+    /// A record stands in another's place.
+    Reordered,
+    /// The end of the log is gone: it was cut, or an older copy was put in its place.
+    Truncated,
+    /// The file of hashes was changed; the records are those that were signed.
+    HashAltered,
+    /// Records were changed together with their hashes, somewhere in this range; the signature shows it.
+    Rewritten,
+    /// A checkpoint is not signed by this key, or stands where it cannot.
+    CheckpointInvalid,
+}
+
+impl FindingKind {
+    /// The stable name, as in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Altered => "altered",
+            Self::Removed => "removed",
+            Self::Inserted => "inserted",
+            Self::Duplicated => "duplicated",
+            Self::Reordered => "reordered",
+            Self::Truncated => "truncated",
+            Self::HashAltered => "hash_altered",
+            Self::Rewritten => "rewritten",
+            Self::CheckpointInvalid => "checkpoint_invalid",
+        }
+    }
+}
+
+/// One thing that was done, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Finding {
+    /// What.
+    pub kind: FindingKind,
+    /// The records it is about, counted from 0; for a checkpoint, the number of records it speaks of.
+    pub records: Range<u64>,
+    /// The file to look at.
+    pub file: PathBuf,
+    /// The line in it, counted from 1.
+    pub line: u64,
+    /// What else is known.
+    pub detail: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Range { start, end } = self.records;
+        write!(f, "{}: ", self.kind.name())?;
+        if end > start + 1 {
+            write!(f, "records {start} to {}", end - 1)?;
+        } else {
+            write!(f, "record {start}")?;
+        }
+        write!(f, ", {} line {}: {}", self.file.display(), self.line, self.detail)
+    }
+}
+
+/// What [`verify`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Verification {
+    /// Records in the log.
+    pub records: u64,
+    /// How many of them, from the first on, a genuine checkpoint covers.
+    pub signed: u64,
+    /// Genuine checkpoints that were compared, those held elsewhere included.
+    pub checkpoints: u64,
+    /// What was done to the log; at most 100.
+    pub findings: Vec<Finding>,
+    /// What is worth knowing and no proof of anything.
+    pub notes: Vec<String>,
+}
+
+impl Verification {
+    /// True if nothing was found.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// Verifies the log in `folder`. `against` are checkpoints held elsewhere, each text one or several notes: a
+/// log that was cut, or set back to an older copy, shows only against them.
+///
+/// # Errors
+///
+/// What keeps the files from being read. What is wrong with their contents is a finding.
+pub fn verify(
+    folder: impl AsRef<Path>,
+    verifier: &LogVerifier,
+    against: &[&str],
+) -> io::Result<Verification> {
+    let mut log = Log::read(folder.as_ref())?;
+    let own = log.own_checkpoints(verifier)?;
+    let held = log.held_checkpoints(verifier, against);
+    log.judge(&own, &held);
+    log.found.findings.truncate(MOST_FINDINGS);
+    Ok(log.found)
+}
+
+struct Log {
+    folder: PathBuf,
+    /// Each file of records with how many records stand before it.
+    files: Vec<(usize, PathBuf)>,
+    records: Vec<Hash>,
+    leaves: Vec<Hash>,
+    found: Verification,
+}
+
+impl Log {
+    fn read(folder: &Path) -> io::Result<Self> {
+        let (mut files, mut records) = (Vec::new(), Vec::new());
+        for (_, path) in segments(folder)? {
+            files.push((records.len(), path.clone()));
+            hashes(&path, |leaf| records.push(leaf))?;
+        }
+        let bytes = maybe(std::fs::read(folder.join(LEAVES)))?;
+        let leaves = bytes.as_chunks::<32>().0.to_vec();
+        let found = Verification { records: count(records.len()), ..Verification::default() };
+        Ok(Self { folder: folder.to_owned(), files, records, leaves, found })
+    }
+
+    /// The log's own checkpoints, by size.
+    fn own_checkpoints(&mut self, verifier: &LogVerifier) -> io::Result<Vec<Checkpoint>> {
+        let path = self.folder.join(CHECKPOINTS);
+        let history = maybe(std::fs::read(&path))?;
+        let history = String::from_utf8_lossy(&history);
+        let (all, torn) = notes(&history);
+        let mut checkpoints: Vec<Checkpoint> = Vec::new();
+        for (line, note) in &all {
+            match verifier.open(note) {
+                Some(checkpoint) if checkpoints.last().is_none_or(|last| last.size <= checkpoint.size) => {
+                    checkpoints.push(checkpoint);
+                }
+                Some(checkpoint) => self.invalid(&path, *line, checkpoint.size, "stands before an older one"),
+                None => self.invalid(&path, *line, 0, "is not signed by this key"),
+            }
+        }
+        let newest_path = self.folder.join(CHECKPOINT);
+        let newest = maybe(std::fs::read(&newest_path))?;
+        let newest = String::from_utf8_lossy(&newest);
+        match verifier.open(&newest) {
+            None if newest.is_empty() && all.is_empty() => (),
+            None => self.invalid(&newest_path, 1, 0, "is not signed by this key, or is missing"),
+            Some(checkpoint) if checkpoints.contains(&checkpoint) => (),
+            // It is written after the history, so the history must hold it.
+            Some(checkpoint) => {
+                let line = torn.unwrap_or(1);
+                self.invalid(&path, line, checkpoint.size, "the newest checkpoint is not in the history");
+                checkpoints.push(checkpoint);
+            }
+        }
+        if torn.is_some() {
+            self.found.notes.push("the last checkpoint is torn, as after a crash".to_owned());
+        }
+        checkpoints.sort_by_key(|checkpoint| checkpoint.size);
+        Ok(checkpoints)
+    }
+
+    fn held_checkpoints(&mut self, verifier: &LogVerifier, against: &[&str]) -> Vec<Checkpoint> {
+        let mut checkpoints = Vec::new();
+        for (number, text) in against.iter().enumerate() {
+            let (all, torn) = notes(text);
+            if all.is_empty() || torn.is_some() {
+                let line = torn.unwrap_or(1);
+                self.invalid(
+                    Path::new("held elsewhere"),
+                    line,
+                    0,
+                    &format!("text {} has no end", number + 1),
+                );
+            }
+            for (line, note) in all {
+                match verifier.open(note) {
+                    Some(checkpoint) => checkpoints.push(checkpoint),
+                    None => {
+                        let what = format!("of text {} is not signed by this key", number + 1);
+                        self.invalid(Path::new("held elsewhere"), line, 0, &what);
+                    }
+                }
+            }
+        }
+        checkpoints.sort_by_key(|checkpoint| checkpoint.size);
+        checkpoints
+    }
+
+    fn judge(&mut self, own: &[Checkpoint], held: &[Checkpoint]) {
+        self.found.checkpoints = count(own.len() + held.len());
+        // The hashes tell where a change is; the signatures tell whether the hashes can be believed.
+        let (mut hashes, mut agreed) = (self.leaves.clone(), agreement(&self.leaves, own));
+        if self.leaves != self.records {
+            let from_records = agreement(&self.records, own);
+            if agreed.1.is_some() && from_records.1.is_none() && !own.is_empty() {
+                let at = differs(&self.records, &self.leaves);
+                let path = self.folder.join(LEAVES);
+                self.add(FindingKind::HashAltered, at..at + 1, Some((path, 1)), "the records are as signed");
+                (hashes, agreed) = (self.records.clone(), from_records);
+            } else if self.continues() {
+                // A process killed between the two files leaves records without hashes, never the reverse.
+                let more = self.records.len() - self.leaves.len();
+                self.found.notes.push(format!("the last {more} records have no hash yet, as after a crash"));
+                hashes.clone_from(&self.records);
+                agreed = agreement(&hashes, own);
+            } else {
+                self.compare();
+            }
+        }
+        self.found.signed = agreed.0;
+        let mut sound = agreed.0;
+        for (checkpoints, whose) in [(own, "the log's own checkpoint"), (held, "a checkpoint held elsewhere")]
+        {
+            let (good, bad) = agreement(&hashes, checkpoints);
+            sound = sound.max(good);
+            let Some(bad) = bad else { continue };
+            let length = count(hashes.len());
+            if bad.size > length {
+                let what = format!("{whose} speaks of {} records, the log holds {length}", bad.size);
+                self.add(FindingKind::Truncated, index(length)..index(bad.size), None, &what);
+            } else {
+                let what = format!("{whose} of {} records has another root", bad.size);
+                self.add(FindingKind::Rewritten, index(good)..index(bad.size), None, &what);
+            }
+        }
+        self.found.signed = self.found.signed.max(if self.found.findings.is_empty() { sound } else { 0 });
+        if self.found.signed < self.found.records {
+            let unsigned = self.found.records - self.found.signed;
+            self.found
+                .notes
+                .push(format!("the last {unsigned} records are not covered by a good checkpoint"));
+        }
+    }
+
+    /// True if the records are those of the hashes and some more, none of which stood before.
+    fn continues(&self) -> bool {
+        let known: HashSet<&Hash> = self.leaves.iter().collect();
+        let more = self.records.get(self.leaves.len()..).filter(|_| self.records.starts_with(&self.leaves));
+        more.is_some_and(|more| !more.iter().any(|record| known.contains(record)))
+    }
+
+    /// Finds what was done to the records, by their hashes.
+    fn compare(&mut self) {
+        let at_of: HashMap<Hash, usize> =
+            self.leaves.iter().enumerate().map(|(at, leaf)| (*leaf, at)).collect();
+        let present: HashSet<Hash> = self.records.iter().copied().collect();
+        let (mut seen, mut found) = (HashSet::new(), Vec::new());
+        let (mut at, mut leaf) = (0, 0);
+        loop {
+            let (record, expected) = (self.records.get(at).copied(), self.leaves.get(leaf).copied());
+            match (record, expected) {
+                (None, None) => break,
+                (Some(record), Some(expected)) if record == expected => {
+                    seen.insert(record);
+                    (at, leaf) = (at + 1, leaf + 1);
+                }
+                (record, Some(expected)) if !present.contains(&expected) => {
+                    match record {
+                        Some(record) if !at_of.contains_key(&record) => {
+                            found.push((FindingKind::Altered, leaf, at));
+                            at += 1;
+                        }
+                        None => found.push((FindingKind::Truncated, leaf, at)),
+                        Some(_) => found.push((FindingKind::Removed, leaf, at)),
+                    }
+                    leaf += 1;
+                }
+                (Some(record), expected) => {
+                    let known = at_of.contains_key(&record);
+                    if known && seen.contains(&record) {
+                        found.push((FindingKind::Duplicated, leaf, at));
+                    } else if known {
+                        found.push((FindingKind::Reordered, leaf, at));
+                        seen.insert(record);
+                        leaf += usize::from(expected.is_some());
+                    } else if expected.is_some() || !found.is_empty() {
+                        found.push((FindingKind::Inserted, leaf, at));
+                    }
+                    at += 1;
+                }
+                // Everything that is left has stood elsewhere already.
+                (None, Some(_)) => leaf += 1,
+            }
+        }
+        let mut runs: Vec<(FindingKind, Range<usize>, usize)> = Vec::new();
+        for (kind, leaf, at) in found {
+            match runs.last_mut() {
+                Some((last, range, _)) if *last == kind && range.end == leaf => range.end = leaf + 1,
+                _ => runs.push((kind, leaf..leaf + 1, at)),
+            }
+        }
+        for (kind, range, at) in runs {
+            let place = self.place(at);
+            self.add(kind, range, Some(place), "by the record's hash");
+        }
+    }
+
+    fn add(&mut self, kind: FindingKind, records: Range<usize>, place: Option<(PathBuf, u64)>, detail: &str) {
+        let (file, line) = place.unwrap_or_else(|| self.place(records.start));
+        let records = count(records.start)..count(records.end);
+        self.found.findings.push(Finding { kind, records, file, line, detail: detail.to_owned() });
+    }
+
+    fn invalid(&mut self, path: &Path, line: usize, size: u64, what: &str) {
+        let place = Some((path.to_owned(), count(line)));
+        self.add(FindingKind::CheckpointInvalid, index(size)..index(size), place, what);
+    }
+
+    /// The file and line of the record that stands at `at`.
+    fn place(&self, at: usize) -> (PathBuf, u64) {
+        let file = self.files.iter().rev().find(|(first, _)| *first <= at);
+        file.map_or_else(|| (self.folder.clone(), 1), |(first, path)| (path.clone(), count(at - first + 1)))
+    }
+}
+
+/// Up to where these hashes agree with the checkpoints, and the first that they do not agree with.
+fn agreement(hashes: &[Hash], checkpoints: &[Checkpoint]) -> (u64, Option<Checkpoint>) {
+    let (mut tree, mut good, mut leaves) = (Tree::default(), 0, hashes.iter());
+    for checkpoint in checkpoints {
+        while tree.size() < checkpoint.size {
+            let Some(leaf) = leaves.next() else { return (good, Some(*checkpoint)) };
+            tree.push(*leaf);
+        }
+        if tree.root() != checkpoint.root {
+            return (good, Some(*checkpoint));
+        }
+        good = checkpoint.size;
+    }
+    (good, None)
+}
+
+fn differs(one: &[Hash], other: &[Hash]) -> usize {
+    one.iter().zip(other).position(|(one, other)| one != other).unwrap_or(one.len().min(other.len()))
+}
+
+fn maybe(read: io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
+    match read {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        read => read,
+    }
+}
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+fn index(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}

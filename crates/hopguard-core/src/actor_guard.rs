@@ -1,0 +1,207 @@
+//! Who may hold the token now, and through how many hands may it have come? (RFC 8693 section 4.1)
+//!
+//! The party that acts is the outermost actor of `act`, or the client (`client_id`, RFC 9068 section 2.2) if nobody
+//! acts for the subject. RFC 8693 wants access decided by the subject and the current actor alone: the actors within
+//! are history, and this guard only counts them.
+//!
+//! ```
+//! use hopguard_core::ActorGuard;
+//!
+//! let gateway = ActorGuard::any_of(["gateway"]);
+//! let near = ActorGuard::any_of(["gateway", "batch"]).at_most(2);
+//! let direct = ActorGuard::depth_at_most(0); // nobody acts for anybody
+//! let partner = ActorGuard::any_of(["gateway"]).or_of("https://sts.partner.example", "bridge");
+//! # let _ = (gateway, near, direct, partner);
+//! ```
+//!
+//! # Security
+//!
+//! It judges what the token says. That whoever shows the token *is* the party it names takes proof that the sender
+//! holds the key to which the token is bound.
+
+use crate::{Denial, Facts, Guard, UnixTime, Verified};
+
+/// Admits tokens by who acts with them, and by how many did.
+#[derive(Clone, Debug)]
+pub struct ActorGuard {
+    allowed: Option<Vec<Party>>,
+    depth: Option<usize>,
+}
+
+/// A party that may act; without an issuer, one of the token's own.
+#[derive(Clone, Debug)]
+struct Party {
+    subject: Box<str>,
+    issuer: Option<Box<str>>,
+}
+
+impl ActorGuard {
+    /// The party that acts must be one of `parties`, all known at the token's own issuer. Compared letter by letter.
+    #[must_use]
+    pub fn any_of<'a>(parties: impl IntoIterator<Item = &'a str>) -> Self {
+        let own = |subject: &str| Party { subject: subject.into(), issuer: None };
+        Self { allowed: Some(parties.into_iter().map(own).collect()), depth: None }
+    }
+
+    /// Whoever acts, at most `actors` may stand in the chain; 0 admits only tokens without `act`.
+    #[must_use]
+    pub const fn depth_at_most(actors: usize) -> Self {
+        Self { allowed: None, depth: Some(actors) }
+    }
+
+    /// The party that acts may also be `subject` of another `issuer`, which the token must name beside it.
+    #[must_use]
+    pub fn or_of(mut self, issuer: &str, subject: &str) -> Self {
+        let party = Party { subject: subject.into(), issuer: Some(issuer.into()) };
+        self.allowed.get_or_insert_default().push(party);
+        self
+    }
+
+    /// At most `actors` may stand in the chain as well.
+    #[must_use]
+    pub const fn at_most(mut self, actors: usize) -> Self {
+        self.depth = Some(actors);
+        self
+    }
+
+    /// What is wrong with the rule, if anything: an empty list, which nobody is on, or a party without a name.
+    #[must_use]
+    pub fn problem(&self) -> Option<&'static str> {
+        match self.allowed.as_deref() {
+            Some([]) => Some("lists no party: write depth_at_most() if anybody may act"),
+            Some(all) if all.iter().any(Party::is_nameless) => {
+                Some("lists a party or an issuer without a name")
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Party {
+    fn is_nameless(&self) -> bool {
+        self.subject.is_empty() || self.issuer.as_deref() == Some("")
+    }
+
+    fn is(&self, subject: &str, issuer: &str, own: &str) -> bool {
+        // INVARIANT: I14 — an empty name is nobody's. A name means something at its issuer only (RFC 8693 section
+        // 4.1 has actors identified by `iss` and `sub` together where `sub` alone does not do it).
+        !self.is_nameless() && *self.subject == *subject && self.issuer.as_deref().unwrap_or(own) == issuer
+    }
+}
+
+/// The party that acts, and its issuer. A client is always one of the token's own issuer.
+fn acting(facts: &Facts) -> Option<(&str, &str)> {
+    match facts.actors.current() {
+        Some(actor) => Some((&actor.subject, actor.issuer.as_deref().unwrap_or(&facts.issuer))),
+        None => facts.client.as_deref().map(|client| (client, &*facts.issuer)),
+    }
+}
+
+impl Guard for ActorGuard {
+    fn name(&self) -> &'static str {
+        "actor"
+    }
+
+    fn check(&self, token: &Verified, _now: UnixTime) -> Result<(), Denial> {
+        let facts = token.facts();
+        if let Some(allowed) = &self.allowed {
+            let (subject, issuer) = acting(facts).ok_or(Denial::ActorUnlisted)?;
+            if !allowed.iter().any(|party| party.is(subject, issuer, &facts.issuer)) {
+                return Err(Denial::ActorUnlisted);
+            }
+        }
+        match self.depth {
+            Some(most) if facts.actors.depth() > most => Err(Denial::ActorsTooMany),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence_for_tests::verified_with;
+    use crate::{Actor, ActorChain};
+
+    const ELSEWHERE: &str = "https://sts.partner.example";
+
+    /// Actors from the outermost inwards, as `subject` or `subject@issuer`.
+    #[track_caller]
+    fn actor(guard: &ActorGuard, client: Option<&str>, actors: &[&str], expected: Result<(), &str>) {
+        let chain = actors.iter().map(|actor| match actor.split_once('@') {
+            Some((subject, issuer)) => Actor { subject: subject.into(), issuer: Some(issuer.into()) },
+            None => Actor::new(actor),
+        });
+        let token = verified_with(|facts| {
+            facts.client = client.map(Box::from);
+            facts.actors = ActorChain::from_outermost(chain.collect());
+        });
+        let verdict = guard.check(&token, UnixTime::from_secs(0));
+        let expected = expected.as_ref().map_err(|code| *code);
+        assert_eq!(verdict.as_ref().map_err(Denial::code), expected, "{guard:?}: {client:?} {actors:?}");
+    }
+
+    #[test]
+    fn the_outermost_actor_counts() {
+        let guard = ActorGuard::any_of(["gateway", "batch"]);
+        actor(&guard, Some("web"), &["gateway"], Ok(()));
+        actor(&guard, Some("web"), &["batch", "gateway"], Ok(()));
+        for actors in [&["orders"][..], &["orders", "gateway"], &["Gateway"], &["gateway "], &[""]] {
+            actor(&guard, Some("gateway"), actors, Err("actor_unlisted"));
+        }
+    }
+
+    #[test]
+    fn without_an_actor_the_client_counts() {
+        let guard = ActorGuard::any_of(["web"]);
+        actor(&guard, Some("web"), &[], Ok(()));
+        actor(&guard, Some("other"), &[], Err("actor_unlisted"));
+        actor(&guard, None, &[], Err("actor_unlisted"));
+        actor(&guard, Some("web"), &["other"], Err("actor_unlisted"));
+    }
+
+    #[test]
+    fn a_name_means_something_at_its_issuer_only() {
+        let own = "https://sts.internal";
+        let guard = ActorGuard::any_of(["gateway"]);
+        actor(&guard, None, &[&format!("gateway@{own}")], Ok(()));
+        actor(&guard, None, &[&format!("gateway@{ELSEWHERE}")], Err("actor_unlisted"));
+        let guard = guard.or_of(ELSEWHERE, "bridge");
+        actor(&guard, None, &[&format!("bridge@{ELSEWHERE}")], Ok(()));
+        actor(&guard, None, &["gateway"], Ok(()));
+        for other in ["bridge".to_owned(), format!("bridge@{own}"), format!("gateway@{ELSEWHERE}")] {
+            actor(&guard, Some("bridge"), &[&other], Err("actor_unlisted"));
+        }
+        // A client is one of the token's own issuer.
+        actor(&guard, Some("bridge"), &[], Err("actor_unlisted"));
+    }
+
+    #[test]
+    fn the_chain_is_counted() {
+        let guard = ActorGuard::depth_at_most(2);
+        actor(&guard, None, &[], Ok(()));
+        actor(&guard, None, &["a", "b"], Ok(()));
+        actor(&guard, None, &["a", "b", "c"], Err("actors_too_many"));
+        actor(&ActorGuard::depth_at_most(0), Some("web"), &[], Ok(()));
+        actor(&ActorGuard::depth_at_most(0), Some("web"), &["a"], Err("actors_too_many"));
+        let both = ActorGuard::any_of(["a"]).at_most(1);
+        actor(&both, None, &["a"], Ok(()));
+        actor(&both, None, &["a", "b"], Err("actors_too_many"));
+        actor(&both, None, &["b", "a"], Err("actor_unlisted"));
+    }
+
+    #[test]
+    fn an_empty_rule_admits_nobody_and_is_a_problem() {
+        let guards =
+            [ActorGuard::any_of([]), ActorGuard::any_of([""]), ActorGuard::any_of([]).or_of("", "web")];
+        for guard in guards {
+            assert!(guard.problem().is_some());
+            actor(&guard, Some("web"), &[], Err("actor_unlisted"));
+            actor(&guard, Some(""), &[], Err("actor_unlisted"));
+            actor(&guard, Some("web"), &[""], Err("actor_unlisted"));
+            actor(&guard, Some("web"), &["web@"], Err("actor_unlisted"));
+        }
+        assert_eq!(ActorGuard::any_of(["web"]).problem(), None);
+        assert_eq!(ActorGuard::depth_at_most(0).problem(), None);
+    }
+}
