@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::{Denial, Facts, Fault, Fingerprint, Id, ScopeSet};
+use crate::{Denial, Facts, Fault, Fingerprint, Id, ScopeSet, Waiver};
 
 /// The version that every event carries.
 pub const SCHEMA_VERSION: u16 = 1;
@@ -224,8 +224,10 @@ pub struct Event {
     pub cache: Option<CacheState>,
     /// The credential that the passthrough block found.
     pub found: Option<Fingerprint>,
-    /// Where it found it: `target`, or a header's name.
+    /// Where it found it: `target`, `body`, a header's name, or `trailer` and a name.
     pub place: Option<Box<str>>,
+    /// The waiver by which a check was relaxed.
+    pub waiver: Option<Waiver>,
     /// Which attempt at the call this is, from 1.
     pub attempt: Option<u8>,
     /// How many refusals a count stands for.
@@ -270,6 +272,7 @@ impl Event {
             cache: None,
             found: None,
             place: None,
+            waiver: None,
             attempt: None,
             count: None,
             trace: None,
@@ -304,6 +307,7 @@ impl Serialize for Event {
         optional(&mut map, "cache", self.cache.as_ref())?;
         optional(&mut map, "found", self.found.as_ref())?;
         optional(&mut map, "place", self.place.as_deref())?;
+        optional(&mut map, "waiver", self.waiver.as_ref().map(Terms).as_ref())?;
         optional(&mut map, "attempt", self.attempt.as_ref())?;
         optional(&mut map, "count", self.count.as_ref())?;
         optional(&mut map, "trace_id", self.trace.map(|trace| trace.trace_id()).as_ref())?;
@@ -332,6 +336,19 @@ impl Serialize for Shown<'_> {
         if !self.0.confirmation.is_none() {
             map.serialize_entry("confirmation", &self.0.confirmation)?;
         }
+        map.end()
+    }
+}
+
+/// A waiver as events show it.
+struct Terms<'a>(&'a Waiver);
+
+impl Serialize for Terms<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(3))?;
+        map.serialize_entry("reason", self.0.reason())?;
+        map.serialize_entry("owner", self.0.owner())?;
+        map.serialize_entry("until", &self.0.until().as_secs())?;
         map.end()
     }
 }
@@ -374,6 +391,7 @@ mod tests {
         event.cache = Some(CacheState::Hit);
         event.found = Some(Fingerprint::of_token("x"));
         event.place = Some("x-api-key".into());
+        event.waiver = Some(Waiver::new("r", "o", crate::UnixTime::from_secs(9)));
         (event.attempt, event.count) = (Some(1), Some(2));
         event.trace = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
         event.latency = Some(Duration::from_micros(12));

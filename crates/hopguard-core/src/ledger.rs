@@ -96,6 +96,9 @@ impl Ledger {
     /// Credentials kept unless set otherwise: about 40 MB when full.
     pub const DEFAULT_MOST: usize = 131_072;
 
+    /// An opaque value shorter than this is not remembered: it could stand in a text by chance.
+    pub const SHORTEST_OPAQUE: usize = opaque::SHORTEST;
+
     /// A ledger of [`Ledger::DEFAULT_MOST`] credentials that lets the oldest go when full.
     #[must_use]
     pub fn bounded() -> Self {
@@ -210,11 +213,12 @@ impl Ledger {
         destination: Option<&Destination>,
         now: UnixTime,
     ) -> Result<Remembered, Fault> {
-        if text.len() < opaque::SHORTEST || Fingerprint::of_bytes(text) != facts.fingerprint {
+        if text.len() < opaque::SHORTEST {
             return Err(Fault::GrantUnreadable);
         }
+        let key = Fingerprint::of_bytes(text);
         let mut index = self.0.opaque.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = index.entries.get_mut(&facts.fingerprint) {
+        if let Some(known) = index.entries.get_mut(&key) {
             known.held.grant(destination);
             return Ok(Remembered { evicted: false });
         }
@@ -233,7 +237,7 @@ impl Ledger {
             index.remove(oldest);
         }
         self.widen(text.len(), text.len());
-        index.insert(text, Held::new(facts, destination));
+        index.insert(text, key, Held::new(facts, destination));
         self.0.opaque_live.store(index.entries.len(), Ordering::Release);
         Ok(Remembered { evicted })
     }

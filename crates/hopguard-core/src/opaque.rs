@@ -32,6 +32,7 @@ pub(crate) struct Opaque {
     lengths: HashMap<u64, BTreeMap<usize, usize>>,
     /// Beginnings that leave only a tail open, and how many credentials share each.
     heads: HashMap<u128, usize>,
+    /// By the hash of the whole value.
     pub(crate) entries: HashMap<Fingerprint, Entry>,
     pub(crate) by_expiry: BTreeSet<(UnixTime, Fingerprint)>,
 }
@@ -66,15 +67,15 @@ impl Opaque {
         }
     }
 
-    pub(crate) fn insert(&mut self, text: &[u8], held: Held) {
+    pub(crate) fn insert(&mut self, text: &[u8], key: Fingerprint, held: Held) {
         let Some(beginning) = text.get(..ANCHOR) else { return };
         let anchor = self.hash(beginning);
         let head = self.head_hash(text.get(..head_length(text.len())).unwrap_or(text));
-        let (fingerprint, expires, length) = (held.fingerprint, held.expires, text.len());
+        let (expires, length) = (held.expires, text.len());
         *self.lengths.entry(anchor).or_default().entry(length).or_default() += 1;
         *self.heads.entry(head).or_default() += 1;
-        self.by_expiry.insert((expires, fingerprint));
-        self.entries.insert(fingerprint, Entry { held, anchor, head, length });
+        self.by_expiry.insert((expires, key));
+        self.entries.insert(key, Entry { held, anchor, head, length });
         self.inserted += 1;
         if self.filter.is_empty() || self.inserted > FILTER_FULL {
             self.filter = vec![0; 1 << (FILTER_BITS - 6)];
@@ -86,9 +87,9 @@ impl Opaque {
         }
     }
 
-    pub(crate) fn remove(&mut self, fingerprint: Fingerprint) {
-        let Some(entry) = self.entries.remove(&fingerprint) else { return };
-        self.by_expiry.remove(&(entry.held.expires, fingerprint));
+    pub(crate) fn remove(&mut self, key: Fingerprint) {
+        let Some(entry) = self.entries.remove(&key) else { return };
+        self.by_expiry.remove(&(entry.held.expires, key));
         if let Some(lengths) = self.lengths.get_mut(&entry.anchor) {
             if let Some(count) = lengths.get_mut(&entry.length) {
                 *count -= 1;

@@ -25,8 +25,9 @@ pub use hopguard_exchange::Exchanger;
 #[cfg(feature = "reqwest")]
 pub use hopguard_reqwest::{GuardedClient, SendError};
 pub use hopguard_tower::{
-    AuditLayer, Egress, EgressError, ExchangeLayer, GuardExt, Hop, Inbound, OnBehalfOf, Once, OpenPaths,
-    PassthroughLayer, Refused, Replayable, StsEndpoint, VerifyLayer,
+    AuditLayer, BodyError, BodyScan, Egress, EgressError, ExchangeLayer, GuardExt, Hop, Inbound, OnBehalfOf,
+    Once, OpenPaths, PassthroughLayer, Refused, Replayable, ResponseRule, ScannedBody, ShieldLayer,
+    StsEndpoint, VerifyLayer,
 };
 pub use hopguard_verify::{Issuer, Profile, Verifier};
 
