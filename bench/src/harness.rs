@@ -46,6 +46,11 @@ impl Lane {
         Self { name: name.into(), prepare: Box::new(|_| ()), run: Box::new(run), fixed: None }
     }
 
+    /// Something that repeats itself as often as it is told.
+    pub(crate) fn whole(name: impl Into<String>, run: impl FnMut(usize) + 'static) -> Self {
+        Self { name: name.into(), prepare: Box::new(|_| ()), run: Box::new(run), fixed: None }
+    }
+
     /// An operation that looks at its input, which is made, and dropped, outside the measured time.
     pub(crate) fn over_input<I: 'static>(
         name: impl Into<String>,

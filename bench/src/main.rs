@@ -26,6 +26,7 @@ const GROUPS: &[Named] = &[
     ("egress cached", egress::cached),
     ("passthrough", egress::passthrough),
     ("audit capture", capture::captured),
+    ("over a socket", chain::socket),
     ("chain tax", chain::tax),
 ];
 

@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use tower_service::Service;
 
 pub(crate) const ISSUER: &str = "https://sts.internal";
+pub(crate) const GATEWAY: &str = "https://gateway.internal";
 pub(crate) const ORDERS: &str = "https://orders.internal";
 pub(crate) const INVENTORY: &str = "https://inventory.internal";
 pub(crate) const TOKEN_ENDPOINT: &str = "https://sts.internal/token";

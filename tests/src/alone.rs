@@ -91,6 +91,9 @@ impl<'a> Alone<'a> {
                 let layer = VerifyLayer::new(hop, self.verifier.clone()).dangerous_leave_holder_open();
                 BoxCloneSyncService::new(layer.layer(inner))
             }
+            "verify and bind" => {
+                BoxCloneSyncService::new(VerifyLayer::new(hop, self.verifier.clone()).layer(inner))
+            }
             "bind" => BoxCloneSyncService::new(BindLayer::bearer_only(hop).layer(inner)),
             "audience" => {
                 BoxCloneSyncService::new(AudienceGuard::exactly(Stage::AUDIENCE).layer(hop).layer(inner))

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use axum::body::Body;
-use hopguard_core::{Audit, Fault, Ledger, Refusal};
+use hopguard_core::{ActorGuard, Audit, Fault, Ledger, Refusal};
 use hopguard_testkit::MemorySink;
 use hopguard_testkit::corpus::{Attack, EGRESS_GUARDS, GUARDS, Target};
 use hopguard_testkit::leak;
 use hopguard_tests::alone::{Alone, Boxed, answer};
-use hopguard_tests::inbound::{Reached, World};
+use hopguard_tests::inbound::{Reached, World, bearer};
 use hopguard_tests::onward::{Onward, PEER, Peer, STATUS, boxed, call};
 use hopguard_tests::{ALL_SINGLY, enabled, event_named};
-use hopguard_tower::{AuditLayer, EgressError, Hop, PassthroughLayer};
+use hopguard_tower::{AuditLayer, EgressError, GuardExt, Hop, PassthroughLayer};
 use http::{Request, Response};
 use http_body_util::Full;
 use tower::util::BoxCloneSyncService;
@@ -66,6 +66,60 @@ async fn without_a_guard_in_front_its_attacks_reach_the_handler() {
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
     no_guard_is_idle(GUARDS, &through);
+}
+
+/// A verifier that nobody told otherwise is its own holder check.
+#[tokio::test]
+async fn a_verifier_alone_takes_no_token_that_is_bound_to_a_key() {
+    let world = World::default();
+    let bound: Vec<_> = enabled(Target::Inbound)
+        .into_iter()
+        .filter(|attack| attack.removed_guard.as_deref() == Some("bind"))
+        .collect();
+    for attack in &bound {
+        let alone = Alone::new(&world);
+        let stack = alone.stack(["verify and bind"], alone.routes(true));
+        let answer = alone.attacked(&stack, world.stage.prepare(attack)).await;
+        let code = event_named(&alone.sink, answer.event().unwrap()).decision.code();
+        assert_eq!(
+            (answer.status, code, alone.reached.count()),
+            (401, "holder_unproven", 0),
+            "{}",
+            attack.id
+        );
+    }
+    let alone = Alone::new(&world);
+    let stack = alone.stack(["verify and bind", "audience", "ttl", "scope"], alone.routes(true));
+    assert_eq!(answer(&stack, world.good_request("/orders/42")).await.status, 200);
+}
+
+/// Who acts, and through how many hands the token came: a guard that the complete stack does not ask for.
+#[tokio::test]
+async fn without_the_actor_guard_anybody_may_act() {
+    let world = World::default();
+    let near = || ActorGuard::any_of(["gateway"]).at_most(1);
+    for (act, code) in [
+        (serde_json::json!({"sub": "gateway"}), None),
+        (serde_json::json!({"sub": "mallory"}), Some("actor_unlisted")),
+        (serde_json::json!({"sub": "mallory", "act": {"sub": "gateway"}}), Some("actor_unlisted")),
+        (serde_json::json!({"sub": "gateway", "act": {"sub": "mallory"}}), Some("actors_too_many")),
+    ] {
+        let token = world.stage.token().claim("act", act.clone()).sign(world.stage.key());
+        for guarded in [true, false] {
+            let alone = Alone::new(&world);
+            let mut inner = alone.routes(true);
+            if guarded {
+                inner = BoxCloneSyncService::new(near().layer(&alone.hop).layer(inner));
+            }
+            let stack = alone.stack(["verify and bind", "audience", "ttl", "scope"], inner);
+            let answer = answer(&stack, bearer("/orders/42", &token)).await;
+            let found = answer.event().map(|event| event_named(&alone.sink, event).decision.code());
+            let expected = code.filter(|_| guarded);
+            assert_eq!(found, expected, "{act}, guarded: {guarded}");
+            assert_eq!(answer.status, if expected.is_some() { 403 } else { 200 });
+            assert_eq!(alone.reached.count(), usize::from(expected.is_none()));
+        }
+    }
 }
 
 #[tokio::test]

@@ -199,27 +199,31 @@ async fn wherever_the_caller_goes_away_admissions_and_outcomes_are_equal() {
         },
     )
     .await;
-    assert!(polls >= 4, "{polls}");
+    assert!(polls >= 3, "{polls}");
     assert_eq!(count("completed"), 1);
-    assert!(count("abandoned") >= 2, "{:?}", service.sink.codes());
+    // What of a body is at hand is judged before its head leaves, so that few places are left to go away at.
+    assert!(count("abandoned") >= 1, "{:?}", service.sink.codes());
 }
 
 #[tokio::test]
 async fn what_cannot_be_written_down_does_not_happen() {
     let world = World::default();
     // No room at all; room for the outcome but not for the decision.
-    for places in [0, 1] {
-        let service = service(&world, MemorySink::with_places(places));
+    for room in [0, 1] {
+        let service = service(&world, MemorySink::new());
+        // The keys are there, and what was written about them: nothing else will take a place.
+        assert_eq!(service.answer(world.good_request("/text")).await.status, 200);
+        service.sink.set_places(service.sink.events().len() + room);
         let answer = service.answer(world.good_request("/text")).await;
-        assert_eq!((answer.status, service.reached.count()), (503, 0), "{places} places");
+        assert_eq!((answer.status, service.reached.count()), (503, 1), "room for {room}");
         assert_eq!(answer.header("retry-after"), Some("5"));
         let event = event_named(&service.sink, answer.event().unwrap());
         assert_eq!(event.decision.code(), "audit_unavailable");
         assert_eq!(service.sink.reserved(), 0, "what was set aside is given back");
         // As soon as there is room again, callers are served again.
-        service.sink.set_places(usize::MAX);
+        service.sink.set_places(service.sink.events().len() + 2);
         assert_eq!(service.answer(world.good_request("/text")).await.status, 200);
-        assert_eq!(service.reached.count(), 1);
+        assert_eq!(service.reached.count(), 2);
     }
 }
 
@@ -242,13 +246,16 @@ async fn guards_alone_pass_nobody_whom_they_cannot_write_down() {
     let world = World::default();
     let alone = hopguard_tests::alone::Alone::new(&world);
     let stack = alone.without(None);
-    // Each guard writes that it passed; room for one less than there are guards.
-    for places in 0..hopguard_tests::alone::WHOLE.len() {
-        alone.sink.set_places(places);
-        let answer = hopguard_tests::alone::answer(&stack, world.good_request("/orders/42")).await;
-        assert_eq!((answer.status, alone.reached.count()), (503, 0), "{places} places");
-        let _written = alone.sink.take();
+    let answer =
+        async || hopguard_tests::alone::answer(&stack, world.good_request("/orders/42")).await.status;
+    assert_eq!((answer().await, alone.reached.count()), (200, 1));
+    // Each guard writes that it passed: room for some of them, and not for all.
+    for room in 0..hopguard_tests::alone::WHOLE.len() {
+        alone.sink.set_places(alone.sink.events().len() + room);
+        assert_eq!((answer().await, alone.reached.count()), (503, 1), "room for {room}");
     }
+    alone.sink.set_places(alone.sink.events().len() + hopguard_tests::alone::WHOLE.len());
+    assert_eq!((answer().await, alone.reached.count()), (200, 2));
 }
 
 /// The rounds of a flood: everything in the corpus that is refused before it is verified.
@@ -436,17 +443,17 @@ async fn a_call_that_cannot_be_written_down_is_not_made() {
     let onward = Onward::start().await;
     let caller = onward.admit(&onward.token()).await;
     let peer = Peer::good();
-    let _admission = onward.sink.take();
     let egress = onward.egress().layer(peer.clone());
-    for places in [0, 1] {
-        onward.sink.set_places(places);
-        let outcome = egress.clone().oneshot(call(&format!("{PEER}/stock/42"), Some(&caller))).await;
-        let code = outcome.map(|_| ()).map_err(|error| error.code());
-        assert_eq!((code, peer.sent().len()), (Err("audit_unavailable"), 0), "{places} places");
+    let calling = || egress.clone().oneshot(call(&format!("{PEER}/stock/42"), Some(&caller)));
+    // Keys and grant are there, and what was written about them: nothing else will take a place.
+    assert!(calling().await.is_ok_and(|response| response.status() == 200));
+    for room in [0, 1] {
+        onward.sink.set_places(onward.sink.events().len() + room);
+        let code = calling().await.map(|_| ()).map_err(|error| error.code());
+        assert_eq!((code, peer.sent().len()), (Err("audit_unavailable"), 1), "room for {room}");
         assert_eq!(onward.sink.reserved(), 0);
     }
-    onward.sink.set_places(2);
-    let outcome = egress.oneshot(call(&format!("{PEER}/stock/42"), Some(&caller))).await;
-    assert!(outcome.is_ok_and(|response| response.status() == 200));
-    assert_eq!(peer.sent().len(), 1);
+    onward.sink.set_places(onward.sink.events().len() + 2);
+    assert!(calling().await.is_ok_and(|response| response.status() == 200));
+    assert_eq!(peer.sent().len(), 2);
 }

@@ -219,6 +219,20 @@ async fn evidence_of_an_earlier_request_is_removed_by_the_verifier_alone() {
     assert_eq!(alone.reached.count(), 1);
 }
 
+/// What is planted in front of a verifier does not say who writes the events either.
+#[tokio::test]
+async fn whoever_stands_in_front_of_the_handler_writes_its_events() {
+    let world = World::default();
+    let other = Service::usual(&world);
+    assert_eq!(other.answer(world.good_request("/plain")).await.status, 200);
+    let (stolen, before) = (Stolen::from(&other.reached), other.sink.events().len());
+    let alone = Alone::new(&world);
+    let stack = alone.stack(WHOLE.iter().copied(), BoxCloneSyncService::new(asking(&alone.reached)));
+    let answer = answer(&stolen.planted(stack), world.good_request("/orders/42")).await;
+    faulted(&alone.sink, &alone.reached, &answer, "evidence_missing");
+    assert_eq!(other.sink.events().len(), before);
+}
+
 #[tokio::test]
 async fn evidence_that_is_planted_behind_the_verifier_is_foreign() {
     let world = World::default();

@@ -31,6 +31,7 @@ mod tracing_sink;
 mod json_lines;
 mod durable;
 mod fanout;
+pub mod lineage;
 #[cfg(test)]
 mod events_for_tests;
 

@@ -25,6 +25,7 @@
 mod transport;
 mod http;
 mod authentication;
+mod token_file;
 mod signing;
 mod clock;
 mod spawn;
@@ -36,4 +37,5 @@ pub use http::{HttpTransport, HttpTransportBuilder};
 pub use signing::{Algorithm, SigningKey, random_jti};
 pub use spawn::Spawn;
 pub use timer::{SystemTimer, Timer};
+pub use token_file::TokenFile;
 pub use transport::{BoxFuture, Transport, TransportError};

@@ -7,13 +7,13 @@
 //!
 //! It says nothing about who shows the token or what it may do.
 
-use crate::{Denial, Guard, UnixTime, Verified};
+use crate::{Denial, Guard, Relaxation, UnixTime, Verified, Waived, Waiver};
 
 /// Admits tokens whose only audience is this service.
 #[derive(Clone, Debug)]
 pub struct AudienceGuard {
     ours: Vec<Box<str>>,
-    foreign: Vec<Box<str>>,
+    foreign: Vec<Waived>,
 }
 
 impl AudienceGuard {
@@ -30,14 +30,31 @@ impl AudienceGuard {
         self
     }
 
-    /// Tolerates `audience`, which is not us, beside ours.
+    /// Tolerates `audience`, which is not us, beside ours, until the waiver ends.
     ///
     /// The token can then be replayed there: name the one audience that an authorization server insists on
-    /// adding, and no other.
+    /// adding, and no other. Each use is written to the audit as `waiver_used`.
     #[must_use]
-    pub fn dangerous_tolerate_foreign(mut self, audience: &str) -> Self {
-        self.foreign.push(audience.into());
+    pub fn dangerous_tolerate_foreign(mut self, audience: &str, waiver: Waiver) -> Self {
+        self.foreign.push(Waived { relaxation: Relaxation::TokenForeignAudience(audience.into()), waiver });
         self
+    }
+
+    /// What is wrong with the setting, if anything.
+    #[must_use]
+    pub fn problem(&self) -> Option<&'static str> {
+        if self.audiences().any(str::is_empty) {
+            return Some("is empty: name this service's own URI");
+        }
+        let nameless = |one: &Waived| one.relaxation.audience().is_none_or(str::is_empty);
+        if self.foreign.iter().any(|one| nameless(one) || !one.waiver.is_complete()) {
+            return Some("tolerates a foreign audience without its name, a reason or an owner");
+        }
+        None
+    }
+
+    fn tolerated(&self, audience: &str) -> impl Iterator<Item = &Waived> {
+        self.foreign.iter().filter(move |one| one.relaxation.audience() == Some(audience))
     }
 
     /// The names under which this service takes tokens; the first is its own.
@@ -51,17 +68,24 @@ impl Guard for AudienceGuard {
         "audience"
     }
 
-    fn check(&self, token: &Verified, _now: UnixTime) -> Result<(), Denial> {
+    fn check(&self, token: &Verified, now: UnixTime) -> Result<(), Denial> {
         let found = &token.facts().audiences;
         // INVARIANT: I14 — no audience, and an empty one, is nobody's.
         if !found.iter().any(|audience| !audience.is_empty() && self.ours.contains(audience)) {
             return Err(Denial::AudienceMismatch);
         }
-        if found.iter().all(|audience| self.ours.contains(audience) || self.foreign.contains(audience)) {
+        // INVARIANT: I16 — from its end on, a waiver is as if it had never been written.
+        let waived = |audience| self.tolerated(audience).any(|one| one.waiver.holds(now));
+        if found.iter().all(|audience| self.ours.contains(audience) || waived(audience)) {
             Ok(())
         } else {
             Err(Denial::AudienceNotSole)
         }
+    }
+
+    fn waived(&self, token: &Verified) -> Option<&Waived> {
+        let foreign = token.facts().audiences.iter().find(|audience| !self.ours.contains(audience))?;
+        self.tolerated(foreign).next()
     }
 }
 
@@ -102,8 +126,20 @@ mod tests {
 
     #[test]
     fn aliases_and_listed_strangers() {
-        let guard =
-            AudienceGuard::exactly("orders").or_alias("orders-v1").dangerous_tolerate_foreign("account");
+        let waiver = |until| Waiver::new("why", "who", UnixTime::from_secs(until));
+        let guard = AudienceGuard::exactly("orders").or_alias("orders-v1");
+        let late = guard.clone().dangerous_tolerate_foreign("account", waiver(0));
+        audience(&late, &["orders", "account"], Err("audience_not_sole"));
+        let guard = guard.dangerous_tolerate_foreign("account", waiver(1));
+        let used = verified_with(|facts| facts.audiences = vec!["orders".into(), "account".into()]);
+        assert_eq!(guard.waived(&used).unwrap().waiver.owner(), "who");
+        assert_eq!(guard.waived(&verified_with(|facts| facts.audiences = vec!["orders".into()])), None);
+        assert!(
+            AudienceGuard::exactly("a")
+                .dangerous_tolerate_foreign("b", Waiver::new("", "", UnixTime::from_secs(9)))
+                .problem()
+                .is_some()
+        );
         audience(&guard, &["orders-v1"], Ok(()));
         audience(&guard, &["orders", "account"], Ok(()));
         audience(&guard, &["account"], Err("audience_mismatch"));

@@ -175,9 +175,16 @@ impl Audit {
 
     /// Writes a refusal of a stranger, singly or as part of a count.
     pub fn stranger(&self, event: Event) {
-        // INVARIANT: I9 — strangers share this lane only, whatever they send.
+        self.stranger_with(event, |_| ());
+    }
+
+    /// As [`Audit::stranger`]; `complete` adds what is costly to find out, and is called only if the event is
+    /// written singly.
+    pub fn stranger_with(&self, mut event: Event, complete: impl FnOnce(&mut Event)) {
+        // INVARIANT: I9 — strangers share this lane only, whatever they send, and cannot make us work for it.
         self.flush_strangers(event.time_millis);
         if self.0.strangers.singly(event.decision.code(), event.direction) {
+            complete(&mut event);
             self.0.sink.offer(event);
         }
     }

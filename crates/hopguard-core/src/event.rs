@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::{Denial, Facts, Fault, Fingerprint, Id, ScopeSet, Waiver};
+use crate::{Denial, Facts, Fault, Fingerprint, Id, ScopeSet, Waived};
 
 /// The version that every event carries.
 pub const SCHEMA_VERSION: u16 = 1;
@@ -136,6 +137,7 @@ impl TraceContext {
     ///
     /// let value = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     /// assert_eq!(TraceContext::parse(value).unwrap().to_string(), value);
+    /// assert_eq!(TraceContext::parse(value).unwrap().header_value().unwrap(), value);
     /// assert!(TraceContext::parse("00-00-00-00").is_none());
     /// ```
     #[must_use]
@@ -156,6 +158,18 @@ impl TraceContext {
         (trace != 0 && span != 0).then_some(Self { trace, span, flags })
     }
 
+    /// As a header writes it.
+    #[must_use]
+    pub fn header_value(&self) -> Option<HeaderValue> {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
+        let bytes = self.trace.to_be_bytes().into_iter().chain(self.span.to_be_bytes()).chain([self.flags]);
+        let places = text.iter_mut().skip(3).filter(|place| **place != b'-');
+        let halves = bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+        places.zip(halves).for_each(|(place, digit)| *place = digit);
+        HeaderValue::from_bytes(&text).ok()
+    }
+
     /// The trace id, 32 hexadecimal digits.
     #[must_use]
     pub fn trace_id(&self) -> String {
@@ -163,16 +177,22 @@ impl TraceContext {
     }
 }
 
-/// The number that up to 16 lower-case hexadecimal digits write.
+/// The number that an even number of up to 16 lower-case hexadecimal digits write.
 fn hex(digits: &[u8]) -> Option<u64> {
-    let mut known = true;
-    let value = digits.iter().fold(0_u64, |value, &digit| {
+    // Neither branches, which random digits would mislead, nor a chain through all digits.
+    let half = |digit: u8| {
         let letter = digit.wrapping_sub(b'a') < 6;
-        // Not `||`: which digits stand in a random number cannot be predicted.
-        known &= letter | (digit.wrapping_sub(b'0') < 10);
-        (value << 4) | u64::from((digit & 15) + if letter { 9 } else { 0 })
-    });
-    known.then_some(value)
+        let known = letter | (digit.wrapping_sub(b'0') < 10);
+        ((digit & 15) + 9 * u8::from(letter), u8::from(!known))
+    };
+    let (mut value, mut foreign) = (0_u64, 0);
+    for pair in digits.chunks(2) {
+        let &[high, low] = pair else { return None };
+        let ((high, a), (low, b)) = (half(high), half(low));
+        foreign |= a | b;
+        value = (value << 8) | u64::from((high << 4) | low);
+    }
+    (foreign == 0).then_some(value)
 }
 
 impl std::fmt::Display for TraceContext {
@@ -224,10 +244,10 @@ pub struct Event {
     pub cache: Option<CacheState>,
     /// The credential that the passthrough block found.
     pub found: Option<Fingerprint>,
-    /// Where it found it: `target`, `body`, a header's name, or `trailer` and a name.
+    /// Where it found it: `target`, or a header's name.
     pub place: Option<Box<str>>,
-    /// The waiver by which a check was relaxed.
-    pub waiver: Option<Waiver>,
+    /// The relaxation that was used, and on what grounds.
+    pub waiver: Option<Box<Waived>>,
     /// Which attempt at the call this is, from 1.
     pub attempt: Option<u8>,
     /// How many refusals a count stands for.
@@ -307,7 +327,7 @@ impl Serialize for Event {
         optional(&mut map, "cache", self.cache.as_ref())?;
         optional(&mut map, "found", self.found.as_ref())?;
         optional(&mut map, "place", self.place.as_deref())?;
-        optional(&mut map, "waiver", self.waiver.as_ref().map(Terms).as_ref())?;
+        optional(&mut map, "waiver", self.waiver.as_deref())?;
         optional(&mut map, "attempt", self.attempt.as_ref())?;
         optional(&mut map, "count", self.count.as_ref())?;
         optional(&mut map, "trace_id", self.trace.map(|trace| trace.trace_id()).as_ref())?;
@@ -336,19 +356,6 @@ impl Serialize for Shown<'_> {
         if !self.0.confirmation.is_none() {
             map.serialize_entry("confirmation", &self.0.confirmation)?;
         }
-        map.end()
-    }
-}
-
-/// A waiver as events show it.
-struct Terms<'a>(&'a Waiver);
-
-impl Serialize for Terms<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(3))?;
-        map.serialize_entry("reason", self.0.reason())?;
-        map.serialize_entry("owner", self.0.owner())?;
-        map.serialize_entry("until", &self.0.until().as_secs())?;
         map.end()
     }
 }
@@ -391,7 +398,9 @@ mod tests {
         event.cache = Some(CacheState::Hit);
         event.found = Some(Fingerprint::of_token("x"));
         event.place = Some("x-api-key".into());
-        event.waiver = Some(Waiver::new("r", "o", crate::UnixTime::from_secs(9)));
+        let grounds = crate::Waiver::new("why", "who", crate::UnixTime::from_secs(9));
+        let relaxation = crate::Relaxation::ForeignAudience("account".into());
+        event.waiver = Some(Box::new(Waived { relaxation, waiver: grounds }));
         (event.attempt, event.count) = (Some(1), Some(2));
         event.trace = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
         event.latency = Some(Duration::from_micros(12));

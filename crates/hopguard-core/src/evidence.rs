@@ -174,6 +174,8 @@ impl Admitted {
 #[derive(Clone, Debug)]
 pub struct Granted {
     token: Arc<RawToken>,
+    // Made once, and wiped like the token itself when the last clone is dropped.
+    authorization: Result<HeaderValue, Fault>,
     facts: Arc<Facts>,
     parent: Fingerprint,
     obtained: UnixTime,
@@ -190,7 +192,8 @@ impl Granted {
         parent: Fingerprint,
         obtained: UnixTime,
     ) -> Self {
-        Self { token, facts, parent, obtained, waived: None }
+        let authorization = token.as_bearer().ok_or(Fault::GrantUnreadable);
+        Self { token, authorization, facts, parent, obtained, waived: None }
     }
 
     /// The same grant, with the relaxations that [`prove_narrowing`](crate::prove_narrowing) said it needed.
@@ -234,9 +237,6 @@ impl Granted {
     ///
     /// [`Fault::GrantUnreadable`] if the token has bytes that a header cannot hold.
     pub fn authorization(&self) -> Result<HeaderValue, Fault> {
-        let text = zeroize::Zeroizing::new(format!("Bearer {}", self.token.dangerous_expose()));
-        let mut value = HeaderValue::from_str(&text).map_err(|_| Fault::GrantUnreadable)?;
-        value.set_sensitive(true);
-        Ok(value)
+        self.authorization.clone()
     }
 }

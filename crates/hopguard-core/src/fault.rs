@@ -82,6 +82,8 @@ faults! {
     ResponseLeak = "response_leak", 502, None, "the answer carries a credential";
     /// A token or assertion of our own could not be signed, or the system has no randomness for it.
     SigningFailed = "signing_failed", 500, None, "a token of our own could not be signed";
+    /// An assertion or actor token of our own could not be read from its file.
+    OwnCredentialUnavailable = "own_credential_unavailable", 503, SOON, "a credential of our own is unavailable";
     /// The caller's token was issued by another authorization server than the one it would be exchanged at.
     SubjectIssuerForeign = "subject_issuer_foreign", 500, None, "the token belongs to another authorization server";
     /// The memory of used client assertions is full, and what cannot be remembered could be replayed.

@@ -1,6 +1,6 @@
 //! What every guard has in common.
 
-use crate::{Denial, UnixTime, Verified};
+use crate::{Denial, UnixTime, Verified, Waived};
 
 /// A pure decision over a verified token and a time.
 ///
@@ -34,4 +34,11 @@ pub trait Guard {
     ///
     /// The [`Denial`] that says why not.
     fn check(&self, token: &Verified, now: UnixTime) -> Result<(), Denial>;
+
+    /// The relaxation without which [`check`](Self::check) would have refused this token; the gate writes it
+    /// down (I16).
+    fn waived(&self, token: &Verified) -> Option<&Waived> {
+        let _strict = token;
+        None
+    }
 }

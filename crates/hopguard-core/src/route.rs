@@ -21,18 +21,28 @@ impl Destination {
     /// The origin of an absolute `http` or `https` URI without userinfo; `None` if it is not one.
     #[must_use]
     pub fn of(uri: &Uri) -> Option<Self> {
-        let scheme = uri.scheme()?;
-        let authority = uri.authority()?;
-        let default_port = default_port(scheme)?;
-        if has_userinfo(authority) || authority.host().is_empty() {
-            return None;
+        let Origin { scheme, host, port } = Origin::of(uri)?;
+        let mut text = String::with_capacity(scheme.len() + host.len() + "://:65535".len());
+        text.extend([scheme, "://", host, ":"]);
+        match port {
+            443 => text.push_str("443"),
+            other => text.push_str(&other.to_string()),
         }
-        // `Authority::port` is `None` both without a port and with one that is not a number.
-        let port = match authority.as_str().strip_prefix(authority.host())? {
-            "" => default_port,
-            rest => rest.strip_prefix(':')?.parse().ok()?,
-        };
-        Some(Self(format!("{scheme}://{}:{port}", authority.host().to_ascii_lowercase()).into()))
+        text.make_ascii_lowercase();
+        Some(Self(text.into()))
+    }
+
+    /// True if `uri` has this origin: the same as comparing with [`Destination::of`], without making one.
+    #[must_use]
+    pub fn is_of(&self, uri: &Uri) -> bool {
+        Origin::of(uri).is_some_and(|origin| self.is(&origin))
+    }
+
+    fn is(&self, origin: &Origin<'_>) -> bool {
+        let rest = self.0.strip_prefix(origin.scheme).and_then(|rest| rest.strip_prefix("://"));
+        rest.and_then(|rest| rest.rsplit_once(':')).is_some_and(|(host, port)| {
+            host.eq_ignore_ascii_case(origin.host) && port.parse() == Ok(origin.port)
+        })
     }
 
     /// The origin as text.
@@ -45,6 +55,31 @@ impl Destination {
     #[must_use]
     pub fn shared(&self) -> &Arc<str> {
         &self.0
+    }
+}
+
+/// What makes an origin, as a URI spells it.
+struct Origin<'a> {
+    scheme: &'a str,
+    host: &'a str,
+    port: u16,
+}
+
+impl<'a> Origin<'a> {
+    fn of(uri: &'a Uri) -> Option<Self> {
+        let scheme = uri.scheme()?;
+        let authority = uri.authority()?;
+        let default_port = default_port(scheme)?;
+        let host = authority.host();
+        if has_userinfo(authority) || host.is_empty() {
+            return None;
+        }
+        // `Authority::port` is `None` both without a port and with one that is not a number.
+        let port = match authority.as_str().strip_prefix(host)? {
+            "" => default_port,
+            rest => strict_port(rest.strip_prefix(':')?)?,
+        };
+        Some(Self { scheme: scheme.as_str(), host, port })
     }
 }
 
@@ -417,6 +452,13 @@ impl Route {
     fn covers(&self, path: &str) -> bool {
         path.strip_prefix(self.prefix.as_ref()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
+
+    /// True if a server that ignores case would see a path of this route, and we do not.
+    fn covers_by_case(&self, path: &str) -> bool {
+        let same = |start: &str| start.eq_ignore_ascii_case(&self.prefix) && start != &*self.prefix;
+        path.split_at_checked(self.prefix.len())
+            .is_some_and(|(start, rest)| same(start) && (rest.is_empty() || rest.starts_with('/')))
+    }
 }
 
 /// The route that was found for a call.
@@ -462,16 +504,17 @@ impl RouteMap {
     /// if the URI has no origin, carries userinfo, or could be read as belonging to another route.
     pub fn choose(&self, uri: &Uri) -> Result<RouteChoice<'_>, Fault> {
         // INVARIANT: I2 — whatever is not listed is refused.
-        let destination = Destination::of(uri).ok_or(Fault::TargetUnreadable)?;
+        let origin = Origin::of(uri).ok_or(Fault::TargetUnreadable)?;
         let mut best: Option<RouteChoice<'_>> = None;
-        let mut by_path = false;
-        for (index, route) in self.0.iter().enumerate().filter(|(_, r)| r.destination == destination) {
+        let (mut by_path, mut by_case) = (false, false);
+        for (index, route) in self.0.iter().enumerate().filter(|(_, r)| r.destination.is(&origin)) {
             by_path |= !route.prefix.is_empty();
+            by_case |= route.covers_by_case(uri.path());
             if route.covers(uri.path()) && best.is_none_or(|b| b.route.prefix.len() < route.prefix.len()) {
                 best = Some(RouteChoice { index, route });
             }
         }
-        if by_path && is_ambiguous_path(uri.path()) {
+        if by_case || (by_path && is_ambiguous_path(uri.path())) {
             return Err(Fault::TargetUnreadable);
         }
         match best {
@@ -488,29 +531,40 @@ impl RouteMap {
 /// [`Fault::TargetUnreadable`] without an absolute URI or with userinfo in it, [`Fault::HostMismatch`] if a
 /// `Host` header names anything but the URI's own authority.
 pub fn request_target_rejects(uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
-    let destination = Destination::of(uri).ok_or(Fault::TargetUnreadable)?;
+    let origin = Origin::of(uri).ok_or(Fault::TargetUnreadable)?;
     for host in headers.get_all(header::HOST) {
         let named = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
         let named = named.and_then(|authority| {
             let parts = Uri::builder().scheme(uri.scheme()?.clone()).authority(authority).path_and_query("/");
             Destination::of(&parts.build().ok()?)
         });
-        if named.as_ref() != Some(&destination) {
+        if !named.is_some_and(|named| named.is(&origin)) {
             return Err(Fault::HostMismatch);
         }
     }
     Ok(())
 }
 
-/// True if two readers of `path` could see two different paths: encoded separators or dots, dot segments,
-/// empty segments, path parameters, backslashes.
+/// True if two readers of `path` could see two different paths: escapes of what needs none, encoded separators,
+/// dot segments, segments that end in a dot, empty segments, path parameters, backslashes, broken escapes.
+///
+/// Of ASCII only the escaped space is left alone (RFC 3986 section 6.2.2.2: `%61` and `a` are one path to some
+/// readers and two to others).
 #[must_use]
 pub fn is_ambiguous_path(path: &str) -> bool {
-    let lower = path.to_ascii_lowercase();
-    lower.contains("//")
-        || lower.contains(['\\', ';'])
-        || ["%2f", "%5c", "%2e", "%3b", "%25", "%00"].iter().any(|encoded| lower.contains(encoded))
-        || lower.split('/').any(|segment| segment == "." || segment == "..")
+    let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
+    let mut bytes = path.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            match (digit(bytes.next()), digit(bytes.next())) {
+                (Some(high), Some(_)) if high >= 8 => {}
+                (Some(2), Some(0)) => {}
+                _ => return true,
+            }
+        }
+    }
+    let dotted = |segment: &str| segment.ends_with('.') || segment.ends_with("%20");
+    path.contains("//") || path.contains(['\\', ';']) || path.split('/').any(dotted)
 }
 
 /// Reads a URL of the configuration: absolute, `https`, or `http` to loopback.
@@ -532,6 +586,12 @@ pub fn parse_absolute(url: &str) -> Result<Uri, &'static str> {
         }
         _ => Err("is not an absolute http or https URL"),
     }
+}
+
+/// A port as everybody writes it: `+443` and `00443` are none.
+fn strict_port(text: &str) -> Option<u16> {
+    let port: u16 = text.parse().ok().filter(|port| *port != 0)?;
+    (port.to_string() == text).then_some(port)
 }
 
 fn has_userinfo(authority: &Authority) -> bool {
@@ -578,6 +638,7 @@ mod tests {
             "https://a.internal:8443/",
             "https://a.internal.evil/",
             "https://a.internal./",
+            "https://a.internal:8443/",
             "https://xa.internal/",
             "https://b.internal/",
             "https://b.internal/x/y",
@@ -613,6 +674,32 @@ mod tests {
         let equal =
             vec![route("https://a.internal"), route("https://b.internal"), route("https://A.internal:443/")];
         assert_eq!(RouteMap::new(equal).unwrap_err(), (0, 2));
+    }
+
+    #[test]
+    fn being_of_an_origin_is_having_it() {
+        let uris = [
+            "https://a.internal",
+            "https://A.Internal:443/x?y",
+            "https://a.internal:8443",
+            "http://a.internal",
+            "http://a.internal:80/",
+            "http://a.internal:443",
+            "https://a.internal.",
+            "https://aa.internal",
+            "https://[::1]:8443/",
+            "https://[::1]",
+            "https://u@a.internal",
+            "/relative",
+            "ftp://a.internal",
+        ];
+        for (a, b) in uris.iter().flat_map(|a| uris.iter().map(move |b| (a, b))) {
+            let (one, other): (Uri, Uri) = (a.parse().unwrap(), b.parse().unwrap());
+            let Some(origin) = Destination::of(&one) else { continue };
+            assert_eq!(origin.is_of(&other), Destination::of(&other) == Some(origin), "{a} {b}");
+        }
+        assert_eq!(Destination::of(&Uri::from_static(uris[1])).unwrap().as_str(), "https://a.internal:443");
+        assert_eq!(Destination::of(&Uri::from_static(uris[8])).unwrap().as_str(), "https://[::1]:8443");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
@@ -74,6 +75,17 @@ impl RawToken {
         Fingerprint::of_token(self.0.expose_secret())
     }
 
+    /// The header value that shows this token, marked sensitive; `None` if a header cannot hold it.
+    pub(crate) fn as_bearer(&self) -> Option<HeaderValue> {
+        let text = self.0.expose_secret();
+        let mut value = Zeroizing::new(String::with_capacity("Bearer ".len() + text.len()));
+        value.push_str("Bearer ");
+        value.push_str(text);
+        let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(Wiped(value))).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
     /// The token's bytes, for the verifier and for attaching a grant. Never log, store or forward them.
     #[must_use]
     pub fn dangerous_expose(&self) -> &str {
@@ -84,6 +96,15 @@ impl RawToken {
 impl fmt::Debug for RawToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RawToken({} bytes)", self.len())
+    }
+}
+
+/// Text that other crates may hold as bytes.
+struct Wiped(Zeroizing<String>);
+
+impl AsRef<[u8]> for Wiped {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 }
 
@@ -123,12 +144,6 @@ impl TokenForm {
     /// The encoded form. The bytes handed out wipe themselves when the last clone is dropped.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
-        struct Wiped(Zeroizing<String>);
-        impl AsRef<[u8]> for Wiped {
-            fn as_ref(&self) -> &[u8] {
-                self.0.as_bytes()
-            }
-        }
         Bytes::from_owner(Wiped(self.0))
     }
 }

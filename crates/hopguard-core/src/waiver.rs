@@ -6,6 +6,9 @@
 
 use std::sync::Arc;
 
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
 use crate::UnixTime;
 
 /// A permission to relax one check, with its reason, its owner and its end.
@@ -65,7 +68,8 @@ impl Waiver {
     }
 }
 
-/// One point of the narrowing proof that a route may relax. Each relaxes that point and no other.
+/// One point of the narrowing proof that a route may relax, or the passthrough block. Each relaxes that point and
+/// no other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Relaxation {
@@ -75,8 +79,12 @@ pub enum Relaxation {
     ForeignAudience(Box<str>),
     /// The grant expires later than its parent; here it dies with it all the same.
     LaterExpiry,
+    /// A token that comes in names this audience beside ours.
+    TokenForeignAudience(Box<str>),
     /// The grant is opaque: only what the answer says of it can be judged.
     Opaque,
+    /// What the passthrough block finds may leave. No grant needs it.
+    Passthrough,
 }
 
 impl Relaxation {
@@ -87,7 +95,9 @@ impl Relaxation {
             Self::WithoutActor => "grant_without_actor",
             Self::ForeignAudience(_) => "grant_foreign_audience",
             Self::LaterExpiry => "grant_later_expiry",
+            Self::TokenForeignAudience(_) => "token_foreign_audience",
             Self::Opaque => "grant_opaque",
+            Self::Passthrough => "passthrough",
         }
     }
 
@@ -95,9 +105,23 @@ impl Relaxation {
     #[must_use]
     pub fn audience(&self) -> Option<&str> {
         match self {
-            Self::ForeignAudience(audience) => Some(audience),
+            Self::ForeignAudience(audience) | Self::TokenForeignAudience(audience) => Some(audience),
             _ => None,
         }
+    }
+}
+
+impl Serialize for Waived {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("relaxation", self.relaxation.name())?;
+        if let Some(audience) = self.relaxation.audience() {
+            map.serialize_entry("audience", audience)?;
+        }
+        map.serialize_entry("reason", self.waiver.reason())?;
+        map.serialize_entry("owner", self.waiver.owner())?;
+        map.serialize_entry("until", &self.waiver.until().as_secs())?;
+        map.end()
     }
 }
 

@@ -368,7 +368,7 @@ mod tests {
     }
 
     fn key(n: usize) -> GrantKey {
-        thread_local!(static KEYS: GrantKeys = GrantKeys::new(ISSUER, None, "orders"));
+        thread_local!(static KEYS: GrantKeys = GrantKeys::new(ISSUER, None, "orders", &[]));
         let target = Exchange::audience(&n.to_string()).requires_none();
         let here = Destination::of(&"https://here.internal".parse().unwrap()).unwrap();
         KEYS.with(|keys| keys.key(&facts(), &target, &here))

@@ -4,12 +4,12 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hopguard_client::{ClientAuth, Spawn, TransportError};
+use hopguard_client::{ClientAuth, Spawn, TokenFile, TransportError};
 use hopguard_core::{Clock, Destination, Exchange, Ledger, Overflow, Withdrawal, minutes, seconds};
 use serde_json::{Value, json};
 
-use crate::Exchanger;
 use crate::rig_for_tests::*;
+use crate::{ActorToken, Exchanger};
 
 fn good(number: usize, state: &str) -> Result<(String, String), &'static str> {
     Ok((format!("grant-{number}"), state.to_owned()))
@@ -537,6 +537,50 @@ async fn a_wrong_configuration_is_told_all_at_once() {
     for endpoint in ["", "/token", "http://sts.internal/token", "https://sts.internal/token#x"] {
         assert_eq!(build(ISSUER, Some(endpoint)), all(&[], &["exchange.token_endpoint"]), "{endpoint}");
     }
+}
+
+#[tokio::test]
+async fn without_its_actor_token_or_assertion_nothing_is_sent() {
+    let rig = Rig::new(honest);
+    let alice = rig.caller("alice").await;
+    let missing = || TokenFile::at("/nowhere/at/all");
+    let base = || fixed_endpoint(builder(ISSUER, &rig.verifier, &rig.clock, &rig.sts, &rig.ledger));
+    let acting = base().actor_token(ActorToken::file(missing())).build().unwrap();
+    assert_eq!(told(acting.grant(&alice, &target(), &peer()).await), Err("own_credential_unavailable"));
+
+    let auth = ClientAuth::assertion_file("orders", missing());
+    let (transport, clock) = (rig.sts.clone(), rig.clock.clone());
+    let asserting = Exchanger::builder(
+        ISSUER,
+        auth,
+        rig.verifier.clone(),
+        transport,
+        clock,
+        Spawn::current(),
+        &rig.ledger,
+    );
+    let asserting = fixed_endpoint(asserting).build().unwrap();
+    assert_eq!(told(asserting.grant(&alice, &target(), &peer()).await), Err("own_credential_unavailable"));
+    assert_eq!(rig.asked(), 0);
+}
+
+#[tokio::test]
+async fn the_actor_is_sent_and_expected_under_its_own_name() {
+    let rig = Rig::new(|ask| {
+        let mut claims = ask.claims();
+        claims["act"]["sub"] = json!(ask.form["actor_token"]);
+        reply(200, &response(&mint(&claims)))
+    });
+    let alice = rig.caller("alice").await;
+    let base = || {
+        let actor = ActorToken::fixed(hopguard_core::RawToken::new("orders-workload")).of_type_jwt();
+        fixed_endpoint(builder(ISSUER, &rig.verifier, &rig.clock, &rig.sts, &rig.ledger)).actor_token(actor)
+    };
+    let unnamed = base().build().unwrap();
+    assert_eq!(told(unnamed.grant(&alice, &target(), &peer()).await), Err("grant_actor_changed"));
+    let named = base().acts_as("orders-workload").build().unwrap();
+    assert_eq!(told(named.grant(&alice, &target(), &peer()).await), good(1, "Miss"));
+    assert!(base().acts_as("").build().is_err());
 }
 
 #[derive(Clone, Default)]

@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hopguard_client::{BoxFuture, ClientAuth, Spawn, SystemTimer, Timer, Transport};
+use hopguard_client::{BoxFuture, ClientAuth, Spawn, Timer, Transport};
 use hopguard_core::{
-    ActorChain, Admitted, CacheState, Clock, ConfigErrors, Confirmation, Denial, Destination, Exchange,
-    Expectation, Facts, Fault, Granted, Ledger, Problems, RawToken, Refusal, Relaxation, Remembered,
-    UnixTime, Waived, parse_absolute, prove_narrowing,
+    ActorChain, Admitted, CacheState, Clock, Confirmation, Denial, Destination, Exchange, Expectation, Facts,
+    Fault, Granted, Ledger, RawToken, Refusal, Relaxation, Remembered, UnixTime, Waived, prove_narrowing,
 };
 use hopguard_verify::Verifier;
 
+use crate::actor::ActorToken;
 use crate::answer::{Answer, read_answer, transport_fault};
 use crate::breaker::Breaker;
+use crate::builder::ExchangerBuilder;
 use crate::cache::{Found, GrantCache, Life, Millis, ends_at, judge, renewed_from, served_until};
-use crate::endpoint::{Discovery, TokenEndpoint, endpoint_url};
+use crate::endpoint::TokenEndpoint;
 use crate::flight::{Boarding, Flights, Pilot};
 use crate::key::{GrantKey, GrantKeys};
 use crate::request::token_request;
@@ -25,26 +26,28 @@ use crate::retry::{Attempts, Budget, Trouble, chance};
 
 /// Exchanges tokens at one authorization server; see the crate's documentation. Cloning it shares it.
 #[derive(Clone)]
-pub struct Exchanger(Arc<Inner>);
+pub struct Exchanger(pub(crate) Arc<Inner>);
 
-struct Inner {
-    issuer: Arc<str>,
-    client_id: Arc<str>,
-    auth: ClientAuth,
-    endpoint: TokenEndpoint,
-    verifier: Verifier,
-    transport: Arc<dyn Transport>,
-    clock: Arc<dyn Clock>,
-    timer: Arc<dyn Timer>,
-    spawn: Spawn,
-    breaker: Arc<Breaker>,
-    retries: Budget,
-    ledger: Ledger,
-    keys: GrantKeys,
-    cache: GrantCache,
-    flights: Arc<Flights<GrantKey, Result<Granted, Refusal>>>,
-    refresh_ahead: Millis,
-    overflows: AtomicU64,
+pub(crate) struct Inner {
+    pub(crate) issuer: Arc<str>,
+    pub(crate) auth: ClientAuth,
+    // As it is expected in `act`.
+    pub(crate) acts_as: Arc<str>,
+    pub(crate) actor: Option<ActorToken>,
+    pub(crate) endpoint: TokenEndpoint,
+    pub(crate) verifier: Verifier,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) timer: Arc<dyn Timer>,
+    pub(crate) spawn: Spawn,
+    pub(crate) breaker: Arc<Breaker>,
+    pub(crate) retries: Budget,
+    pub(crate) ledger: Ledger,
+    pub(crate) keys: GrantKeys,
+    pub(crate) cache: GrantCache,
+    pub(crate) flights: Arc<Flights<GrantKey, Result<Granted, Refusal>>>,
+    pub(crate) refresh_ahead: Millis,
+    pub(crate) overflows: AtomicU64,
 }
 
 /// What one exchange is about; owned, because it outlives the call that began it.
@@ -86,6 +89,8 @@ impl Exchanger {
             issuer: issuer.to_owned(),
             token_endpoint: None,
             auth,
+            acts_as: None,
+            actor: None,
             verifier,
             transport,
             clock,
@@ -124,7 +129,7 @@ impl Exchanger {
     /// Of the caller: [`Denial::RouteRequiresScope`], [`Denial::SubjectExpired`], [`Denial::TokenWithdrawn`],
     /// [`Denial::ExchangeTargetRefused`].
     ///
-    /// Ours: [`Fault::EvidenceForeign`] for a caller whose token another ledger knows,
+    /// Ours: [`Fault::OwnCredentialUnavailable`], [`Fault::EvidenceForeign`] for a caller whose token another ledger knows,
     /// [`Fault::SubjectIssuerForeign`] for one whose token another issuer made, [`Fault::ExchangeOverloaded`],
     /// [`Fault::StsRefused`], [`Fault::LedgerFull`]. The authorization server's: [`Fault::StsUnavailable`],
     /// [`Fault::StsBusy`], [`Fault::StsAnswerInvalid`], [`Fault::KeysUnavailable`], [`Fault::GrantTypeUnexpected`],
@@ -181,7 +186,8 @@ impl fmt::Debug for Exchanger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exchanger")
             .field("issuer", &self.0.issuer)
-            .field("client_id", &self.0.client_id)
+            .field("auth", &self.0.auth)
+            .field("acts_as", &self.0.acts_as)
             .field("cache", &self.0.cache)
             .field("flights", &self.0.flights)
             .finish_non_exhaustive()
@@ -316,7 +322,15 @@ impl Inner {
             let permit = self.breaker.admit(self.clock.monotonic())?;
             let (asked, now) = (self.clock.unix_millis(), self.clock.now());
             // Made anew for each attempt: an assertion is good for one.
-            let request = token_request(endpoint, &self.issuer, &self.auth, &job.token, &job.target, now)?;
+            let request = token_request(
+                endpoint,
+                &self.issuer,
+                &self.auth,
+                self.actor.as_ref(),
+                &job.token,
+                &job.target,
+                now,
+            )?;
             let outcome = self.transport.send(request).await;
             let Some(trouble) = Trouble::of(&outcome) else {
                 permit.answered();
@@ -345,7 +359,7 @@ impl Inner {
 
     async fn prove(&self, answer: &Answer, job: &Job) -> Result<Granted, Refusal> {
         // INVARIANT: I5 — verified like any token, then proven narrower; `Granted` is made nowhere else.
-        let expected = job.target.expectation(&self.client_id);
+        let expected = job.target.expectation(&self.acts_as);
         let facts = if is_opaque(&answer.token) && job.target.relaxed().iter().any(is_of_opaque) {
             Arc::new(told(answer, &job.parent, &expected, self.clock.now())?)
         } else {
@@ -412,151 +426,4 @@ fn unverified(refusal: Refusal) -> Fault {
             Fault::GrantUnreadable
         }
     }
-}
-
-/// Collects the settings of an [`Exchanger`].
-#[derive(Clone)]
-#[must_use = "a builder does nothing until `build` is called"]
-pub struct ExchangerBuilder {
-    issuer: String,
-    token_endpoint: Option<String>,
-    auth: ClientAuth,
-    verifier: Verifier,
-    transport: Arc<dyn Transport>,
-    clock: Arc<dyn Clock>,
-    timer: Option<Arc<dyn Timer>>,
-    spawn: Spawn,
-    ledger: Ledger,
-    remember_at_most: usize,
-    waiters_at_most: usize,
-    flights_at_most: usize,
-    refresh_ahead: Duration,
-}
-
-impl ExchangerBuilder {
-    /// Grants kept unless set otherwise.
-    pub const DEFAULT_REMEMBERED: usize = 10_000;
-    /// Callers that wait for an exchange at one time unless set otherwise.
-    pub const DEFAULT_WAITERS: usize = 10_000;
-    /// Exchanges under way at one time unless set otherwise.
-    pub const DEFAULT_FLIGHTS: usize = 2048;
-
-    /// How long before its end a grant is renewed at most, unless set otherwise.
-    pub const DEFAULT_REFRESH_AHEAD: Duration = Duration::from_secs(60);
-
-    /// Sends to this token endpoint and asks for no metadata.
-    pub fn token_endpoint(mut self, url: &str) -> Self {
-        self.token_endpoint = Some(url.to_owned());
-        self
-    }
-
-    /// Waits between attempts by `timer` in place of the runtime's.
-    pub fn timer(mut self, timer: Arc<dyn Timer>) -> Self {
-        self.timer = Some(timer);
-        self
-    }
-
-    /// Keeps at most so many grants (but room for 16), and about 4 KiB for each in all; the least used goes
-    /// first.
-    pub fn remember_at_most(mut self, entries: usize) -> Self {
-        self.remember_at_most = entries;
-        self
-    }
-
-    /// Lets at most so many callers wait at one time; who comes after gets [`Fault::ExchangeOverloaded`].
-    pub fn waiters_at_most(mut self, callers: usize) -> Self {
-        self.waiters_at_most = callers;
-        self
-    }
-
-    /// Lets at most so many exchanges be under way at one time; who would begin another gets
-    /// [`Fault::ExchangeOverloaded`].
-    pub fn flights_at_most(mut self, exchanges: usize) -> Self {
-        self.flights_at_most = exchanges;
-        self
-    }
-
-    /// Begins to renew a grant that is used so long before its end at most, and in the second half of its
-    /// life at the earliest. Zero: never before its end.
-    pub fn refresh_ahead_at_most(mut self, ahead: Duration) -> Self {
-        self.refresh_ahead = ahead;
-        self
-    }
-
-    /// The exchanger. Does no I/O.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigErrors`] with every setting that is wrong.
-    pub fn build(self) -> Result<Exchanger, ConfigErrors> {
-        let mut problems = Problems::new();
-        let parsed =
-            parse_issuer(&self.issuer).map_err(|problem| problems.add("exchange.issuer", problem)).ok();
-        if let Err(nested) = self.auth.validate() {
-            problems.absorb("exchange.auth", nested);
-        }
-        for (setting, value) in [
-            ("exchange.remember_at_most", self.remember_at_most),
-            ("exchange.waiters_at_most", self.waiters_at_most),
-            ("exchange.flights_at_most", self.flights_at_most),
-        ] {
-            if value == 0 {
-                problems.add(setting, "is zero: at least one is needed");
-            }
-        }
-        let keys = GrantKeys::new(&self.issuer, self.token_endpoint.as_deref(), self.auth.client_id());
-        let endpoint = match (&self.token_endpoint, &parsed) {
-            (Some(url), _) => endpoint_url(url)
-                .map_err(|problem| problems.add("exchange.token_endpoint", problem))
-                .ok()
-                .map(TokenEndpoint::Fixed),
-            (None, Some(parsed)) => {
-                let discovery = Discovery::of(&self.issuer, parsed);
-                if discovery.is_none() {
-                    problems.add("exchange.issuer", "has no metadata URL: set the token endpoint");
-                }
-                discovery.map(TokenEndpoint::Discovered)
-            }
-            (None, None) => None,
-        };
-        match endpoint {
-            Some(endpoint) if problems.is_empty() => Ok(Exchanger(Arc::new(Inner {
-                issuer: self.issuer.as_str().into(),
-                client_id: self.auth.client_id().into(),
-                auth: self.auth,
-                endpoint,
-                verifier: self.verifier,
-                transport: self.transport,
-                clock: self.clock,
-                timer: self.timer.unwrap_or_else(SystemTimer::shared),
-                spawn: self.spawn,
-                breaker: Breaker::new(),
-                retries: Budget::full(),
-                ledger: self.ledger,
-                keys,
-                cache: GrantCache::new(self.remember_at_most),
-                flights: Flights::new(self.flights_at_most, self.waiters_at_most),
-                refresh_ahead: u64::try_from(self.refresh_ahead.as_millis()).unwrap_or(u64::MAX),
-                overflows: AtomicU64::new(0),
-            }))),
-            _ => Err(problems.into_errors()),
-        }
-    }
-}
-
-impl fmt::Debug for ExchangerBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ExchangerBuilder")
-            .field("issuer", &self.issuer)
-            .field("token_endpoint", &self.token_endpoint)
-            .finish_non_exhaustive()
-    }
-}
-
-/// An issuer is a URL without query and fragment (RFC 8414 section 2).
-fn parse_issuer(issuer: &str) -> Result<http::Uri, &'static str> {
-    if issuer.contains(['?', '#']) {
-        return Err("has a query or a fragment");
-    }
-    parse_absolute(issuer)
 }

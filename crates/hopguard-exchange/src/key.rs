@@ -23,20 +23,28 @@ impl fmt::Debug for GrantKey {
 pub(crate) struct GrantKeys(Dimensions);
 
 impl GrantKeys {
-    pub(crate) fn new(issuer: &str, token_endpoint: Option<&str>, client_id: &str) -> Self {
-        Self::seeded(Dimensions::new(), issuer, token_endpoint, client_id)
+    /// `actor` is what tells the actor apart: the name it is expected under, the type and place of its token.
+    pub(crate) fn new(issuer: &str, token_endpoint: Option<&str>, client_id: &str, actor: &[&str]) -> Self {
+        Self::seeded(Dimensions::new(), issuer, token_endpoint, client_id, actor)
     }
 
-    fn seeded(mut fixed: Dimensions, issuer: &str, token_endpoint: Option<&str>, client_id: &str) -> Self {
+    fn seeded(
+        mut fixed: Dimensions,
+        issuer: &str,
+        token_endpoint: Option<&str>,
+        client_id: &str,
+        actor: &[&str],
+    ) -> Self {
         fixed.text(GRANT_TYPE);
         fixed.text(issuer);
         fixed.maybe(token_endpoint);
         fixed.text(client_id);
-        // The type of the subject token, no actor token, no holder key, no authorization details: each is
-        // written even where there is only one value today, so that adding a second one cannot be forgotten
-        // here without a hole being visible.
+        fixed.count(actor.len());
+        actor.iter().for_each(|part| fixed.text(part));
+        // The type of the subject token, no holder key, no authorization details: each is written even where
+        // there is only one value today, so that adding a second one cannot be forgotten here without a hole
+        // being visible.
         fixed.text(ACCESS_TOKEN);
-        fixed.maybe(None);
         fixed.maybe(None);
         fixed.maybe(None);
         Self(fixed)
@@ -215,13 +223,13 @@ mod tests {
     proptest! {
         #[test]
         fn different_requests_have_different_keys(a in asked(), b in asked()) {
-            let keys = GrantKeys::new(ISSUER, None, "orders");
+            let keys = GrantKeys::new(ISSUER, None, "orders", &[]);
             prop_assert_eq!(key(&keys, &a) == key(&keys, &b), a == b);
         }
 
         #[test]
         fn moving_text_from_one_field_to_the_next_changes_the_key(a in asked(), cut in 0..5usize) {
-            let keys = GrantKeys::new(ISSUER, None, "orders");
+            let keys = GrantKeys::new(ISSUER, None, "orders", &[]);
             let joined = format!("{}{}", a.subject, a.audience);
             let at = joined.char_indices().map(|(at, _)| at).nth(cut).unwrap_or(joined.len());
             let (subject, audience) = joined.split_at(at);
@@ -245,7 +253,7 @@ mod tests {
             lifetime: 60_000,
             host: "a".into(),
         };
-        let keys = GrantKeys::new(ISSUER, None, "orders");
+        let keys = GrantKeys::new(ISSUER, None, "orders", &[]);
         let changed = |change: &dyn Fn(&mut Asked)| {
             let mut other = base.clone();
             change(&mut other);
@@ -285,7 +293,7 @@ mod tests {
 
     #[test]
     fn each_relaxation_is_a_dimension() {
-        let keys = GrantKeys::new(ISSUER, None, "orders");
+        let keys = GrantKeys::new(ISSUER, None, "orders", &[]);
         let here = Destination::of(&"https://a".parse().unwrap()).unwrap();
         let waiver = || Waiver::new("r", "o", UnixTime::from_secs(9));
         let base = || Exchange::audience("a");
@@ -309,9 +317,10 @@ mod tests {
         let seed = Dimensions::new();
         let here = Destination::of(&"https://a".parse().unwrap()).unwrap();
         let target = Exchange::audience("a").requires_none();
-        let with = |issuer: &str, endpoint: Option<&str>, client: &str| {
-            GrantKeys::seeded(seed.clone(), issuer, endpoint, client).key(&facts(), &target, &here)
+        let acting = |issuer: &str, endpoint: Option<&str>, client: &str, actor: &[&str]| {
+            GrantKeys::seeded(seed.clone(), issuer, endpoint, client, actor).key(&facts(), &target, &here)
         };
+        let with = |issuer: &str, endpoint: Option<&str>, client: &str| acting(issuer, endpoint, client, &[]);
         let base = with("i", None, "c");
         assert_eq!(base, with("i", None, "c"));
         for other in [
@@ -320,9 +329,13 @@ mod tests {
             with("i", Some("c"), ""),
             with("i", None, "d"),
             with("j", None, "c"),
+            acting("i", None, "c", &[""]),
+            acting("i", None, "c", &["a"]),
+            acting("i", None, "c", &["a", "b"]),
+            acting("i", None, "c", &["ab"]),
         ] {
             assert_ne!(other, base);
         }
-        assert_ne!(base, GrantKeys::new("i", None, "c").key(&facts(), &target, &here));
+        assert_ne!(base, GrantKeys::new("i", None, "c", &[]).key(&facts(), &target, &here));
     }
 }

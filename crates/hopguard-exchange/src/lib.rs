@@ -69,16 +69,21 @@
 //! because that block would not recognise it.
 
 mod exchanger;
+mod builder;
 mod key;
 mod cache;
+mod sync;
 mod flight;
 mod breaker;
 mod retry;
 mod endpoint;
+mod actor;
 mod request;
 mod answer;
 #[cfg(test)]
 mod rig_for_tests;
+#[cfg(test)]
+mod flight_tests;
 #[cfg(test)]
 mod exchange_tests;
 #[cfg(test)]
@@ -90,4 +95,6 @@ mod renewal_tests;
 #[cfg(test)]
 mod waiver_tests;
 
-pub use exchanger::{Exchanger, ExchangerBuilder};
+pub use actor::ActorToken;
+pub use builder::ExchangerBuilder;
+pub use exchanger::Exchanger;

@@ -5,6 +5,8 @@ use hopguard_client::ClientAuth;
 use hopguard_core::{Exchange, Fault, RawToken, TokenForm, UnixTime};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 
+use crate::actor::ActorToken;
+
 /// `grant_type` (RFC 8693 section 2.1).
 pub(crate) const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 /// The token type of what is given and of what is asked for (RFC 8693 section 3).
@@ -21,6 +23,7 @@ pub(crate) fn token_request(
     endpoint: &Uri,
     issuer: &str,
     auth: &ClientAuth,
+    actor: Option<&ActorToken>,
     subject: &RawToken,
     target: &Exchange,
     now: UnixTime,
@@ -31,6 +34,10 @@ pub(crate) fn token_request(
     // that `endpoint` belongs to the token's own issuer.
     form.append_token("subject_token", subject);
     form.append("subject_token_type", ACCESS_TOKEN);
+    // INVARIANT: I4 — an actor that cannot be proven is not left out.
+    if let Some(actor) = actor {
+        actor.append_to(&mut form)?;
+    }
     form.append("requested_token_type", if target.asks_for_jwt() { JWT } else { ACCESS_TOKEN });
     form.append("audience", target.target_audience());
     for resource in target.target_resources() {
@@ -56,18 +63,45 @@ pub(crate) fn token_request(
 
 #[cfg(test)]
 mod tests {
+    use hopguard_client::TokenFile;
+
     use super::*;
 
     fn request(target: &Exchange) -> Request<Bytes> {
+        acting(None, target).unwrap()
+    }
+
+    fn acting(actor: Option<&ActorToken>, target: &Exchange) -> Result<Request<Bytes>, Fault> {
         token_request(
             &Uri::from_static("https://sts.internal/token"),
             "https://sts.internal",
             &ClientAuth::client_secret_basic("orders", "hunter2"),
+            actor,
             &RawToken::new("aaa.bbb.ccc"),
             target,
             UnixTime::from_secs(1000),
         )
-        .unwrap()
+    }
+
+    #[test]
+    fn an_actor_token_is_sent_with_its_type_or_nothing_is() {
+        let target = Exchange::audience("a").requires_none();
+        let fixed = ActorToken::fixed(RawToken::new("d.e.f"));
+        for (actor, kind) in [(fixed.clone(), "access_token"), (fixed.of_type_jwt(), "jwt")] {
+            let sent = acting(Some(&actor), &target).unwrap();
+            let body = std::str::from_utf8(sent.body()).unwrap();
+            let expected = format!(
+                "&actor_token=d.e.f&actor_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3A{kind}&"
+            );
+            assert!(body.contains(&expected), "{body}");
+            assert!(!format!("{actor:?}").contains("d.e.f"));
+        }
+        for missing in
+            [ActorToken::fixed(RawToken::new("")), ActorToken::file(TokenFile::at("/nowhere/at/all"))]
+        {
+            let fault = acting(Some(&missing), &target).unwrap_err();
+            assert_eq!(fault, Fault::OwnCredentialUnavailable, "{missing:?}");
+        }
     }
 
     #[test]

@@ -89,6 +89,8 @@ impl RequestBuilder {
         *request.method_mut() = self.method;
         *request.uri_mut() = uri;
         *request.headers_mut() = self.headers;
+        // For the client at the other end, which needs it in this form.
+        request.extensions_mut().insert(url);
         if let Some(subject) = self.subject {
             request.extensions_mut().insert(subject);
         }

@@ -73,15 +73,20 @@ impl Service<Request<ScannedBody<Payload>>> for ReqwestTransport {
 
 /// The same request for `reqwest`, provided that its URL is the one that was judged.
 fn convert(request: Request<ScannedBody<Payload>>) -> Result<reqwest::Request, SendError> {
-    let (parts, mut payload) = request.into_parts();
-    let url = reqwest::Url::parse(&parts.uri.to_string()).map_err(|_| SendError::Url)?;
+    let (mut parts, mut payload) = request.into_parts();
     // INVARIANT: I2 — two readers of a URL may differ; the route was chosen by the other one.
-    let reread: Uri = url.as_str().parse().map_err(|_| SendError::Url)?;
-    let same_place =
-        Destination::of(&reread).is_some() && Destination::of(&reread) == Destination::of(&parts.uri);
-    if !same_place || reread.path() != parts.uri.path() || reread.query() != parts.uri.query() {
-        return Err(SendError::UrlChanged);
-    }
+    let known = parts.extensions.remove::<reqwest::Url>();
+    let url = match known.map(|url| is_same(&url, &parts.uri).map(|same| (url, same))) {
+        // Read once already, and nobody has changed the request's URL since.
+        Some(Ok((url, true))) => url,
+        _ => {
+            let url = reqwest::Url::parse(&parts.uri.to_string()).map_err(|_| SendError::Url)?;
+            if !is_same(&url, &parts.uri)? {
+                return Err(SendError::UrlChanged);
+            }
+            url
+        }
+    };
     let mut converted = reqwest::Request::new(parts.method, url);
     *converted.headers_mut() = parts.headers;
     *converted.body_mut() = match payload.take_whole() {
@@ -92,6 +97,13 @@ fn convert(request: Request<ScannedBody<Payload>>) -> Result<reqwest::Request, S
     Ok(converted)
 }
 
+/// True if the other reader sees what we see, letter by letter.
+fn is_same(url: &reqwest::Url, judged: &Uri) -> Result<bool, SendError> {
+    let reread: Uri = url.as_str().parse().map_err(|_| SendError::Url)?;
+    let same_place = Destination::of(judged).is_some_and(|judged| judged.is_of(&reread));
+    Ok(same_place && reread.path() == judged.path() && reread.query() == judged.query())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +112,12 @@ mod tests {
     fn converts(uri: &str, expected: bool) {
         let request = Request::builder().uri(uri).body(ScannedBody::default()).unwrap();
         assert_eq!(convert(request).is_ok(), expected, "{uri}");
+        // Whatever URL was read before, the one that is sent is the one that was judged.
+        let mut request = Request::builder().uri(uri).body(ScannedBody::default()).unwrap();
+        request.extensions_mut().insert(reqwest::Url::parse("https://elsewhere.internal/").unwrap());
+        let converted = convert(request);
+        assert_eq!(converted.is_ok(), expected, "{uri}");
+        assert!(converted.is_ok_and(|sent| sent.url().host_str() == Some("a.internal")) || !expected);
     }
 
     #[test]

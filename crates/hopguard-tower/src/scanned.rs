@@ -341,6 +341,10 @@ impl<B: Body> Body for ScannedBody<B> {
         let rest = self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), |inner| inner.size_hint());
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(at_hand));
+        if self.end.is_some() {
+            // An error or trailers are to come: nobody may take the last byte for the end.
+            return hint;
+        }
         if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(at_hand)) {
             hint.set_upper(upper);
         }

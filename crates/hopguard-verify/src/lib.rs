@@ -18,9 +18,19 @@
 //! # The steps
 //!
 //! Shape (three canonical base64url segments), the memory of verified tokens, header (RFC 7515, RFC 8725), claims
-//! as strict JSON, issuer by exact `iss`, type (RFC 9068), key by `kid` and `alg`, **one signature check**,
-//! claims by their types (RFC 9068 section 2.2), time, withdrawals. Whatever can refuse without a signature check
-//! stands before it.
+//! as strict JSON, issuer by exact `iss`, type (RFC 9068, or the issuer's [`Profile`]), key by `kid` and `alg`, **one
+//! signature check**, claims by their types (RFC 9068 section 2.2), time, withdrawals. Whatever can refuse without a
+//! signature check stands before it.
+//!
+//! # Issuers
+//!
+//! | | |
+//! | --- | --- |
+//! | keys through metadata (RFC 8414, OpenID Connect Discovery) | [`Issuer::at`] |
+//! | keys from a URL, a file, the configuration | [`Issuer::jwks_url`], [`Issuer::jwks_file`], [`Issuer::keys_fixed`] |
+//! | tokens that are not as RFC 9068 has them | [`Issuer::profile`] |
+//! | fewer algorithms, or what keys without `alg` serve | [`Issuer::algorithms`] |
+//! | is it ready, how old are the keys | [`Verifier::is_ready`], [`Verifier::key_sets`] |
 //!
 //! # Security
 //!
@@ -47,6 +57,9 @@ mod jwk;
 mod point;
 mod roca;
 mod memory;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;
 

@@ -9,6 +9,7 @@ mod answers;
 mod innocent;
 mod renewal;
 mod withdrawal;
+mod waivers;
 mod crowd;
 mod configuration;
 mod probes;

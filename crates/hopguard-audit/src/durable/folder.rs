@@ -159,8 +159,26 @@ pub(crate) fn open(folder: &Path, verifier: &LogVerifier, shipped: Option<&Path>
     leaves.set_len(length).map_err(failed("be mended"))?;
     leaves.seek(SeekFrom::Start(0)).map_err(failed("be mended"))?;
     io::Write::write_all(&mut leaves, known.as_flattened()).map_err(failed("be mended"))?;
+    restore_newest(folder).map_err(failed("be mended"))?;
     records.sync_all().and_then(|()| sync_folder(folder)).map_err(failed("be made durable"))?;
     Ok(Found { records, leaves, tree, signed, mended })
+}
+
+/// Makes `checkpoint` the last of the history again: a kill between the two leaves the one before.
+fn restore_newest(folder: &Path) -> io::Result<()> {
+    match std::fs::read_to_string(folder.join(CHECKPOINTS)) {
+        Ok(history) => notes(&history).0.last().map_or(Ok(()), |(_, note)| put_newest(folder, note)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts a note into `checkpoint`, at once and whole.
+pub(crate) fn put_newest(folder: &Path, note: &str) -> io::Result<()> {
+    let beside = folder.join("checkpoint.new");
+    let mut file = private().write(true).create(true).truncate(true).open(&beside)?;
+    io::Write::write_all(&mut file, note.as_bytes())?;
+    std::fs::rename(beside, folder.join(CHECKPOINT))
 }
 
 /// The genuine checkpoints in a file of them. A torn last one is cut; any other that does not verify refuses.

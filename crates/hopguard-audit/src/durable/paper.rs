@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::checkpoint::LogKey;
-use super::folder::{self, CHECKPOINT, CHECKPOINTS, Found};
+use super::folder::{self, CHECKPOINTS, Found};
 use super::tree::{Hash, Leaf, Tree};
 use crate::json_lines::file;
 use crate::json_lines::writer::Paper;
@@ -67,14 +67,7 @@ impl LogPaper {
         let note = self.settings.key.sign(self.tree.size(), self.tree.root());
         let folder = &self.settings.folder;
         append(&folder.join(CHECKPOINTS), &note)?;
-        let (newest, beside) = (folder.join(CHECKPOINT), folder.join("checkpoint.new"));
-        folder::private()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&beside)?
-            .write_all(note.as_bytes())?;
-        std::fs::rename(beside, newest)?;
+        folder::put_newest(folder, &note)?;
         self.signed = self.tree.size();
         self.settings.ship.as_deref().map_or(Ok(()), |path| append(path, &note))
     }

@@ -246,6 +246,22 @@ fn a_torn_end_is_cut_and_told() {
     }
 }
 
+/// A kill between the history of checkpoints and the newest one's own file.
+#[test]
+fn the_newest_checkpoint_is_put_back() {
+    let folder = Folder::new();
+    let newest = folder.0.join("checkpoint");
+    written(&folder.0, &[3]);
+    let good = fs::read(&newest).unwrap();
+    fs::remove_file(&newest).unwrap();
+    assert!(verified(&folder.0, &[]).is_sound());
+    drop(log(&folder.0).open().unwrap());
+    assert_eq!(fs::read(&newest).unwrap(), good);
+    written(&folder.0, &[3]);
+    fs::remove_file(&newest).unwrap();
+    assert_eq!(verified(&folder.0, &[]).findings[0].kind, FindingKind::CheckpointInvalid);
+}
+
 #[test]
 fn before_allow_waits_for_the_disk() {
     let folder = Folder::new();

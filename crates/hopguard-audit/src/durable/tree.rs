@@ -16,6 +16,7 @@ impl Leaf {
         Self(context)
     }
 
+    #[cfg(test)]
     pub(crate) fn of(record: &[u8]) -> Hash {
         let mut leaf = Self::new();
         leaf.update(record);

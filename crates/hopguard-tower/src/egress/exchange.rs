@@ -121,7 +121,7 @@ use hopguard_core::{
 };
 use hopguard_exchange::Exchanger;
 use http::header::{AUTHORIZATION, HeaderName, PROXY_AUTHORIZATION};
-use http::{HeaderValue, Request, Response, request};
+use http::{Request, Response, request};
 use tower::ServiceExt;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -323,6 +323,13 @@ impl Inner {
         matched.attached = Some(granted.authorization()?);
         matched.grant = Some(granted.facts().clone());
         matched.cache = Some(cache);
+        // INVARIANT: I16 — each use is written down, and what cannot be written is not done.
+        for waived in granted.waived() {
+            let mut event = matched.event(&self.hop, "egress", Decision::Allow("waiver_used"));
+            event.kind = EventKind::Notice;
+            event.waiver = Some(Box::new(waived.clone()));
+            self.hop.audit().write(event).map_err(Fault::from)?;
+        }
         Ok(Some(granted))
     }
 
@@ -332,7 +339,7 @@ impl Inner {
         }
         if let Some(trace) = &matched.record.trace
             && !parts.headers.contains_key(TRACEPARENT)
-            && let Ok(value) = HeaderValue::from_str(&trace.to_string())
+            && let Some(value) = trace.header_value()
         {
             parts.headers.insert(TRACEPARENT, value);
         }

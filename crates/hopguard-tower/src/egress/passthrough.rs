@@ -82,7 +82,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use hopguard_core::{
     Audit, BodyScanner, Clock, Decision, Destination, EventKind, Fault, Finding, FindingKind, Ledger,
-    Scanner, Waiver,
+    Relaxation, Scanner, Waived, Waiver,
 };
 use http::{HeaderMap, HeaderName, Request, request};
 use http_body::Body;
@@ -249,17 +249,17 @@ impl PassthroughLayer {
             }
         };
         // The route was chosen for a destination; a layer in between may not have changed it.
-        let destination = Destination::of(&parts.uri)
-            .filter(|found| Some(found) == matched.destination.as_ref())
-            .ok_or_else(|| matched.refuse(hop, "passthrough", Fault::TargetUnreadable.into()))?;
-        let mut scanner = self.scanner(&matched, &destination);
+        let destination = matched.destination.as_ref().filter(|expected| expected.is_of(&parts.uri));
+        let destination =
+            destination.ok_or_else(|| matched.refuse(hop, "passthrough", Fault::TargetUnreadable.into()))?;
+        let mut scanner = self.scanner(&matched, destination);
         if let Some(value) = &matched.attached {
             scanner = scanner.with_attached(value);
         }
         if let Err(finding) = scanner.scan(&parts.uri, &parts.headers) {
             self.rule.found(&matched, &finding)?;
         }
-        let judged = self.judge_body(&matched, &destination, parts, body)?;
+        let judged = self.judge_body(&matched, destination, parts, body)?;
         if self.announce {
             let event = matched.event(hop, "passthrough", Decision::Allow("passed"));
             let id = event.id;
@@ -344,7 +344,8 @@ impl Rule {
         let id = event.id;
         if waiver.is_some() {
             event.kind = EventKind::Notice;
-            event.waiver = waiver.cloned();
+            let relaxation = Relaxation::Passthrough;
+            event.waiver = waiver.map(|waiver| Box::new(Waived { relaxation, waiver: waiver.clone() }));
             let full = |full| Refused { refusal: Fault::from(full).into(), event: id };
             return hop.audit().write(event).map_err(full);
         }

@@ -268,12 +268,10 @@ impl InboundBuilder<Set, Set, Set, Set> {
             builder.build().map_err(|nested| problems.absorb("inbound", nested)).ok()
         });
         let missing = "is missing";
-        if let Some(guard) = &self.audience {
-            if guard.audiences().any(str::is_empty) {
-                problems.add("inbound.audience", "is empty: name this service's own URI");
-            }
-        } else {
-            problems.add("inbound.audience", missing);
+        match self.audience.as_ref().map(AudienceGuard::problem) {
+            Some(None) => {}
+            Some(Some(problem)) => problems.add("inbound.audience", problem),
+            None => problems.add("inbound.audience", missing),
         }
         match &self.ttl {
             Some(guard) if guard.caps().any(|cap| cap.is_zero()) => {

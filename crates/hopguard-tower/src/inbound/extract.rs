@@ -33,20 +33,24 @@ fn read(value: &[u8]) -> Result<std::sync::Arc<RawToken>, Denial> {
     let token = rest.trim_matches(' ');
     // RFC 9110's `token68`.
     let body = token.trim_end_matches('=');
-    // Not `all`, which looks at byte after byte: this looks at many at once.
-    if body.is_empty() || !body.bytes().fold(true, |allowed, byte| allowed & is_token68(byte)) {
+    if body.is_empty() || !is_token68(body.as_bytes()) {
         let several = token.contains(',');
         return Err(if several { Denial::CredentialAmbiguous } else { Denial::CredentialMalformed });
     }
     Ok(RawToken::new(token))
 }
 
-#[inline]
-const fn is_token68(byte: u8) -> bool {
-    let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
-    // `-`, `.`, `/` and the digits stand in one row.
-    let digit = byte.wrapping_sub(b'-') < 13;
-    letter | digit | (byte == b'_') | (byte == b'~') | (byte == b'+')
+/// Every byte is one of a `token68`, padding aside. Without a branch or an early end, so that the compiler makes
+/// it look at many bytes at once.
+fn is_token68(text: &[u8]) -> bool {
+    let foreign = text.iter().fold(0_u8, |foreign, &byte| {
+        let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+        // `-`, `.`, `/` and the digits stand in one row.
+        let digit = byte.wrapping_sub(b'-') < 13;
+        let other = (byte == b'_') | (byte == b'~') | (byte == b'+');
+        foreign | u8::from(!(letter | digit | other))
+    });
+    foreign == 0
 }
 
 #[cfg(test)]
@@ -63,7 +67,7 @@ mod tests {
     fn token68_is_as_the_rfc_lists_it() {
         for byte in 0..=u8::MAX {
             let listed = byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
-            assert_eq!(is_token68(byte), listed, "{byte}");
+            assert_eq!(is_token68(&[b'a', byte]), listed, "{byte}");
         }
     }
 

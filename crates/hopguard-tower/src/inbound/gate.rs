@@ -65,6 +65,7 @@ use std::task::{Context, Poll};
 
 use hopguard_core::{
     BearerOnly, Bound, Decision, Direction, Event, EventKind, Fault, Guard, Refusal, UnixTime, Verified,
+    Waived,
 };
 use http::{Request, Response};
 use pin_project_lite::pin_project;
@@ -98,6 +99,10 @@ impl<G: Guard> Step for GuardStep<G> {
     fn step(&self, token: &Verified, now: UnixTime) -> Result<Option<Bound>, Refusal> {
         self.0.check(token, now)?;
         Ok(None)
+    }
+
+    fn waived(&self, token: &Verified) -> Option<&Waived> {
+        self.0.waived(token)
     }
 }
 
@@ -219,6 +224,15 @@ impl<T: Step> Inner<T> {
         let token = stage.verified();
         match self.step.step(token, self.hop.now()) {
             Ok(changed) => {
+                if let Some(waived) = self.step.waived(token) {
+                    let mut event = self.event(record, Some(token), Decision::Allow("waiver_used"));
+                    event.kind = EventKind::Notice;
+                    event.waiver = Some(Box::new(waived.clone()));
+                    let id = event.id;
+                    if let Err(full) = self.hop.audit().write(event) {
+                        return Err(Refused { refusal: Refusal::Fault(full.into()), event: id });
+                    }
+                }
                 if self.announce {
                     let event = self.event(record, Some(token), Decision::Allow("passed"));
                     let id = event.id;

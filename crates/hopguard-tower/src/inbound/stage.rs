@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use hopguard_core::{
-    Admitted, Bound, Decision, Direction, EventKind, Fault, Id, Refusal, StackId, UnixTime, Verified,
+    Admitted, Bound, Decision, Direction, EventKind, Fault, Id, Refusal, StackId, UnixTime, Verified, Waived,
 };
 use http::Extensions;
 
@@ -59,6 +59,12 @@ pub trait Step {
     ///
     /// The refusal.
     fn step(&self, token: &Verified, now: UnixTime) -> Result<Option<Bound>, Refusal>;
+
+    /// The relaxation without which this step would have refused the token.
+    fn waived(&self, token: &Verified) -> Option<&Waived> {
+        let _strict = token;
+        None
+    }
 
     /// True unless this is the step that checks the holder: no other looks at a token whose holder is unknown.
     fn needs_holder(&self) -> bool {

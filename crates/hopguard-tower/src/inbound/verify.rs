@@ -156,9 +156,10 @@ impl VerifyLayer {
         let mut event = self.hop.event(record, Direction::Inbound, EventKind::Decision, "verify", decision);
         event.status = Some(refusal.status());
         event.peer = shown.and_then(Presented::peer);
-        event.unverified = shown.map(|shown| Box::new(self.verifier.claimed(shown.token())));
         let refused = Refused { refusal, event: event.id };
-        self.hop.audit().stranger(event);
+        self.hop.audit().stranger_with(event, |event| {
+            event.unverified = shown.map(|shown| Box::new(self.verifier.claimed(shown.token())));
+        });
         refused.answer(&self.hop)
     }
 

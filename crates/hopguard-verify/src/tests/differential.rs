@@ -40,9 +40,13 @@ const ONLY_WE_REFUSE: [(&str, &str); 9] = [
 ];
 
 /// Small numbers that look random and are the same in each run (SplitMix64).
-struct Dice(u64);
+pub(super) struct Dice(u64);
 
 impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -51,11 +55,11 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, most: usize) -> usize {
+    pub(super) fn below(&mut self, most: usize) -> usize {
         usize::try_from(self.next() % u64::try_from(most).unwrap()).unwrap()
     }
 
-    fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+    pub(super) fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.below(all.len())]
     }
 }
@@ -220,7 +224,7 @@ fn we_accept_nothing_that_the_oracle_refuses() {
     let signers: Vec<_> = algorithms.into_iter().map(|(alg, kid)| Signer::new(alg, Some(kid))).collect();
     let rig = Rig::fixed(&signers.iter().collect::<Vec<_>>());
     let keys: JwkSet = serde_json::from_str(&set_of(&signers.iter().collect::<Vec<_>>())).unwrap();
-    let mut dice = Dice(9068);
+    let mut dice = Dice::new(9068);
     let mut counts: BTreeMap<(bool, &str), usize> = BTreeMap::new();
     for number in 0..POPULATION {
         let (token, header) = token(&mut dice, &signers);

@@ -5,6 +5,7 @@ mod lifecycle;
 mod remembered;
 mod differential;
 mod profiled;
+mod seeds;
 mod sources;
 mod wycheproof;
 

@@ -1,0 +1,228 @@
+//! Who exchanged what for what, read from the logs of one or many services.
+//!
+//! Only verified tokens make lineage; what unverified ones claimed is never read.
+
+mod record;
+mod suspicion;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+
+use serde::Serialize;
+
+pub use self::record::{ActorSeen, Record, RequestedSeen, TokenSeen, Unreadable, log_files};
+pub use self::suspicion::{Suspicion, SuspicionKind};
+
+/// A shorter beginning of a fingerprint could mean anything.
+const SHORTEST_PREFIX: usize = 4;
+
+/// The events of several logs, and the tokens in them.
+#[derive(Clone, Debug, Default)]
+pub struct Lineage {
+    records: Vec<Record>,
+    unreadable: Vec<Unreadable>,
+    tokens: BTreeMap<String, TokenSeen>,
+    children: BTreeMap<String, BTreeSet<String>>,
+    parents: BTreeMap<String, BTreeSet<String>>,
+    /// Who says that the second was made from the first.
+    said: BTreeMap<(String, String), BTreeSet<String>>,
+    /// The events in which a token was shown.
+    shown: BTreeMap<String, Vec<usize>>,
+}
+
+/// A token, what was done with it, and what was made from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Node {
+    /// The token.
+    pub token: TokenSeen,
+    /// Whose logs say that it was made from its parent.
+    pub said_by: Vec<String>,
+    /// Each time it was shown to a service.
+    pub presentations: Vec<Presentation>,
+    /// What it was exchanged for.
+    pub children: Vec<Node>,
+}
+
+/// A token was shown to a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Presentation {
+    /// When, in milliseconds.
+    pub time_ms: u64,
+    /// To whom.
+    pub service: String,
+    /// The verdict.
+    pub code: String,
+    /// From where.
+    pub peer: Option<String>,
+    /// In which trace.
+    pub trace_id: Option<String>,
+    /// The event that says so.
+    pub event_id: String,
+}
+
+impl Lineage {
+    /// Reads logs: files of JSON Lines, or folders of them.
+    ///
+    /// # Errors
+    ///
+    /// What keeps a file from being read. A line that is no event is kept in [`Lineage::unreadable`].
+    pub fn read<'a>(paths: impl IntoIterator<Item = &'a Path>) -> io::Result<Self> {
+        let mut files = BTreeSet::new();
+        for path in paths {
+            let named =
+                |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+            files.extend(log_files(path).map_err(named)?);
+        }
+        let (mut records, mut unreadable) = (Vec::new(), Vec::new());
+        for path in files {
+            record::read(&path, &mut records, &mut unreadable)
+                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+        }
+        Ok(Self { unreadable, ..Self::of(records) })
+    }
+
+    /// The lineage of these events.
+    #[must_use]
+    pub fn of(mut records: Vec<Record>) -> Self {
+        records.sort_by_key(|record| record.time_ms);
+        let mut lineage = Self::default();
+        for record in &records {
+            for token in [&record.token, &record.grant].into_iter().flatten() {
+                lineage.tokens.entry(token.fingerprint.clone()).or_insert_with(|| token.clone());
+            }
+            if let (Some(parent), Some(child), true) = (&record.token, &record.grant, record.allowed()) {
+                let (parent, child) = (parent.fingerprint.clone(), child.fingerprint.clone());
+                lineage.children.entry(parent.clone()).or_default().insert(child.clone());
+                lineage.parents.entry(child.clone()).or_default().insert(parent.clone());
+                lineage.said.entry((parent, child)).or_default().insert(record.service.clone());
+            }
+        }
+        for (at, token, _) in presentations(&records) {
+            lineage.shown.entry(token.fingerprint.clone()).or_default().push(at);
+        }
+        lineage.records = records;
+        lineage
+    }
+
+    /// Every event, by time.
+    #[must_use]
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// Lines that are no event.
+    #[must_use]
+    pub fn unreadable(&self) -> &[Unreadable] {
+        &self.unreadable
+    }
+
+    /// The events that `query` names: the beginning of a fingerprint, a token id, trace id, subject, request or
+    /// event id.
+    #[must_use]
+    pub fn find(&self, query: &str) -> Vec<&Record> {
+        self.records.iter().filter(|record| names(record, query)).collect()
+    }
+
+    /// The whole trees that the tokens named by `query` stand in. For a trace id, only what it touched.
+    #[must_use]
+    pub fn trace(&self, query: &str) -> Vec<Node> {
+        let mut named: BTreeSet<String> = self
+            .tokens
+            .values()
+            .filter(|token| is_named(token, query))
+            .map(|t| t.fingerprint.clone())
+            .collect();
+        let mut only = None;
+        if named.is_empty() {
+            for record in self.records.iter().filter(|record| names(record, query)) {
+                let tokens = [&record.token, &record.grant].into_iter().flatten();
+                named.extend(tokens.map(|token| token.fingerprint.clone()));
+            }
+            only = Some(self.with_ancestors(&named));
+        }
+        let family = self.with_ancestors(&named);
+        let roots = family.iter().filter(|token| !self.parents.contains_key(*token));
+        roots.filter_map(|root| self.node(root, None, only.as_ref(), &mut BTreeSet::new())).collect()
+    }
+
+    /// What in these events does not fit together.
+    #[must_use]
+    pub fn suspicions(&self) -> Vec<Suspicion> {
+        suspicion::find(self)
+    }
+
+    fn with_ancestors(&self, tokens: &BTreeSet<String>) -> BTreeSet<String> {
+        let mut all = BTreeSet::new();
+        let mut open: Vec<&String> = tokens.iter().collect();
+        while let Some(token) = open.pop() {
+            if all.insert(token.clone()) {
+                open.extend(self.parents.get(token).into_iter().flatten());
+            }
+        }
+        all
+    }
+
+    fn node(
+        &self,
+        fingerprint: &str,
+        parent: Option<&str>,
+        only: Option<&BTreeSet<String>>,
+        path: &mut BTreeSet<String>,
+    ) -> Option<Node> {
+        // Logs can be forged: a token that is its own ancestor must not keep us busy.
+        if only.is_some_and(|only| !only.contains(fingerprint)) || !path.insert(fingerprint.to_owned()) {
+            return None;
+        }
+        let token = self.tokens.get(fingerprint)?.clone();
+        let below = self.children.get(fingerprint).into_iter().flatten();
+        let children = below.filter_map(|child| self.node(child, Some(fingerprint), only, path)).collect();
+        path.remove(fingerprint);
+        let said = parent.and_then(|parent| self.said.get(&(parent.to_owned(), fingerprint.to_owned())));
+        let said_by = said.into_iter().flatten().cloned().collect();
+        let shown = self.shown.get(fingerprint).into_iter().flatten();
+        let presentations = shown
+            .filter_map(|at| self.records.get(*at))
+            .map(|record| Presentation {
+                time_ms: record.time_ms,
+                service: record.service.clone(),
+                code: record.code.clone(),
+                peer: record.peer.clone(),
+                trace_id: record.trace_id.clone(),
+                event_id: record.event_id.clone(),
+            })
+            .collect();
+        Some(Node { token, said_by, presentations, children })
+    }
+}
+
+/// The edge that an event speaks of: parent, child.
+fn edge(record: &Record) -> Option<(&str, &str)> {
+    Some((&record.token.as_ref()?.fingerprint, &record.grant.as_ref()?.fingerprint))
+}
+
+/// Each verified token shown to a service, once per request.
+fn presentations(records: &[Record]) -> impl Iterator<Item = (usize, &TokenSeen, &Record)> {
+    let mut seen = BTreeSet::new();
+    records.iter().enumerate().filter_map(move |(at, record)| {
+        let token = record.token.as_ref()?;
+        let shown = record.direction == "inbound" && record.is_decision() && !record.is_exchange();
+        let request = record.request_id.as_deref().unwrap_or(&record.event_id);
+        (shown && seen.insert((record.service.as_str(), request))).then_some((at, token, record))
+    })
+}
+
+fn is_named(token: &TokenSeen, query: &str) -> bool {
+    let query_is_hex = query.len() >= SHORTEST_PREFIX && query.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (query_is_hex && token.fingerprint.starts_with(&query.to_ascii_lowercase()))
+        || token.token_id.as_deref() == Some(query)
+        || token.subject == query
+}
+
+fn names(record: &Record, query: &str) -> bool {
+    let ids = [&record.trace_id, &record.request_id];
+    let tokens = [&record.token, &record.grant];
+    ids.into_iter().flatten().any(|id| id == query)
+        || record.event_id == query
+        || tokens.into_iter().flatten().any(|token| is_named(token, query))
+}

@@ -1,0 +1,379 @@
+//! What does not fit together in the logs of several services. A suspicion is a reason to look, no verdict: a
+//! log that was not given, or lost events, can be the cause. What cannot be judged without a missing log is not
+//! judged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::{Lineage, Record, TokenSeen, edge, presentations};
+
+/// How far the clocks of two services may stand apart.
+const SKEW_MS: u64 = 5_000;
+
+/// What does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SuspicionKind {
+    /// The token was shown, but its grantee's log knows no such call.
+    PresentationUnmatched,
+    /// The token was shown from two addresses.
+    TwoPeers,
+    /// The token was shown to a service that it was not granted for.
+    UsedElsewhere,
+    /// A credential was about to leave for where it was not granted, and was stopped.
+    LeakBlocked,
+    /// A service says that it was granted a token; the authorization server's log says otherwise.
+    EdgeContradicted,
+    /// A grant is good for more than was asked, or than its parent was.
+    AudienceGrew,
+    /// A grant's actor chain is not its parent's and one more.
+    ActorLost,
+    /// The token was let through after its expiry.
+    UsedAfterExpiry,
+    /// The token was shown after it was withdrawn.
+    UsedAfterWithdrawal,
+}
+
+impl SuspicionKind {
+    /// The stable name, as in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PresentationUnmatched => "presentation_unmatched",
+            Self::TwoPeers => "two_peers",
+            Self::UsedElsewhere => "used_elsewhere",
+            Self::LeakBlocked => "leak_blocked",
+            Self::EdgeContradicted => "edge_contradicted",
+            Self::AudienceGrew => "audience_grew",
+            Self::ActorLost => "actor_lost",
+            Self::UsedAfterExpiry => "used_after_expiry",
+            Self::UsedAfterWithdrawal => "used_after_withdrawal",
+        }
+    }
+}
+
+/// One thing that does not fit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Suspicion {
+    /// What.
+    pub kind: SuspicionKind,
+    /// The token's fingerprint.
+    pub fingerprint: String,
+    /// When, in milliseconds.
+    pub time_ms: u64,
+    /// In whose log.
+    pub service: String,
+    /// The event to look at.
+    pub event_id: String,
+    /// Why, as a sentence.
+    pub reason: String,
+}
+
+struct Found(Vec<Suspicion>);
+
+impl Found {
+    fn add(&mut self, kind: SuspicionKind, fingerprint: &str, record: &Record, reason: String) {
+        self.0.push(Suspicion {
+            kind,
+            fingerprint: fingerprint.to_owned(),
+            time_ms: record.time_ms,
+            service: record.service.clone(),
+            event_id: record.event_id.clone(),
+            reason,
+        });
+    }
+}
+
+pub(super) fn find(lineage: &Lineage) -> Vec<Suspicion> {
+    let mut found = Found(Vec::new());
+    let records = &lineage.records;
+    unmatched(records, &mut found);
+    peers(records, &mut found);
+    contradicted(records, &mut found);
+    uses(records, &mut found);
+    let mut edges = BTreeSet::new();
+    for record in records.iter().filter(|record| record.allowed()) {
+        if let (Some(parent), Some(grant)) = (&record.token, &record.grant)
+            && edges.insert(edge(record))
+        {
+            narrowing(parent, grant, record, &mut found);
+        }
+    }
+    found.0.sort_by_key(|suspicion| (suspicion.time_ms, suspicion.kind));
+    found.0
+}
+
+/// Each presentation of a grant must be a call that its grantee wrote down; one call is one presentation.
+fn unmatched(records: &[Record], found: &mut Found) {
+    let services: BTreeSet<&str> = records.iter().map(|record| record.service.as_str()).collect();
+    let mut calls: BTreeMap<(&str, &str), Vec<&Record>> = BTreeMap::new();
+    for record in records.iter().filter(|r| r.direction == "outbound" && r.is_decision() && r.allowed()) {
+        if let Some(grant) = &record.grant {
+            calls.entry((&record.service, &grant.fingerprint)).or_default().push(record);
+        }
+    }
+    for (_, token, record) in presentations(records) {
+        // Only what was granted to a service whose log is here can be matched.
+        let Some(holder) = token.actors.first().map(|actor| actor.subject.as_str()) else { continue };
+        if !services.contains(holder) {
+            continue;
+        }
+        let open = calls.entry((holder, &token.fingerprint)).or_default();
+        let fits = |call: &&Record| call.time_ms <= record.time_ms.saturating_add(SKEW_MS);
+        let same_trace = open.iter().position(|call| fits(call) && call.trace_id == record.trace_id);
+        let any = same_trace.or_else(|| {
+            let untold = record.trace_id.is_none();
+            open.iter().position(|call| fits(call) && (untold || call.trace_id.is_none()))
+        });
+        match any {
+            Some(at) => drop(open.remove(at)),
+            None => found.add(
+                SuspicionKind::PresentationUnmatched,
+                &token.fingerprint,
+                record,
+                format!("{} was shown this token of {holder}, whose log has no such call", record.service),
+            ),
+        }
+    }
+}
+
+fn peers(records: &[Record], found: &mut Found) {
+    let mut first: BTreeMap<&str, (String, &Record)> = BTreeMap::new();
+    let mut told = BTreeSet::new();
+    for (_, token, record) in presentations(records) {
+        let Some(address) = record.peer_address() else { continue };
+        let (before, earlier) = first.entry(&token.fingerprint).or_insert_with(|| (address.clone(), record));
+        if *before != address && told.insert((&token.fingerprint, address.clone())) {
+            let reason = format!("shown from {address} here and from {before} to {}", earlier.service);
+            found.add(SuspicionKind::TwoPeers, &token.fingerprint, record, reason);
+        }
+    }
+}
+
+fn contradicted(records: &[Record], found: &mut Found) {
+    let exchanged = |record: &&Record| record.is_exchange() && record.allowed();
+    let mut servers: BTreeMap<&str, BTreeSet<(&str, &str)>> = BTreeMap::new();
+    for record in records.iter().filter(exchanged) {
+        if let (Some(grant), Some(edge)) = (&record.grant, edge(record)) {
+            servers.entry(&grant.issuer).or_default().insert(edge);
+        }
+    }
+    let mut told = BTreeSet::new();
+    for record in records.iter().filter(|record| !record.is_exchange() && record.allowed()) {
+        let (Some(grant), Some(said)) = (&record.grant, edge(record)) else { continue };
+        let Some(issued) = servers.get(grant.issuer.as_str()) else { continue };
+        if issued.contains(&said) || !told.insert(said) {
+            continue;
+        }
+        let other = issued.iter().find(|(_, child)| *child == said.1);
+        let reason = match other {
+            Some((parent, _)) => {
+                let parent = parent.get(..12).unwrap_or(parent);
+                format!("the authorization server made it from {parent}, not from the token named here")
+            }
+            None => "the authorization server's log does not know this grant".to_owned(),
+        };
+        found.add(SuspicionKind::EdgeContradicted, said.1, record, reason);
+    }
+}
+
+fn narrowing(parent: &TokenSeen, grant: &TokenSeen, record: &Record, found: &mut Found) {
+    let asked = record.requested.as_ref().map(|requested| &requested.audience);
+    let beyond = grant.audiences.iter().find(|audience| asked.is_some_and(|asked| *audience != asked));
+    if let Some(audience) = beyond {
+        let reason = format!("good for {audience}, which was not asked");
+        found.add(SuspicionKind::AudienceGrew, &grant.fingerprint, record, reason);
+    } else if grant.audiences.len() > parent.audiences.len() {
+        let reason = "good for more audiences than the token it was made from".to_owned();
+        found.add(SuspicionKind::AudienceGrew, &grant.fingerprint, record, reason);
+    }
+    let rest = grant.actors.get(1..);
+    if rest != Some(parent.actors.as_slice()) {
+        let chain = |token: &TokenSeen| {
+            let actors: Vec<_> = token.actors.iter().map(|actor| actor.subject.as_str()).collect();
+            if actors.is_empty() { "nobody".to_owned() } else { actors.join(" < ") }
+        };
+        let reason = format!("acted by {}, made from a token acted by {}", chain(grant), chain(parent));
+        found.add(SuspicionKind::ActorLost, &grant.fingerprint, record, reason);
+    }
+}
+
+fn uses(records: &[Record], found: &mut Found) {
+    let mut withdrawn: BTreeMap<&str, u64> = BTreeMap::new();
+    for record in records {
+        let notice = record.code == "withdrawal";
+        let token = record.token.as_ref().map(|token| token.fingerprint.as_str());
+        if let Some(token) = record.found.as_deref().or(token).filter(|_| notice) {
+            withdrawn.entry(token).or_insert(record.time_ms);
+        }
+        if record.code == "passthrough_blocked"
+            && let Some(token) = &record.found
+        {
+            let place = record.place.as_deref().unwrap_or("the request");
+            let to = record.destination.as_deref().unwrap_or("somewhere");
+            let reason = format!("was about to leave for {to} in {place}");
+            found.add(SuspicionKind::LeakBlocked, token, record, reason);
+        }
+    }
+    for (_, token, record) in presentations(records) {
+        if record.code == "audience_mismatch" {
+            let reason = format!("granted for {}, shown to {}", token.audiences.join(", "), record.service);
+            found.add(SuspicionKind::UsedElsewhere, &token.fingerprint, record, reason);
+        }
+        // RFC 7519 section 4.1.4: on or after `exp` it must not be accepted.
+        if record.allowed() && record.time_ms / 1000 >= token.expires {
+            let late = record.time_ms / 1000 - token.expires;
+            let reason = format!("let through {late} s after its expiry");
+            found.add(SuspicionKind::UsedAfterExpiry, &token.fingerprint, record, reason);
+        }
+        let refused = record.code.ends_with("_withdrawn");
+        if refused || withdrawn.get(token.fingerprint.as_str()).is_some_and(|at| *at < record.time_ms) {
+            let verdict = if record.allowed() { "let through" } else { "refused" };
+            let reason = format!("shown after it was withdrawn, and {verdict}");
+            found.add(SuspicionKind::UsedAfterWithdrawal, &token.fingerprint, record, reason);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lineage::ActorSeen;
+
+    fn token(name: &str, actors: &[&str]) -> TokenSeen {
+        TokenSeen {
+            fingerprint: name.into(),
+            issuer: "sts".into(),
+            subject: "alice".into(),
+            client: None,
+            audiences: vec![format!("aud-{name}")],
+            scopes: Vec::new(),
+            actors: actors.iter().map(|a| ActorSeen { subject: (*a).into(), issuer: None }).collect(),
+            expires: 1000,
+            issued_at: None,
+            token_id: None,
+        }
+    }
+
+    fn record(service: &str, direction: &str, code: &str, at: u64, token: &TokenSeen) -> Record {
+        let text = format!(
+            r#"{{"version":1,"time_ms":{at},"event_id":"{service}-{at}","service":"{service}","instance":"1",
+            "direction":"{direction}","kind":"decision","gate":"inbound","decision":"allow","code":"{code}"}}"#
+        );
+        let mut record: Record = serde_json::from_str(&text).unwrap();
+        record.token = Some(token.clone());
+        record
+    }
+
+    /// The gateway's user token `u` becomes `g` at the authorization server and goes to orders.
+    fn honest() -> Vec<Record> {
+        let (user, grant) = (token("u", &[]), token("g", &["gateway"]));
+        let inbound = record("gateway", "inbound", "admitted", 10, &user);
+        let mut exchanged = record("sts", "inbound", "exchanged", 20, &user);
+        exchanged.gate = "sts".into();
+        exchanged.grant = Some(grant.clone());
+        let mut sent = record("gateway", "outbound", "sent", 30, &user);
+        sent.grant = Some(grant.clone());
+        let mut shown = record("orders", "inbound", "admitted", 40, &grant);
+        shown.peer = Some("10.0.0.1:1".into());
+        vec![inbound, exchanged, sent, shown]
+    }
+
+    #[track_caller]
+    fn suspected(change: impl FnOnce(&mut Vec<Record>), expected: &[(SuspicionKind, &str)]) {
+        let mut records = honest();
+        change(&mut records);
+        let found = Lineage::of(records).suspicions();
+        let kinds: Vec<_> = found.iter().map(|s| (s.kind, s.fingerprint.as_str())).collect();
+        assert_eq!(kinds, expected, "{found:#?}");
+    }
+
+    #[test]
+    fn each_thing_is_suspected_for_its_own_reason() {
+        use SuspicionKind::{
+            ActorLost, AudienceGrew, EdgeContradicted, LeakBlocked, PresentationUnmatched, TwoPeers,
+            UsedAfterExpiry, UsedAfterWithdrawal, UsedElsewhere,
+        };
+        suspected(|_| (), &[]);
+        suspected(
+            |all| all.push(record("orders", "inbound", "admitted", 50, &token("g", &["gateway"]))),
+            &[(PresentationUnmatched, "g")],
+        );
+        // Without the grantee's log nothing can be said.
+        suspected(|all| all.retain(|record| record.service != "gateway"), &[]);
+        suspected(
+            |all| {
+                let mut again = record("orders", "inbound", "admitted", 50, &token("u", &[]));
+                (again.peer, all[0].peer) = (Some("10.0.0.9:1".into()), Some("10.0.0.1:5".into()));
+                all.push(again);
+            },
+            &[(TwoPeers, "u")],
+        );
+        suspected(
+            |all| {
+                all[3].code = "audience_mismatch".into();
+                all[3].decision = "deny".into();
+            },
+            &[(UsedElsewhere, "g")],
+        );
+        suspected(
+            |all| {
+                all[2].code = "passthrough_blocked".into();
+                all[2].found = Some("u".into());
+            },
+            &[(LeakBlocked, "u")],
+        );
+        suspected(|all| all[1].token = Some(token("other", &[])), &[(EdgeContradicted, "g")]);
+        suspected(
+            |all| {
+                for record in &mut all[1..3] {
+                    record.grant.as_mut().unwrap().audiences.push("more".into());
+                }
+            },
+            &[(AudienceGrew, "g")],
+        );
+        suspected(
+            |all| {
+                for record in all.iter_mut().filter(|record| record.service != "orders") {
+                    record.token.as_mut().unwrap().actors = token("u", &["web"]).actors;
+                }
+                all.remove(0);
+            },
+            &[(ActorLost, "g")],
+        );
+        suspected(|all| all[3].time_ms = 1_000_000, &[(UsedAfterExpiry, "g")]);
+        suspected(
+            |all| {
+                let mut notice = record("orders", "internal", "withdrawal", 35, &token("g", &[]));
+                notice.kind = "notice".into();
+                all.push(notice);
+            },
+            &[(UsedAfterWithdrawal, "g")],
+        );
+    }
+
+    #[test]
+    fn the_tree_is_found_from_any_of_its_tokens() {
+        let lineage = Lineage::of(honest());
+        for query in ["alice", "gateway-10"] {
+            let trees = lineage.trace(query);
+            assert_eq!((trees.len(), &*trees[0].token.fingerprint), (1, "u"), "{query}");
+        }
+        let trees = lineage.trace("alice");
+        assert_eq!(trees[0].children[0].said_by, ["gateway", "sts"]);
+        assert_eq!(trees[0].children[0].presentations[0].service, "orders");
+        assert_eq!(lineage.find("alice").len(), 4);
+        assert!(lineage.trace("nobody").is_empty());
+    }
+
+    #[test]
+    fn a_forged_circle_ends() {
+        let (one, other) = (token("a", &[]), token("b", &["x"]));
+        let (mut there, mut back) =
+            (record("x", "outbound", "sent", 1, &one), record("x", "outbound", "sent", 2, &other));
+        (there.grant, back.grant) = (Some(other.clone()), Some(one.clone()));
+        assert!(Lineage::of(vec![there, back]).trace("alice").is_empty());
+    }
+}

@@ -1,0 +1,33 @@
+//! `hopguard audit key`: the key that signs a log's checkpoints.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
+
+use hopguard_audit::LogKey;
+
+use crate::{Ended, print};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The log's name: by convention a URL without its scheme, such as `orders.internal/audit`
+    origin: String,
+    /// The file for the private key; it must not be there yet
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Ended, String> {
+    let key = LogKey::generate(&arguments.origin).map_err(|error| error.to_string())?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let cannot = |error| format!("cannot write {}: {error}", arguments.out.display());
+    let mut file = options.open(&arguments.out).map_err(cannot)?;
+    let text = key.dangerous_expose();
+    file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n")).map_err(cannot)?;
+    file.sync_all().map_err(cannot)?;
+    print(&key.verifier().to_string())?;
+    Ok(Ended::Well)
+}

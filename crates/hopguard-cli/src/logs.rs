@@ -1,0 +1,279 @@
+//! `hopguard audit trace`, `find` and `stats`: what the logs of one or many services say together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use hopguard_audit::lineage::{Lineage, Node, Record, Suspicion, TokenSeen};
+use serde_json::json;
+
+use crate::show::{plain, table, time};
+use crate::{Ended, print};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Trace {
+    /// The beginning of a fingerprint, a token id, trace id, subject, request or event id
+    query: String,
+    /// Log files, or folders of them; one for each service that is to be heard
+    #[arg(required = true, value_name = "LOG")]
+    logs: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long, conflicts_with = "dot")]
+    json: bool,
+    /// Print a graph for Graphviz
+    #[arg(long)]
+    dot: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Find {
+    /// The beginning of a fingerprint, a token id, trace id, subject, request or event id
+    query: String,
+    /// Log files, or folders of them
+    #[arg(required = true, value_name = "LOG")]
+    logs: Vec<PathBuf>,
+    /// Print the events as JSON, one a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Stats {
+    /// Log files, or folders of them
+    #[arg(required = true, value_name = "LOG")]
+    logs: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn read(logs: &[PathBuf]) -> Result<Lineage, String> {
+    let lineage = Lineage::read(logs.iter().map(PathBuf::as_path)).map_err(|error| error.to_string())?;
+    for line in lineage.unreadable().iter().take(10) {
+        eprintln!("hopguard: {} line {} is no event", plain(&line.file.display().to_string()), line.line);
+    }
+    if let Some(more) = lineage.unreadable().len().checked_sub(11) {
+        eprintln!("hopguard: and {} lines more", more + 1);
+    }
+    Ok(lineage)
+}
+
+// === trace ===
+
+pub(crate) fn trace(arguments: &Trace) -> Result<Ended, String> {
+    let lineage = read(&arguments.logs)?;
+    let trees = lineage.trace(&arguments.query);
+    let mut tokens = BTreeMap::new();
+    trees.iter().for_each(|tree| members(tree, &mut tokens));
+    let mut suspicions = lineage.suspicions();
+    suspicions.retain(|suspicion| tokens.contains_key(suspicion.fingerprint.as_str()));
+    if trees.is_empty() && !arguments.json {
+        return Err(format!("no verified token is named by `{}`", arguments.query));
+    }
+    let text = if arguments.json {
+        json!({ "query": arguments.query, "trees": trees, "suspicions": suspicions }).to_string()
+    } else if arguments.dot {
+        dot(&trees, &suspicions)
+    } else {
+        told(&trees, &suspicions)
+    };
+    print(&text)?;
+    Ok(Ended::Well)
+}
+
+fn members<'a>(node: &'a Node, into: &mut BTreeMap<&'a str, &'a TokenSeen>) {
+    into.insert(&node.token.fingerprint, &node.token);
+    node.children.iter().for_each(|child| members(child, into));
+}
+
+fn told(trees: &[Node], suspicions: &[Suspicion]) -> String {
+    let suspected: BTreeSet<&str> = suspicions.iter().map(|s| s.fingerprint.as_str()).collect();
+    let mut tokens = table(&[
+        "token", "held by", "subject", "audience", "scopes", "actors", "expires", "says", "shown to",
+    ]);
+    trees.iter().for_each(|tree| rows(tree, "", "", &suspected, &mut tokens));
+    let mut text = tokens.to_string();
+    if suspicions.is_empty() {
+        text.push_str("\n\nNothing here contradicts anything else.");
+        return text;
+    }
+    let mut table = table(&["suspicion", "token", "when", "log", "why", "event"]);
+    for suspicion in suspicions {
+        table.add_row([
+            suspicion.kind.name().to_owned(),
+            plain(suspicion.fingerprint.get(..12).unwrap_or(&suspicion.fingerprint)),
+            time(suspicion.time_ms),
+            plain(&suspicion.service),
+            plain(&suspicion.reason),
+            plain(&suspicion.event_id),
+        ]);
+    }
+    text.push_str(&format!("\n\n! marks what does not fit:\n\n{table}"));
+    text
+}
+
+fn rows(node: &Node, before: &str, below: &str, suspected: &BTreeSet<&str>, table: &mut comfy_table::Table) {
+    let token = &node.token;
+    let mark = if suspected.contains(token.fingerprint.as_str()) { " !" } else { "" };
+    let mut shown: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for presentation in &node.presentations {
+        *shown.entry((&presentation.service, &presentation.code)).or_default() += 1;
+    }
+    let shown = shown.iter().map(|((service, code), count)| {
+        let times = if *count > 1 { format!(" x{count}") } else { String::new() };
+        plain(&format!("{service}: {code}{times}"))
+    });
+    let actors: Vec<_> = token.actors.iter().map(|actor| actor.subject.as_str()).collect();
+    table.add_row([
+        format!("{before}{}{mark}", plain(token.short())),
+        plain(token.holder().unwrap_or("-")),
+        plain(&token.subject),
+        plain(&token.audiences.join(" ")),
+        plain(&token.scopes.join(" ")),
+        if actors.is_empty() { "-".to_owned() } else { plain(&actors.join(" < ")) },
+        time(token.expires.saturating_mul(1000)),
+        if node.said_by.is_empty() { "-".to_owned() } else { plain(&node.said_by.join(", ")) },
+        shown.collect::<Vec<_>>().join("\n"),
+    ]);
+    let last = node.children.len().saturating_sub(1);
+    for (at, child) in node.children.iter().enumerate() {
+        let (branch, trunk) = if at == last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        rows(child, &format!("{below}{branch}"), &format!("{below}{trunk}"), suspected, table);
+    }
+}
+
+fn dot(trees: &[Node], suspicions: &[Suspicion]) -> String {
+    let mut reasons: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for suspicion in suspicions {
+        reasons.entry(&suspicion.fingerprint).or_default().insert(suspicion.kind.name());
+    }
+    let mut lines = BTreeSet::new();
+    trees.iter().for_each(|tree| dot_lines(tree, &reasons, &mut lines));
+    let lines: Vec<_> = lines.into_iter().collect();
+    format!(
+        "digraph lineage {{\n  rankdir=LR; node [shape=box, fontname=\"sans-serif\"];\n{}\n}}",
+        lines.join("\n")
+    )
+}
+
+fn dot_lines(node: &Node, reasons: &BTreeMap<&str, BTreeSet<&str>>, lines: &mut BTreeSet<String>) {
+    let token = &node.token;
+    let mut label = format!(
+        "{}\n{} held by {}\n{}",
+        token.short(),
+        token.subject,
+        token.holder().unwrap_or("-"),
+        token.audiences.join(" ")
+    );
+    let mut colour = "";
+    if let Some(kinds) = reasons.get(token.fingerprint.as_str()) {
+        label = format!("{label}\n! {}", kinds.iter().copied().collect::<Vec<_>>().join(", "));
+        colour = ", color=red";
+    }
+    lines.insert(format!("  {} [label={}{colour}];", quoted(&token.fingerprint), quoted(&label)));
+    for child in &node.children {
+        let (from, to) = (quoted(&token.fingerprint), quoted(&child.token.fingerprint));
+        lines.insert(format!("  {from} -> {to} [label={}];", quoted(&child.said_by.join(", "))));
+        dot_lines(child, reasons, lines);
+    }
+}
+
+/// A string of the DOT language; line breaks are its own, everything else that steers is made harmless.
+fn quoted(text: &str) -> String {
+    let lines = text.split('\n').map(|line| plain(line).replace('\\', "\\\\").replace('"', "\\\""));
+    format!("\"{}\"", lines.collect::<Vec<_>>().join("\\n"))
+}
+
+// === find ===
+
+pub(crate) fn find(arguments: &Find) -> Result<Ended, String> {
+    let lineage = read(&arguments.logs)?;
+    let found = lineage.find(&arguments.query);
+    if arguments.json {
+        let lines = found.iter().map(|record| serde_json::to_string(record).map_err(|e| e.to_string()));
+        let lines = lines.collect::<Result<Vec<_>, _>>()?;
+        if !lines.is_empty() {
+            print(&lines.join("\n"))?;
+        }
+        return Ok(Ended::Well);
+    }
+    let mut events = table(&[
+        "when",
+        "service",
+        "way",
+        "verdict",
+        "token",
+        "subject",
+        "grant",
+        "peer or destination",
+        "trace",
+        "event",
+    ]);
+    for record in &found {
+        events.add_row(row(record));
+    }
+    print(&format!("{events}\n{} events", found.len()))?;
+    Ok(Ended::Well)
+}
+
+fn row(record: &Record) -> [String; 10] {
+    let short =
+        |token: Option<&TokenSeen>| token.map_or_else(|| "-".to_owned(), |token| plain(token.short()));
+    let text = |value: Option<&str>| plain(value.unwrap_or("-"));
+    [
+        time(record.time_ms),
+        plain(&record.service),
+        plain(&record.direction),
+        plain(&record.code),
+        short(record.token.as_ref()),
+        text(record.token.as_ref().map(|token| token.subject.as_str())),
+        short(record.grant.as_ref()),
+        text(record.destination.as_deref().or(record.peer.as_deref())),
+        text(record.trace_id.as_deref()),
+        plain(&record.event_id),
+    ]
+}
+
+// === stats ===
+
+pub(crate) fn stats(arguments: &Stats) -> Result<Ended, String> {
+    let lineage = read(&arguments.logs)?;
+    let mut counts: BTreeMap<[&str; 5], (u64, u64, u64)> = BTreeMap::new();
+    for record in lineage.records() {
+        let key: [&str; 5] =
+            [&record.service, &record.direction, &record.kind, &record.decision, &record.code];
+        let (count, first, last) = counts.entry(key).or_insert((0, record.time_ms, record.time_ms));
+        // A count of refusals, or of lost events, stands for as many as it counted; of a mended end, for itself.
+        *count += record.count.filter(|_| record.kind == "count").unwrap_or(1);
+        (*first, *last) = ((*first).min(record.time_ms), (*last).max(record.time_ms));
+    }
+    let suspicions = lineage.suspicions();
+    let mut suspected: BTreeMap<&str, u64> = BTreeMap::new();
+    for suspicion in &suspicions {
+        *suspected.entry(suspicion.kind.name()).or_default() += 1;
+    }
+    if arguments.json {
+        let counts: Vec<_> = counts
+            .iter()
+            .map(|([service, direction, kind, decision, code], (count, first, last))| {
+                json!({ "service": service, "direction": direction, "kind": kind, "decision": decision,
+                    "code": code, "count": count, "first_ms": first, "last_ms": last })
+            })
+            .collect();
+        let unreadable = lineage.unreadable();
+        let all = json!({ "events": lineage.records().len(), "counts": counts, "suspicions": suspected,
+            "unreadable": unreadable });
+        print(&all.to_string())?;
+        return Ok(Ended::Well);
+    }
+    let mut all = table(&["service", "way", "kind", "decision", "code", "count", "first", "last"]);
+    for (key, (count, first, last)) in counts {
+        let texts = key.map(plain);
+        all.add_row(texts.into_iter().chain([count.to_string(), time(first), time(last)]));
+    }
+    let mut text = format!("{all}\n{} events", lineage.records().len());
+    for (kind, count) in suspected {
+        text.push_str(&format!("\nsuspicion {kind}: {count}"));
+    }
+    print(&text)?;
+    Ok(Ended::Well)
+}

@@ -1,0 +1,106 @@
+//! `hopguard audit verify`: was a log changed?
+
+use std::path::{Path, PathBuf};
+
+use hopguard_audit::{LogVerifier, Verification};
+use serde_json::{Value, json};
+
+use crate::show::{plain, table};
+use crate::{Ended, print};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Folders of durable logs; plain JSON Lines files can be named and have nothing to verify
+    #[arg(required = true, value_name = "LOG")]
+    logs: Vec<PathBuf>,
+    /// The verifier key, `<origin>+<key id>+<base64>`, or a file that holds it
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// A file of checkpoints held elsewhere; with it, a log that was cut or set back is found
+    #[arg(long, value_name = "FILE")]
+    against: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Ended, String> {
+    let key = arguments.key.as_deref().map(read_key).transpose()?;
+    let read = |path: &PathBuf| {
+        std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+    };
+    let held = arguments.against.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let held: Vec<&str> = held.iter().map(String::as_str).collect();
+    let (mut ended, mut all) = (Ended::Well, Vec::new());
+    for log in &arguments.logs {
+        let found = if log.join("leaves").is_file() || log.join("checkpoint").is_file() {
+            let key = key.as_ref().ok_or("name the verifier key: --key KEY")?;
+            let found = hopguard_audit::verify(log, key, &held);
+            Some(found.map_err(|error| format!("cannot read {}: {error}", log.display()))?)
+        } else if held.is_empty() {
+            hopguard_audit::lineage::log_files(log).map_err(|error| format!("{}: {error}", log.display()))?;
+            None
+        } else {
+            // Somebody holds checkpoints of it, so it was more than plain lines once.
+            return Err(format!(
+                "{} is no durable log, and there are checkpoints to hold it against",
+                log.display()
+            ));
+        };
+        if found.as_ref().is_some_and(|found| !found.is_sound()) {
+            ended = Ended::Changed;
+        }
+        all.push((log, found));
+    }
+    let text = if arguments.json {
+        Value::from_iter(all.iter().map(|(log, found)| json(log, found.as_ref()))).to_string()
+    } else {
+        all.iter().map(|(log, found)| told(log, found.as_ref())).collect::<Vec<_>>().join("\n")
+    };
+    print(&text)?;
+    Ok(ended)
+}
+
+fn read_key(key: &str) -> Result<LogVerifier, String> {
+    let text = if key.contains('+') && !Path::new(key).exists() {
+        key.to_owned()
+    } else {
+        std::fs::read_to_string(key).map_err(|error| format!("cannot read {key}: {error}"))?
+    };
+    LogVerifier::parse(&text).map_err(|error| error.to_string())
+}
+
+fn json(log: &Path, found: Option<&Verification>) -> Value {
+    let sound = found.map(Verification::is_sound);
+    json!({ "log": log, "verifiable": found.is_some(), "sound": sound, "verification": found })
+}
+
+fn told(log: &Path, found: Option<&Verification>) -> String {
+    let log = plain(&log.display().to_string());
+    let Some(found) = found else {
+        return format!("{log}: plain JSON Lines, there is nothing to verify");
+    };
+    let verdict = if found.is_sound() { "sound" } else { "CHANGED" };
+    let mut text = format!(
+        "{log}: {verdict}, {} records, {} of them signed, {} checkpoints",
+        found.records, found.signed, found.checkpoints
+    );
+    for note in &found.notes {
+        text.push_str(&format!("\n  note: {}", plain(note)));
+    }
+    if !found.is_sound() {
+        let mut findings = table(&["what", "records", "file", "line", "why"]);
+        for finding in &found.findings {
+            let (from, to) = (finding.records.start, finding.records.end.saturating_sub(1));
+            findings.add_row([
+                finding.kind.name().to_owned(),
+                if to > from { format!("{from} to {to}") } else { from.to_string() },
+                plain(&finding.file.display().to_string()),
+                finding.line.to_string(),
+                plain(&finding.detail),
+            ]);
+        }
+        text.push_str(&format!("\n{findings}"));
+    }
+    text
+}

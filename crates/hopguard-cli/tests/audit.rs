@@ -1,0 +1,220 @@
+//! The command over real logs: those of the example `chain`, one good request through three services.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helper functions of tests may")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hopguard_audit::{DurableLog, LogKey};
+use hopguard_core::{Audit, Decision, Denial, Direction, EventKind};
+use serde_json::Value;
+
+const USER: &str = "77c18db5fe58";
+const TO_INVENTORY: &str = "1565abafa03fb283ad68486af28e1ef928e5ca4d7ab0818c825119c159a2ce5f";
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("hopguard-cli-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn chain() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/chain")
+}
+
+fn run(arguments: &[&str], paths: &[&Path]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hopguard"));
+    command.arg("audit").args(arguments).args(paths).output().unwrap()
+}
+
+#[track_caller]
+fn text(output: &Output, code: i32) -> String {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{out}{err}");
+    out.into_owned()
+}
+
+#[track_caller]
+fn json(arguments: &[&str], paths: &[&Path]) -> Value {
+    let output = run(&[arguments, &["--json"]].concat(), paths);
+    serde_json::from_str(&text(&output, 0)).unwrap()
+}
+
+#[track_caller]
+fn reasons(logs: &Path, query: &str) -> Vec<String> {
+    let found = json(&["trace", query], &[logs]);
+    let all = found["suspicions"].as_array().unwrap();
+    all.iter()
+        .map(|s| format!("{} {}", s["kind"].as_str().unwrap(), &s["fingerprint"].as_str().unwrap()[..12]))
+        .collect()
+}
+
+/// The logs of the chain, one of them changed.
+fn changed(service: &str, change: impl FnOnce(String) -> String) -> Folder {
+    let folder = Folder::new();
+    for name in ["gateway", "orders", "inventory", "sts"] {
+        let file = format!("{name}.jsonl");
+        std::fs::copy(chain().join(&file), folder.0.join(&file)).unwrap();
+    }
+    let path = folder.0.join(format!("{service}.jsonl"));
+    std::fs::write(&path, change(std::fs::read_to_string(&path).unwrap())).unwrap();
+    folder
+}
+
+#[test]
+fn the_whole_tree_is_found_from_any_end() {
+    let logs = chain();
+    for query in [USER, &TO_INVENTORY[..8], TO_INVENTORY, "alice", TRACE, "jlNEJ_WwQ8RKDwsHDOWH2g"] {
+        let found = json(&["trace", query], &[&logs]);
+        let mut node = &found["trees"][0];
+        for (holder, said_by, shown_to) in [
+            ("web-app", vec![], "gateway"),
+            ("gateway", vec!["gateway", "sts"], "orders"),
+            ("orders", vec!["orders", "sts"], "inventory"),
+        ] {
+            let token = &node["token"];
+            let held = token["actors"][0]["subject"].as_str().or(token["client"].as_str());
+            assert_eq!(held, Some(holder), "{query}");
+            assert_eq!(node["said_by"], serde_json::json!(said_by));
+            assert_eq!(node["presentations"][0]["service"], shown_to);
+            node = &node["children"][0];
+        }
+        assert_eq!(
+            (found["trees"].as_array().unwrap().len(), &found["suspicions"]),
+            (1, &serde_json::json!([]))
+        );
+    }
+    let table = text(&run(&["trace", USER], &[&logs]), 0);
+    assert!(table.contains("└─ 79d4d3870a99") && table.contains("   └─ 1565abafa03f"), "{table}");
+    let dot = text(&run(&["trace", USER, "--dot"], &[&logs]), 0);
+    assert!(dot.starts_with("digraph") && dot.matches(" -> ").count() == 2, "{dot}");
+    assert_eq!(run(&["trace", "nobody"], &[&logs]).status.code(), Some(2));
+}
+
+/// Inventory's grant is copied and shown once more, from elsewhere.
+#[test]
+fn a_theft_is_told_from_delegation() {
+    let again = |log: String| {
+        let shown = log.lines().next().unwrap();
+        let mut theft: Value = serde_json::from_str(shown).unwrap();
+        theft["peer"] = "203.0.113.9:4711".into();
+        theft["request_id"] = "f".repeat(32).into();
+        theft["event_id"] = "e".repeat(32).into();
+        theft["trace_id"] = "d".repeat(32).into();
+        theft["time_ms"] = (theft["time_ms"].as_u64().unwrap() + 9000).into();
+        format!("{log}{theft}\n")
+    };
+    let logs = changed("inventory", again);
+    assert_eq!(reasons(&logs.0, USER), ["presentation_unmatched 1565abafa03f", "two_peers 1565abafa03f"]);
+    let stats = json(&["stats"], &[&logs.0]);
+    assert_eq!(stats["suspicions"], serde_json::json!({ "presentation_unmatched": 1, "two_peers": 1 }));
+}
+
+#[test]
+fn other_stories_have_other_reasons() {
+    let logs = changed("orders", |log| {
+        log.lines().filter(|line| !line.contains("\"sent\"")).map(|line| format!("{line}\n")).collect()
+    });
+    assert_eq!(reasons(&logs.0, TO_INVENTORY), ["presentation_unmatched 1565abafa03f"]);
+    let logs = changed("sts", |log| log.lines().next().map(|line| format!("{line}\n")).unwrap());
+    assert_eq!(reasons(&logs.0, TO_INVENTORY), ["edge_contradicted 1565abafa03f"]);
+    let logs = changed("inventory", |log| {
+        log.replace("\"allow\",\"code\":\"admitted\"", "\"deny\",\"code\":\"audience_mismatch\"")
+    });
+    assert_eq!(reasons(&logs.0, TO_INVENTORY), ["used_elsewhere 1565abafa03f"]);
+    let logs = changed("inventory", |log| log.replace("\"time_ms\":1795", "\"time_ms\":1796"));
+    assert_eq!(reasons(&logs.0, TO_INVENTORY), ["used_after_expiry 1565abafa03f"]);
+}
+
+#[test]
+fn events_are_found_and_counted() {
+    let logs = chain();
+    let found = run(&["find", &TO_INVENTORY[..8], "--json"], &[&logs]);
+    assert_eq!(text(&found, 0).lines().count(), 4);
+    let stats = json(&["stats"], &[&logs]);
+    assert_eq!(stats["events"], 12);
+    let exchanged =
+        stats["counts"].as_array().unwrap().iter().find(|row| row["code"] == "exchanged").unwrap();
+    assert_eq!(exchanged["count"], 2);
+}
+
+#[test]
+fn nothing_in_a_log_steers_the_terminal() {
+    let logs = changed("sts", |log| log.replace("alice", "al\\u001b[2Jice\\n\\u202e"));
+    for arguments in [&["trace", TRACE][..], &["trace", USER, "--dot"], &["find", TRACE], &["stats"]] {
+        let shown = text(&run(arguments, &[&logs.0]), 0);
+        assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown}");
+    }
+    let logs = changed("sts", |log| format!("{log}{{\"torn\":"));
+    assert!(String::from_utf8_lossy(&run(&["stats"], &[&logs.0]).stderr).contains("line 3 is no event"));
+}
+
+#[test]
+fn a_durable_log_is_verified_with_the_public_key_alone() {
+    let folder = Folder::new();
+    let (key_file, log) = (folder.0.join("key"), folder.0.join("log"));
+    let made = run(&["key", "orders.internal/audit", "--out"], &[&key_file]);
+    let verifier = text(&made, 0).trim().to_owned();
+    assert_eq!(run(&["key", "orders.internal/audit", "--out"], &[&key_file]).status.code(), Some(2));
+    let write = |count| {
+        let sink = DurableLog::at(&log, LogKey::from_file(&key_file).unwrap()).open().unwrap();
+        let audit = Audit::new("orders", "1", Arc::new(sink));
+        for number in 0..count {
+            let denied = Decision::Deny(Denial::AudienceMismatch);
+            let event = audit.event(number, Direction::Inbound, EventKind::Decision, "inbound", denied);
+            audit.write(event).unwrap();
+        }
+    };
+    write(3);
+    let old = folder.0.join("old");
+    std::fs::create_dir(&old).unwrap();
+    for file in std::fs::read_dir(&log).unwrap().map(Result::unwrap) {
+        std::fs::copy(file.path(), old.join(file.file_name())).unwrap();
+    }
+    write(4);
+    let held = log.join("checkpoint");
+    let held = held.to_str().unwrap();
+    let verify = |arguments: &[&str], path: &Path| {
+        run(&[&["verify", "--key", &verifier], arguments].concat(), &[path])
+    };
+    let sound = text(&verify(&["--against", held], &log), 0);
+    assert!(sound.contains("sound, 7 records, 7 of them signed"), "{sound}");
+    text(&verify(&[], &old), 0);
+    let cut = text(&verify(&["--against", held], &old), 1);
+    assert!(cut.contains("truncated") && cut.contains("3 to 6"), "{cut}");
+    assert_eq!(run(&["verify"], &[&log]).status.code(), Some(2));
+
+    let records = log.join("00000000000000000000.jsonl");
+    let text_of = std::fs::read_to_string(&records).unwrap();
+    std::fs::write(&records, text_of.replacen("\"time_ms\":2", "\"time_ms\":9", 1)).unwrap();
+    let output = verify(&["--json"], &log);
+    let found: Value = serde_json::from_str(&text(&output, 1)).unwrap();
+    let finding = &found[0]["verification"]["findings"][0];
+    assert_eq!(
+        (&finding["kind"], &finding["records"]["start"], &finding["line"]),
+        (&"altered".into(), &2.into(), &3.into())
+    );
+}
+
+#[test]
+fn plain_lines_have_nothing_to_verify() {
+    let logs = chain();
+    assert!(text(&run(&["verify"], &[&logs]), 0).contains("nothing to verify"));
+    let held = logs.join("sts.jsonl");
+    assert_eq!(run(&["verify", "--against", held.to_str().unwrap()], &[&logs]).status.code(), Some(2));
+}
