@@ -230,7 +230,7 @@ async fn a_stream_in_both_directions_does_not_stall() {
         let frame = body.frame().await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), piece.as_bytes());
     }
-    sender.send(Frame::data(Bytes::copy_from_slice(token[shows..].as_bytes()))).unwrap();
+    sender.send(Frame::data(Bytes::copy_from_slice(&token.as_bytes()[shows..]))).unwrap();
     assert!(body.frame().await.unwrap().is_err());
     assert!(body.frame().await.is_none());
     let event = world.sink.sole("passthrough_blocked");
