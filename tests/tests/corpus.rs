@@ -350,6 +350,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("exchange_overloaded", "hopguard-exchange's own tests"),
     ("request_unsendable", "no request to judge: hopguard-reqwest"),
     ("redirect_refused", "omitted_guards.rs"),
+    ("body_unscannable", "stack/bodies.rs"),
+    ("body_unscanned", "stack/bodies.rs"),
+    ("response_leak", "stack/answers.rs"),
+    ("response_scrubbed", "stack/answers.rs"),
     ("peer_unavailable", "streams_and_outcomes.rs"),
 ];
 

@@ -199,9 +199,10 @@ async fn wherever_the_caller_goes_away_admissions_and_outcomes_are_equal() {
         },
     )
     .await;
-    assert!(polls >= 4, "{polls}");
+    assert!(polls >= 3, "{polls}");
     assert_eq!(count("completed"), 1);
-    assert!(count("abandoned") >= 2, "{:?}", service.sink.codes());
+    // What of a body is at hand is judged before its head leaves, so that few places are left to go away at.
+    assert!(count("abandoned") >= 1, "{:?}", service.sink.codes());
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use axum::serve::IncomingStream;
 use futures_util::FutureExt;
 use futures_util::future::{Map, Ready, ready};
 use hopguard_tower::inbound::Guarded;
-use hopguard_tower::{AuditedBody, Inbound, OpenPaths, PeerAddress};
+use hopguard_tower::{AuditedBody, Inbound, OpenPaths, PeerAddress, ScannedBody};
 use tokio::net::TcpListener;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -40,7 +40,7 @@ pub struct Protected {
     service: Guarded<Router>,
 }
 
-type Answer = Result<http::Response<AuditedBody<Body>>, Infallible>;
+type Answer = Result<http::Response<AuditedBody<ScannedBody<Body>>>, Infallible>;
 type Rendered<F> = Map<F, fn(Answer) -> Result<Response, Infallible>>;
 
 impl Service<Request> for Protected {

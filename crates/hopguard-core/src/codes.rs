@@ -43,7 +43,12 @@ const OUTCOMES: &[CodeEntry] = &[
     outcome("withdrawal", " A key, issuer, subject or token was withdrawn."),
     outcome("keys_refreshed", " An issuer's key set was fetched and taken into use."),
     outcome("keys_refresh_failed", " An issuer's key set could not be fetched."),
-    outcome("waiver_used", " A grant was used that needed a relaxation of its route."),
+    outcome(
+        "waiver_used",
+        " A check was relaxed by a waiver: a grant needed it, or the passthrough block let pass what it found.",
+    ),
+    outcome("body_unscanned", " Part of a body passed without being looked through."),
+    outcome("response_scrubbed", " A header with a credential was taken out of an answer to the caller."),
     outcome("grant_renewed", " A peer refused a grant, and it was exchanged once more."),
 ];
 

@@ -43,3 +43,13 @@ pub(crate) fn verified_token(text: &str, expires: u64) -> Verified {
     let presented = Presented::assert_extracted(StackId::unique(), RawToken::new(text), None);
     Verified::assert_genuine(presented, Arc::new(facts))
 }
+
+pub(crate) fn opaque_token(text: &str, expires: u64) -> Verified {
+    let mut facts = facts();
+    facts.fingerprint = Fingerprint::of_bytes(text.as_bytes());
+    facts.fingerprinted_len = text.len();
+    facts.structured = false;
+    facts.expires = UnixTime::from_secs(expires);
+    let presented = Presented::assert_extracted(StackId::unique(), RawToken::new(text), None);
+    Verified::assert_genuine(presented, Arc::new(facts))
+}

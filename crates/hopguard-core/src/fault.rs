@@ -76,6 +76,10 @@ faults! {
     CredentialUnexpected = "credential_unexpected", 500, None, "the outgoing request carries a credential of its own";
     /// A received or foreign credential was about to leave.
     PassthroughBlocked = "passthrough_blocked", 500, None, "the outgoing request carries a credential not granted for its destination";
+    /// A body was about to leave that cannot be looked through: too long, or compressed in a way that cannot be undone.
+    BodyUnscannable = "body_unscannable", 500, None, "the outgoing body cannot be looked through";
+    /// An answer to the caller carries a credential of this process: a received token, or a grant for a peer.
+    ResponseLeak = "response_leak", 502, None, "the answer carries a credential";
     /// A token or assertion of our own could not be signed, or the system has no randomness for it.
     SigningFailed = "signing_failed", 500, None, "a token of our own could not be signed";
     /// An assertion or actor token of our own could not be read from its file.

@@ -5,7 +5,12 @@
 //! fingerprint (which decides), the expiry, and the destinations it was granted for.
 //!
 //! The anchor stands behind the second dot because those bytes are as good as random in every accepted
-//! algorithm, and because changing an ECDSA signature without the key leaves its first half alone.
+//! algorithm, and because changing an ECDSA signature without the key leaves its first half alone. An opaque
+//! credential, of at least 20 bytes, is anchored by its first 16 bytes instead; no text is looked through for
+//! those while none is live.
+//!
+//! An entry dies at its expiry. A withdrawn one is good nowhere from that moment on, also where it was granted
+//! for, and gives its place up when one is needed; until then its bytes stay blocked.
 //!
 //! # Security
 //!
@@ -15,8 +20,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
+use crate::held::Held;
+use crate::opaque::{self, Opaque};
 use crate::withdrawal::Withdrawals;
 use crate::{Destination, Facts, Fault, Fingerprint, Granted, RawToken, UnixTime, Verified};
 
@@ -60,8 +67,14 @@ struct Inner {
     shards: [Mutex<Shard>; SHARDS],
     most_per_shard: usize,
     overflow: Overflow,
+    opaque: RwLock<Opaque>,
+    opaque_live: AtomicUsize,
+    most_opaque: usize,
     // Values shorter than the shortest live credential need no decoding.
     shortest: AtomicUsize,
+    // The fewest and the most bytes that show a credential: up to its anchor's end, or all of an opaque one.
+    least_shown: AtomicUsize,
+    most_shown: AtomicUsize,
     withdrawals: Withdrawals,
 }
 
@@ -69,14 +82,14 @@ struct Inner {
 struct Shard {
     entries: HashMap<u128, Entry, BuildHasherDefault<Half>>,
     by_expiry: BTreeSet<(UnixTime, u128)>,
+    /// Up to which withdrawal the withdrawn entries were cleared away.
+    cleared: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
-    fingerprint: Fingerprint,
     fingerprinted_len: usize,
-    expires: UnixTime,
-    granted_for: Vec<Destination>,
+    held: Held,
 }
 
 /// An anchor is a keyed hash already: half of it spreads the anchors as well as another hash would.
@@ -101,8 +114,11 @@ impl Hasher for Half {
 }
 
 impl Ledger {
-    /// Credentials kept unless set otherwise: about 20 MB when full.
+    /// Credentials kept unless set otherwise: about 40 MB when full.
     pub const DEFAULT_MOST: usize = 131_072;
+
+    /// An opaque value shorter than this is not remembered: it could stand in a text by chance.
+    pub const SHORTEST_OPAQUE: usize = opaque::SHORTEST;
 
     /// A ledger of [`Ledger::DEFAULT_MOST`] credentials that lets the oldest go when full.
     #[must_use]
@@ -120,7 +136,12 @@ impl Ledger {
             shards: std::array::from_fn(|_| Mutex::default()),
             most_per_shard: most.div_ceil(SHARDS).max(1),
             overflow,
+            opaque: RwLock::new(Opaque::new()),
+            opaque_live: AtomicUsize::new(0),
+            most_opaque: most.max(1),
             shortest: AtomicUsize::new(usize::MAX),
+            least_shown: AtomicUsize::new(usize::MAX),
+            most_shown: AtomicUsize::new(0),
             withdrawals: Withdrawals::new(),
         }))
     }
@@ -141,7 +162,8 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// [`Fault::LedgerFull`] if it is full and set to refuse.
+    /// [`Fault::LedgerFull`] if it is full and set to refuse; [`Fault::GrantUnreadable`] for an opaque value of
+    /// fewer than 20 bytes, which could not be told from other text.
     pub fn remember_received(&self, token: &Verified, now: UnixTime) -> Result<Remembered, Fault> {
         let facts = token.facts();
         self.remember(token.presented().token(), facts, None, now)
@@ -151,7 +173,8 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// [`Fault::LedgerFull`] if it is full and set to refuse.
+    /// [`Fault::LedgerFull`] if it is full and set to refuse; [`Fault::GrantUnreadable`] for an opaque value of
+    /// fewer than 20 bytes, which could not be told from other text.
     pub fn remember_granted(
         &self,
         grant: &Granted,
@@ -170,22 +193,23 @@ impl Ledger {
         now: UnixTime,
     ) -> Result<Remembered, Fault> {
         let text = token.dangerous_expose();
+        if !facts.structured {
+            return self.remember_opaque(text.as_bytes(), facts, destination, now);
+        }
         // The verifier has counted already; looking for the dots again would cost more than all the rest.
-        let &Facts { fingerprint, fingerprinted_len, expires, structured, .. } = facts;
-        let anchor = structured.then(|| self.anchor_after(text.as_bytes(), fingerprinted_len));
-        let Some(anchor) = anchor.flatten() else {
-            // Not a JWS: no stack verifies one, and none may be remembered by parts it does not have.
+        let &Facts { fingerprinted_len, expires, .. } = facts;
+        let Some(anchor) = self.anchor_after(text.as_bytes(), fingerprinted_len) else {
+            // No signature to speak of: none may be remembered by parts it does not have.
             return Err(Fault::GrantUnreadable);
         };
-        self.0.shortest.fetch_min(text.len(), Ordering::Relaxed);
+        self.widen(text.len(), fingerprinted_len.saturating_add(1 + ANCHOR));
         let mut shard = self.shard(anchor);
         if let Some(known) = shard.entries.get_mut(&anchor) {
-            if let Some(destination) = destination
-                && !known.granted_for.contains(destination)
-            {
-                known.granted_for.push(destination.clone());
-            }
+            known.held.grant(destination);
             return Ok(Remembered { evicted: false });
+        }
+        if shard.entries.len() >= self.0.most_per_shard {
+            shard.clear_withdrawn(&self.0.withdrawals);
         }
         let full = shard.entries.len() >= self.0.most_per_shard;
         let oldest = shard.by_expiry.first().copied();
@@ -198,29 +222,71 @@ impl Ledger {
             shard.by_expiry.remove(&(expiry, oldest));
             shard.entries.remove(&oldest);
         }
-        let granted_for = destination.cloned().into_iter().collect();
         shard.by_expiry.insert((expires, anchor));
-        shard.entries.insert(anchor, Entry { fingerprint, fingerprinted_len, expires, granted_for });
+        shard.entries.insert(anchor, Entry { fingerprinted_len, held: Held::new(facts, destination) });
         Ok(Remembered { evicted })
     }
 
-    /// The credential whose second dot stands at `dot` in `text`, if the ledger holds one that is live and
-    /// was not granted for `destination`.
+    fn remember_opaque(
+        &self,
+        text: &[u8],
+        facts: &Facts,
+        destination: Option<&Destination>,
+        now: UnixTime,
+    ) -> Result<Remembered, Fault> {
+        if text.len() < opaque::SHORTEST {
+            return Err(Fault::GrantUnreadable);
+        }
+        let key = Fingerprint::of_bytes(text);
+        let mut index = self.0.opaque.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = index.entries.get_mut(&key) {
+            known.held.grant(destination);
+            return Ok(Remembered { evicted: false });
+        }
+        while let Some((_, expired)) = index.by_expiry.first().filter(|(expires, _)| *expires <= now).copied()
+        {
+            index.remove(expired);
+        }
+        let mut evicted = false;
+        if index.entries.len() >= self.0.most_opaque
+            && let Some((_, oldest)) = index.by_expiry.first().copied()
+        {
+            evicted = true;
+            if self.0.overflow == Overflow::Refuse {
+                return Err(Fault::LedgerFull);
+            }
+            index.remove(oldest);
+        }
+        self.widen(text.len(), text.len());
+        index.insert(text, key, Held::new(facts, destination));
+        self.0.opaque_live.store(index.entries.len(), Ordering::Release);
+        Ok(Remembered { evicted })
+    }
+
+    fn widen(&self, length: usize, shown: usize) {
+        self.0.shortest.fetch_min(length, Ordering::Relaxed);
+        self.0.least_shown.fetch_min(shown, Ordering::Relaxed);
+        self.0.most_shown.fetch_max(shown, Ordering::Relaxed);
+    }
+
+    /// The credential whose second dot stands at `dot` in `text`, if the ledger holds one that is live and may
+    /// not go to `destination`.
     pub(crate) fn foreign_at(
         &self,
         text: &[u8],
         dot: usize,
-        destination: &Destination,
+        destination: Option<&Destination>,
         now: UnixTime,
     ) -> Option<Fingerprint> {
         let anchor = self.anchor_after(text, dot)?;
-        let (fingerprint, length, granted) = {
+        let (fingerprint, length, passes) = {
             let shard = self.shard(anchor);
-            let entry = shard.entries.get(&anchor).filter(|entry| entry.expires > now)?;
-            (entry.fingerprint, entry.fingerprinted_len, entry.granted_for.contains(destination))
+            let entry = shard.entries.get(&anchor).filter(|entry| entry.held.expires > now)?;
+            let passes = entry.held.may_go_to(destination, &self.0.withdrawals);
+            (entry.held.fingerprint, entry.fingerprinted_len, passes)
         };
         let part = text.get(dot.checked_sub(length)?..dot)?;
-        (!granted && Fingerprint::of_bytes(part) == fingerprint).then_some(fingerprint)
+        (!passes && Fingerprint::of_bytes(part) == fingerprint).then_some(fingerprint)
     }
 
     /// True if the credential at `dot` is kept as granted for `destination`.
@@ -229,13 +295,37 @@ impl Ledger {
         fingerprint: Fingerprint,
         text: &[u8],
         dot: usize,
-        destination: &Destination,
+        destination: Option<&Destination>,
     ) -> bool {
         self.anchor_after(text, dot).is_some_and(|anchor| {
             let shard = self.shard(anchor);
-            let entry = shard.entries.get(&anchor).filter(|entry| entry.fingerprint == fingerprint);
-            entry.is_some_and(|entry| entry.granted_for.contains(destination))
+            let entry = shard.entries.get(&anchor).filter(|entry| entry.held.fingerprint == fingerprint);
+            entry.is_some_and(|entry| entry.held.may_go_to(destination, &self.0.withdrawals))
         })
+    }
+
+    /// The opaque credentials; `None` while there is none, so that no text is looked through for them.
+    pub(crate) fn opaque(&self) -> Option<RwLockReadGuard<'_, Opaque>> {
+        (self.0.opaque_live.load(Ordering::Acquire) > 0)
+            .then(|| self.0.opaque.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// `value`, if it is an opaque credential that is live and may not go to `destination`.
+    pub(crate) fn foreign_opaque(
+        &self,
+        index: &Opaque,
+        value: &[u8],
+        destination: Option<&Destination>,
+        now: UnixTime,
+    ) -> Option<Fingerprint> {
+        let entry = index.entries.get(&Fingerprint::of_bytes(value))?;
+        let foreign = entry.held.expires > now && !entry.held.may_go_to(destination, &self.0.withdrawals);
+        foreign.then_some(entry.held.fingerprint)
+    }
+
+    /// The fewest and the most bytes by which a kept credential shows.
+    pub(crate) fn shown(&self) -> (usize, usize) {
+        (self.0.least_shown.load(Ordering::Relaxed), self.0.most_shown.load(Ordering::Relaxed))
     }
 
     /// Length of the shortest credential ever remembered; `usize::MAX` while there is none.
@@ -246,7 +336,8 @@ impl Ledger {
     /// How many credentials are kept, expired ones included until their place is needed.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.shards.iter().map(|shard| lock(shard).entries.len()).sum()
+        let structured: usize = self.0.shards.iter().map(|shard| lock(shard).entries.len()).sum();
+        structured + self.opaque().map_or(0, |index| index.entries.len())
     }
 
     /// True if none is kept.
@@ -273,6 +364,19 @@ impl Ledger {
     }
 }
 
+impl Shard {
+    /// Lets go of what was withdrawn: once per withdrawal, and only when room is needed.
+    fn clear_withdrawn(&mut self, withdrawals: &Withdrawals) {
+        let generation = withdrawals.generation();
+        if generation != self.cleared {
+            self.cleared = generation;
+            self.entries.retain(|_, entry| !entry.held.is_withdrawn(withdrawals));
+            let Self { entries, by_expiry, .. } = self;
+            by_expiry.retain(|(_, anchor)| entries.contains_key(anchor));
+        }
+    }
+}
+
 fn lock(shard: &Mutex<Shard>) -> std::sync::MutexGuard<'_, Shard> {
     // A panic cannot leave a shard half-written in a way that lets a credential through unseen: each entry
     // is inserted last.
@@ -282,7 +386,7 @@ fn lock(shard: &Mutex<Shard>) -> std::sync::MutexGuard<'_, Shard> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence_for_tests::verified_token;
+    use crate::evidence_for_tests::{opaque_token, verified_token};
 
     const NOW: UnixTime = UnixTime::from_secs(1000);
 
@@ -296,7 +400,7 @@ mod tests {
 
     fn found(ledger: &Ledger, text: &str, now: UnixTime) -> bool {
         memchr::memchr_iter(b'.', text.as_bytes())
-            .any(|dot| ledger.foreign_at(text.as_bytes(), dot, &here(), now).is_some())
+            .any(|dot| ledger.foreign_at(text.as_bytes(), dot, Some(&here()), now).is_some())
     }
 
     #[test]
@@ -338,6 +442,75 @@ mod tests {
             assert_eq!(ledger.len(), 16);
             assert_eq!(outcomes.iter().find_map(|o| o.err().map(Fault::code)), code);
             assert_eq!(outcomes.contains(&Ok(Remembered { evicted: true })), code.is_none());
+        }
+    }
+
+    fn found_opaque(ledger: &Ledger, text: &str, now: UnixTime) -> bool {
+        let Some(index) = ledger.opaque() else { return false };
+        let mut found = false;
+        index.nominate(text.as_bytes(), |start, length| {
+            let value = text.as_bytes().get(start..start + length);
+            found |= value.is_some_and(|v| ledger.foreign_opaque(&index, v, Some(&here()), now).is_some());
+        });
+        found
+    }
+
+    #[test]
+    fn opaque_values_are_found_from_twenty_bytes_on() {
+        let ledger = Ledger::bounded();
+        let short = ledger.remember_received(&opaque_token("0123456789abcdefghi", 2000), NOW);
+        assert_eq!(short.map_err(Fault::code), Err("grant_unreadable"));
+        assert!(ledger.opaque().is_none(), "nothing is looked for while none is live");
+        // Several with one beginning, of two lengths.
+        let values = ["a-common-prefix-of-one", "a-common-prefix-of-two", "a-common-prefix-of-three"];
+        for value in values {
+            ledger.remember_received(&opaque_token(value, 2000), NOW).unwrap();
+        }
+        for value in values {
+            assert!(found_opaque(&ledger, value, NOW));
+            assert!(found_opaque(&ledger, &format!("xx{value}yy"), NOW));
+            assert!(!found_opaque(&ledger, &value[..value.len() - 1], NOW));
+            assert!(!found_opaque(&ledger, value, UnixTime::from_secs(2000)));
+        }
+        assert!(!found_opaque(&ledger, "a-common-prefix-of-six", NOW));
+        assert_eq!(ledger.len(), 3);
+        let full = Ledger::with_bound(2, Overflow::Refuse);
+        let outcomes = values.map(|value| full.remember_received(&opaque_token(value, 2000), NOW).is_ok());
+        assert_eq!(outcomes, [true, true, false]);
+    }
+
+    #[test]
+    fn a_withdrawn_grant_is_good_nowhere_and_gives_its_place_up() {
+        let ledger = Ledger::with_bound(16, Overflow::Refuse);
+        let mut kept = Vec::new();
+        for n in 0.. {
+            let verified = verified_token(&token(n), 2000);
+            let facts = verified.facts().clone();
+            let grant =
+                Granted::assert_narrowed(RawToken::new(&token(n)), facts.clone(), facts.fingerprint, NOW);
+            match ledger.remember_granted(&grant, &here(), NOW) {
+                Ok(_) => kept.push(n),
+                Err(full) => {
+                    assert_eq!(full.code(), "ledger_full");
+                    break;
+                }
+            }
+        }
+        assert!(kept.iter().all(|&n| !found(&ledger, &token(n), NOW)), "each was granted for here");
+        let everything = crate::Withdrawal::Issuer("https://sts.internal".into());
+        ledger.withdrawals().withdraw(everything, NOW, UnixTime::from_secs(3000)).unwrap();
+        assert!(kept.iter().all(|&n| found(&ledger, &token(n), NOW)));
+        for n in 1000..1016 {
+            let outcome = ledger.remember_received(&verified_token(&token(n), 2000), NOW);
+            assert_eq!(outcome, Ok(Remembered { evicted: false }));
+            ledger
+                .withdrawals()
+                .withdraw(
+                    crate::Withdrawal::Token(Fingerprint::of_token(&token(n))),
+                    NOW,
+                    UnixTime::from_secs(3000),
+                )
+                .unwrap();
         }
     }
 

@@ -43,8 +43,12 @@ mod waiver;
 mod route;
 mod narrowing;
 mod withdrawal;
+mod held;
+mod opaque;
 mod ledger;
 mod scan;
+mod scan_text;
+mod scan_body;
 mod denial;
 mod fault;
 mod refusal;
@@ -85,6 +89,7 @@ pub use route::{
     Unstated, is_ambiguous_path, parse_absolute, request_target_rejects,
 };
 pub use scan::{Finding, FindingKind, Place, Scanner};
+pub use scan_body::{Beyond, BodyScanner, ScanLimits};
 pub use scope::{InvalidScope, ScopeSet};
 pub use scope_guard::ScopeGuard;
 pub use time::{Clock, Monotonic, UnixTime, minutes, seconds};

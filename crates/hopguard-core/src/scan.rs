@@ -2,16 +2,23 @@
 //!
 //! Every header value and the request target are looked through, as they stand and, where they could hide
 //! one, percent-decoded, base64-decoded (either alphabet, any alignment) and hex-decoded, one inside the
-//! other up to three times. In `Authorization` and `Proxy-Authorization` any JWT is refused whose `aud` the
-//! matched route does not declare, even one that this process has never seen.
+//! other up to three times. In `Authorization`, `Proxy-Authorization` and the places that are listed beside
+//! them any JWT is refused whose `aud` the matched route does not declare, even one that this process has
+//! never seen.
+//!
+//! In the request target any JWT is refused, because URLs are logged: in the path, and in the query except as
+//! the value of a parameter by which a specification sends one on purpose (`state`, `id_token_hint`,
+//! `logout_token_hint`, `request`, `client_assertion`, `logout_hint`). A live credential is refused there like anywhere else. The
+//! signature of a presigned URL is no JWT.
 //!
 //! # Security
 //!
 //! A credential is found when it is whole. Code that means to smuggle one out can split, encrypt or rename
-//! it: this catches accidents and confused deputies, not hostile code in the same process. Bodies are not
-//! looked through here.
+//! it: this catches accidents and confused deputies, not hostile code in the same process. Bodies are for
+//! [`BodyScanner`](crate::BodyScanner).
 
 use std::borrow::Cow;
+use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::GeneralPurpose;
@@ -32,24 +39,49 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// Parameters of a query by which a JWT is sent on purpose: OpenID Connect Core section 3.1.2.1, RP-Initiated
+/// Logout section 2, RFC 9101 section 5.
+const JWT_PARAMETERS: [&[u8]; 3] = [b"state", b"id_token_hint", b"request"];
+
 /// Where a credential was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Place {
     /// In the value of this header.
     Header(HeaderName),
     /// In the path or query.
     Target,
+    /// In the body.
+    Body,
+    /// In the value of this trailer.
+    Trailer(HeaderName),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => f.write_str(name.as_str()),
+            Self::Target => f.write_str("target"),
+            Self::Body => f.write_str("body"),
+            Self::Trailer(name) => write!(f, "trailer {name}"),
+        }
+    }
 }
 
 /// What was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FindingKind {
     /// A live credential that is not granted for this destination.
     LiveCredential(Fingerprint),
     /// A JWT in an authorization header whose audience the route does not declare.
     UndeclaredAudience,
-    /// A value too long to look through.
+    /// A JWT in the request target, where no parameter asks for one.
+    TokenInTarget,
+    /// More than is looked through.
     TooLong,
+    /// A body whose compression cannot be undone.
+    Unreadable,
 }
 
 /// A credential where none may be.
@@ -65,18 +97,34 @@ pub struct Finding {
 #[derive(Clone, Copy, Debug)]
 pub struct Scanner<'a> {
     ledger: &'a Ledger,
-    destination: &'a Destination,
+    destination: Option<&'a Destination>,
     now: UnixTime,
     own: Option<&'a Facts>,
     attached: Option<&'a HeaderValue>,
     audience: Option<&'a str>,
+    places: &'a [HeaderName],
 }
 
 impl<'a> Scanner<'a> {
     /// A scanner for a request to `destination`.
     #[must_use]
     pub const fn new(ledger: &'a Ledger, destination: &'a Destination, now: UnixTime) -> Self {
-        Self { ledger, destination, now, own: None, attached: None, audience: None }
+        let destination = Some(destination);
+        Self { ledger, destination, now, own: None, attached: None, audience: None, places: &[] }
+    }
+
+    /// A scanner for an answer to the caller, which no credential of this process may be in.
+    #[must_use]
+    pub const fn toward_caller(ledger: &'a Ledger, now: UnixTime) -> Self {
+        Self { ledger, destination: None, now, own: None, attached: None, audience: None, places: &[] }
+    }
+
+    /// Headers beside `Authorization` and `Proxy-Authorization` in which any JWT must be for the audience that
+    /// the route declares.
+    #[must_use]
+    pub const fn with_places(mut self, places: &'a [HeaderName]) -> Self {
+        self.places = places;
+        self
     }
 
     /// Also looks for the caller's own token, should the ledger have let it go.
@@ -107,19 +155,41 @@ impl<'a> Scanner<'a> {
     /// The first [`Finding`].
     pub fn scan(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Finding> {
         let target = uri.path_and_query().map_or("", |target| target.as_str());
-        self.value(target.as_bytes()).map_err(|kind| Finding { place: Place::Target, kind })?;
-        for (name, value) in headers {
-            // INVARIANT: I3 — values are compared, not names; one value is exempt, and only where it belongs.
-            if *name == header::AUTHORIZATION && self.attached == Some(value) {
-                continue;
-            }
-            let mut verdict = self.value(value.as_bytes());
-            if verdict.is_ok() && (*name == header::AUTHORIZATION || *name == header::PROXY_AUTHORIZATION) {
-                verdict = self.declared(value.as_bytes());
-            }
-            verdict.map_err(|kind| Finding { place: Place::Header(name.clone()), kind })?;
+        self.value(target.as_bytes())
+            .and_then(|()| no_jwt_in(uri))
+            .map_err(|kind| Finding { place: Place::Target, kind })?;
+        headers.iter().try_for_each(|(name, value)| self.header(name, value))
+    }
+
+    /// Looks through one header.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Finding`].
+    pub fn header(&self, name: &HeaderName, value: &HeaderValue) -> Result<(), Finding> {
+        // INVARIANT: I3 — values are compared, not names; one value is exempt, and only where it belongs.
+        if *name == header::AUTHORIZATION && self.attached == Some(value) {
+            return Ok(());
         }
-        Ok(())
+        let mut verdict = self.value(value.as_bytes());
+        let judged = *name == header::AUTHORIZATION
+            || *name == header::PROXY_AUTHORIZATION
+            || self.places.contains(name);
+        if verdict.is_ok() && judged {
+            verdict = self.declared(value.as_bytes());
+        }
+        verdict.map_err(|kind| Finding { place: Place::Header(name.clone()), kind })
+    }
+
+    /// Looks through the trailers of a body.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Finding`].
+    pub fn trailers(&self, trailers: &HeaderMap) -> Result<(), Finding> {
+        trailers.iter().try_for_each(|(name, value)| {
+            self.value(value.as_bytes()).map_err(|kind| Finding { place: Place::Trailer(name.clone()), kind })
+        })
     }
 
     fn value(&self, text: &[u8]) -> Result<(), FindingKind> {
@@ -139,6 +209,7 @@ impl<'a> Scanner<'a> {
                 return Err(FindingKind::LiveCredential(fingerprint));
             }
         }
+        self.opaque(text)?;
         let Some(deeper) = depth.checked_sub(1) else { return Ok(()) };
         if memchr::memchr(b'%', text).is_some()
             && let Cow::Owned(decoded) = Cow::from(percent_encoding::percent_decode(text))
@@ -174,29 +245,23 @@ impl<'a> Scanner<'a> {
     }
 
     fn foreign_at(&self, text: &[u8], dot: usize) -> Option<Fingerprint> {
-        if let Some(found) = self.ledger.foreign_at(text, dot, self.destination, self.now) {
-            return Some(found);
-        }
-        let own = self.own?;
-        let part = text.get(dot.checked_sub(own.fingerprinted_len)?..dot)?;
-        // Most dots stand elsewhere; the hash is taken only where a JWT of this length could end.
-        let granted = || self.ledger.granted_for(own.fingerprint, text, dot, self.destination);
-        let plausible = memchr::memchr_iter(b'.', part).count() == 1;
-        (plausible && Fingerprint::of_bytes(part) == own.fingerprint && !granted()).then_some(own.fingerprint)
+        credential_at(self.ledger, self.own, self.destination, self.now, text, dot)
+    }
+
+    fn opaque(&self, text: &[u8]) -> Result<(), FindingKind> {
+        let Some(index) = self.ledger.opaque() else { return Ok(()) };
+        let mut found = None;
+        index.nominate(text, |start, length| {
+            let value = text.get(start..).and_then(|rest| rest.get(..length));
+            let verdict = |value| self.ledger.foreign_opaque(&index, value, self.destination, self.now);
+            found = found.or_else(|| value.and_then(verdict));
+        });
+        found.map_or(Ok(()), |found| Err(FindingKind::LiveCredential(found)))
     }
 
     /// Refuses any JWT whose audiences are not all declared by the route.
     fn declared(&self, value: &[u8]) -> Result<(), FindingKind> {
-        let is_part_of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        for word in value.split(|&byte| !is_part_of_token(byte)) {
-            let mut segments = word.split(|&byte| byte == b'.');
-            let (Some(head), Some(body), Some(_)) = (segments.next(), segments.next(), segments.next())
-            else {
-                continue;
-            };
-            if json(head).is_none_or(|head| head.get("alg").is_none()) {
-                continue;
-            }
+        for (_, body) in jwts(value) {
             let claims = json(body);
             let audiences =
                 claims.as_ref().and_then(|claims| claims.get("aud")).map(audiences).unwrap_or_default();
@@ -206,6 +271,53 @@ impl<'a> Scanner<'a> {
         }
         Ok(())
     }
+}
+
+/// The credential whose second dot stands at `dot` in `text`: one of the ledger, or the caller's own.
+pub(crate) fn credential_at(
+    ledger: &Ledger,
+    own: Option<&Facts>,
+    destination: Option<&Destination>,
+    now: UnixTime,
+    text: &[u8],
+    dot: usize,
+) -> Option<Fingerprint> {
+    if let Some(found) = ledger.foreign_at(text, dot, destination, now) {
+        return Some(found);
+    }
+    let own = own?;
+    let part = text.get(dot.checked_sub(own.fingerprinted_len)?..dot)?;
+    // Most dots stand elsewhere; the hash is taken only where a JWT of this length could end.
+    let granted = || ledger.granted_for(own.fingerprint, text, dot, destination);
+    let plausible = own.structured && memchr::memchr_iter(b'.', part).count() == 1;
+    (plausible && Fingerprint::of_bytes(part) == own.fingerprint && !granted()).then_some(own.fingerprint)
+}
+
+/// The JWTs in `text`, as header and payload: three segments, the first of which is JSON that names an `alg`.
+fn jwts(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let is_part_of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    text.split(move |&byte| !is_part_of_token(byte)).filter_map(|word| {
+        let mut segments = word.split(|&byte| byte == b'.');
+        let (head, body, _) = (segments.next()?, segments.next()?, segments.next()?);
+        json(head)?.get("alg").is_some().then_some((head, body))
+    })
+}
+
+/// Refuses any JWT in the target but those that a parameter is there for.
+fn no_jwt_in(uri: &Uri) -> Result<(), FindingKind> {
+    let clear = |text: &[u8]| {
+        // No dots, no JWT: the usual case needs no decoding.
+        let dotted = memchr::memchr2(b'.', b'%', text).is_some();
+        if dotted && jwts(&Cow::from(percent_encoding::percent_decode(text))).next().is_some() {
+            return Err(FindingKind::TokenInTarget);
+        }
+        Ok(())
+    };
+    clear(uri.path().as_bytes())?;
+    uri.query().unwrap_or_default().as_bytes().split(|&byte| byte == b'&').try_for_each(|pair| {
+        let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default();
+        if JWT_PARAMETERS.contains(&name) { Ok(()) } else { clear(pair) }
+    })
 }
 
 fn audiences(claim: &serde_json::Value) -> Vec<&str> {
@@ -274,6 +386,8 @@ mod tests {
             }
             FindingKind::UndeclaredAudience => "undeclared",
             FindingKind::TooLong => "too long",
+            FindingKind::TokenInTarget => "token",
+            FindingKind::Unreadable => "unreadable",
         };
         let value = value.replace("TOKEN", &token);
         for scanner in [
@@ -284,7 +398,7 @@ mod tests {
             headers.insert("x-anything", value.parse().unwrap());
             let found = scanner.scan(&"https://peer.internal/".parse().unwrap(), &headers);
             assert_eq!(found.as_ref().err().map(kind), expected, "header {value}");
-            if let Ok(uri) = format!("https://peer.internal/p?q={value}").parse::<Uri>() {
+            if let Ok(uri) = format!("https://peer.internal/p?state={value}").parse::<Uri>() {
                 let found = scanner.scan(&uri, &HeaderMap::new());
                 assert_eq!(found.as_ref().err().map(kind), expected, "target {value}");
             }
@@ -332,11 +446,49 @@ mod tests {
     }
 
     #[track_caller]
+    fn target(target: &str, expected: Result<(), FindingKind>) {
+        let (ledger, jwt) = (Ledger::bounded(), jwt(r#"{"aud":"x"}"#));
+        let here = Destination::of(&"https://peer.internal".parse().unwrap()).unwrap();
+        let uri = format!(
+            "https://peer.internal{}",
+            target.replace("JWT", &jwt).replace("DOTLESS", &jwt.replace('.', "%2E"))
+        );
+        let found = Scanner::new(&ledger, &here, NOW).scan(&uri.parse().unwrap(), &HeaderMap::new());
+        assert_eq!(found.map_err(|finding| finding.kind), expected, "{uri}");
+    }
+
+    #[test]
+    fn no_jwt_stands_in_a_url_but_where_it_was_asked_for() {
+        for refused in [
+            "/JWT",
+            "/x/JWT/y",
+            "/?q=JWT",
+            "/?a=1&token=JWT",
+            "/?access_token=DOTLESS",
+            "/?JWT",
+            "/?stated=JWT",
+        ] {
+            target(refused, Err(FindingKind::TokenInTarget));
+        }
+        for passes in [
+            "/?state=JWT",
+            "/logout?a=1&id_token_hint=JWT&b=2",
+            "/authorize?request=DOTLESS",
+            "/v1.2.3/file.tar.gz?x=a.b.c",
+            "/o?X-Amz-Signature=9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08&X-Amz-Security-Token=IQoJb3JpZ2luX2VjEBEaCXVz",
+        ] {
+            target(passes, Ok(()));
+        }
+    }
+
+    #[track_caller]
     fn authorization(name: HeaderName, value: &str, expected: Result<(), FindingKind>) {
         let ledger = Ledger::bounded();
         let here = Destination::of(&"https://peer.internal".parse().unwrap()).unwrap();
         let attached = HeaderValue::from_static("Bearer the-attached-one");
         let scanner = Scanner::new(&ledger, &here, NOW).with_audience("peer").with_attached(&attached);
+        let places = [HeaderName::from_static("x-access-token")];
+        let scanner = scanner.with_places(&places);
         let mut headers = HeaderMap::new();
         headers.insert(name, value.parse().unwrap());
         let found = scanner.scan(&"https://peer.internal/".parse().unwrap(), &headers);
@@ -357,5 +509,6 @@ mod tests {
         }
         authorization(header::AUTHORIZATION, &format!("Bearer {}", jwt("{}")), undeclared);
         authorization(HeaderName::from_static("x-state"), &token(r#""other""#), Ok(()));
+        authorization(HeaderName::from_static("x-access-token"), &token(r#""other""#), undeclared);
     }
 }

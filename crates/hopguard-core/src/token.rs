@@ -26,6 +26,28 @@ const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.')
 /// let token = RawToken::new("secret-value");
 /// assert_eq!(format!("{token:?}"), "RawToken(12 bytes)");
 /// ```
+///
+/// None of these compiles:
+///
+/// ```compile_fail,E0277
+/// # let token = hopguard_core::RawToken::new("secret-value");
+/// let text = format!("{token}"); // no `Display`
+/// ```
+///
+/// ```compile_fail,E0277
+/// # let token = hopguard_core::RawToken::new("secret-value");
+/// let json = serde_json::to_string(&*token); // no `Serialize`
+/// ```
+///
+/// ```compile_fail,E0277
+/// # let token = hopguard_core::RawToken::new("secret-value");
+/// let value: http::HeaderValue = (&*token).try_into().unwrap(); // no way to a header value
+/// ```
+///
+/// ```compile_fail,E0369
+/// # let token = hopguard_core::RawToken::new("secret-value");
+/// let same = *token == *token; // no comparison that takes longer the more is right
+/// ```
 pub struct RawToken(SecretString);
 
 impl RawToken {

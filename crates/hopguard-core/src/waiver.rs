@@ -68,7 +68,8 @@ impl Waiver {
     }
 }
 
-/// One point of the narrowing proof that a route may relax. Each relaxes that point and no other.
+/// One point of the narrowing proof that a route may relax, or the passthrough block. Each relaxes that point and
+/// no other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Relaxation {
@@ -82,6 +83,8 @@ pub enum Relaxation {
     TokenForeignAudience(Box<str>),
     /// The grant is opaque: only what the answer says of it can be judged.
     Opaque,
+    /// What the passthrough block finds may leave. No grant needs it.
+    Passthrough,
 }
 
 impl Relaxation {
@@ -94,6 +97,7 @@ impl Relaxation {
             Self::LaterExpiry => "grant_later_expiry",
             Self::TokenForeignAudience(_) => "token_foreign_audience",
             Self::Opaque => "grant_opaque",
+            Self::Passthrough => "passthrough",
         }
     }
 

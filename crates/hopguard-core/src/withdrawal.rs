@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::RwLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::{Facts, Fingerprint, MAX_LEEWAY, UnixTime};
 
@@ -50,6 +50,18 @@ pub struct Withdrawals {
     entries: RwLock<Vec<Entry>>,
     // Read without the lock, so that the usual case, nothing withdrawn, costs one load.
     count: AtomicUsize,
+    // How often something was withdrawn, for those who clean up once after each.
+    generation: AtomicU64,
+}
+
+/// By what a withdrawal knows a token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Struck<'a> {
+    pub(crate) issuer: &'a str,
+    pub(crate) subject: &'a str,
+    pub(crate) key_id: Option<&'a str>,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) issued_at: Option<UnixTime>,
 }
 
 impl Withdrawals {
@@ -57,7 +69,7 @@ impl Withdrawals {
     pub const MOST: usize = 4096;
 
     pub(crate) const fn new() -> Self {
-        Self { entries: RwLock::new(Vec::new()), count: AtomicUsize::new(0) }
+        Self { entries: RwLock::new(Vec::new()), count: AtomicUsize::new(0), generation: AtomicU64::new(0) }
     }
 
     /// Takes `what` back from `now` on. It is kept until `until`, after which whatever it struck must have
@@ -80,12 +92,28 @@ impl Withdrawals {
             None => entries.push(Entry { what, at: now, until }),
         }
         self.count.store(entries.len(), Ordering::Release);
+        self.generation.fetch_add(1, Ordering::Release);
         if full { Err(WithdrawalsFull) } else { Ok(()) }
+    }
+
+    /// How often something was withdrawn.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// True if a token with these facts was taken back.
     #[must_use]
     pub fn strikes(&self, token: &Facts) -> bool {
+        self.strikes_these(&Struck {
+            issuer: &token.issuer,
+            subject: &token.subject,
+            key_id: token.key_id.as_deref(),
+            fingerprint: token.fingerprint,
+            issued_at: token.issued_at,
+        })
+    }
+
+    pub(crate) fn strikes_these(&self, token: &Struck<'_>) -> bool {
         if self.count.load(Ordering::Acquire) == 0 {
             return false;
         }
@@ -95,12 +123,12 @@ impl Withdrawals {
         let entries = self.entries.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         entries.iter().any(|entry| match &entry.what {
             Withdrawal::Key { issuer, key_id } => {
-                *issuer == token.issuer && token.key_id.as_ref() == Some(key_id)
+                **issuer == *token.issuer && token.key_id == Some(&**key_id)
             }
-            Withdrawal::Issuer(issuer) => *issuer == token.issuer && older(entry.at),
+            Withdrawal::Issuer(issuer) => **issuer == *token.issuer && older(entry.at),
             Withdrawal::Token(fingerprint) => *fingerprint == token.fingerprint,
             Withdrawal::Subject { issuer, subject } => {
-                *issuer == token.issuer && *subject == token.subject && older(entry.at)
+                **issuer == *token.issuer && **subject == *token.subject && older(entry.at)
             }
         })
     }

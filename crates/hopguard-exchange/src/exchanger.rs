@@ -290,10 +290,11 @@ impl Inner {
             self.ask(&endpoint, &job).await.map_err(|refusal| self.blame(refusal, &job.parent))?;
         let granted = self.prove(&answer, &job).await.map_err(|refusal| self.blame(refusal, &job.parent))?;
 
-        let remembered = if granted.facts().structured {
+        let facts = granted.facts();
+        let remembered = if facts.structured || facts.fingerprinted_len >= Ledger::SHORTEST_OPAQUE {
             self.ledger.remember_granted(&granted, &job.destination, self.clock.now())?
         } else {
-            // The ledger finds a credential by its parts, and this one has none: the price of the relaxation.
+            // Too short to be told from other text: the price of the relaxation.
             Remembered { evicted: false }
         };
         if remembered.evicted {

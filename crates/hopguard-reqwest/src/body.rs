@@ -16,16 +16,6 @@ pub enum Payload {
     Stream(reqwest::Body),
 }
 
-impl Payload {
-    pub(crate) fn into_reqwest(self) -> Option<reqwest::Body> {
-        match self {
-            Self::Whole(bytes) if bytes.is_empty() => None,
-            Self::Whole(bytes) => Some(bytes.into()),
-            Self::Stream(body) => Some(body),
-        }
-    }
-}
-
 impl Default for Payload {
     fn default() -> Self {
         Self::Whole(Bytes::new())

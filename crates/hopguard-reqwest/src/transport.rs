@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use futures_util::future::{Either, MapErr, MapOk, Ready, TryFutureExt, ready};
 use hopguard_core::Destination;
+use hopguard_tower::ScannedBody;
 use http::{Request, Response, Uri};
 use tower_service::Service;
 
@@ -49,7 +50,7 @@ type Pending = Pin<Box<dyn Future<Output = Result<reqwest::Response, reqwest::Er
 type Sent =
     MapOk<MapErr<Pending, fn(reqwest::Error) -> SendError>, fn(reqwest::Response) -> Response<reqwest::Body>>;
 
-impl Service<Request<Payload>> for ReqwestTransport {
+impl Service<Request<ScannedBody<Payload>>> for ReqwestTransport {
     type Response = Response<reqwest::Body>;
     type Error = SendError;
     type Future = Either<Sent, Ready<Result<Response<reqwest::Body>, SendError>>>;
@@ -58,7 +59,7 @@ impl Service<Request<Payload>> for ReqwestTransport {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Payload>) -> Self::Future {
+    fn call(&mut self, request: Request<ScannedBody<Payload>>) -> Self::Future {
         match convert(request) {
             Ok(request) => {
                 // Boxed as `reqwest` itself hides the type of what it awaits; beside a network call.
@@ -74,8 +75,8 @@ impl Service<Request<Payload>> for ReqwestTransport {
 }
 
 /// The same request for `reqwest`, provided that its URL is the one that was judged.
-fn convert(request: Request<Payload>) -> Result<reqwest::Request, SendError> {
-    let (mut parts, payload) = request.into_parts();
+fn convert(request: Request<ScannedBody<Payload>>) -> Result<reqwest::Request, SendError> {
+    let (mut parts, mut payload) = request.into_parts();
     // INVARIANT: I2 — two readers of a URL may differ; the route was chosen by the other one.
     let known = parts.extensions.remove::<reqwest::Url>();
     let url = match known.map(|url| is_same(&url, &parts.uri).map(|same| (url, same))) {
@@ -91,7 +92,11 @@ fn convert(request: Request<Payload>) -> Result<reqwest::Request, SendError> {
     };
     let mut converted = reqwest::Request::new(parts.method, url);
     *converted.headers_mut() = parts.headers;
-    *converted.body_mut() = payload.into_reqwest();
+    *converted.body_mut() = match payload.take_whole() {
+        Some(bytes) if bytes.is_empty() => None,
+        Some(bytes) => Some(bytes.into()),
+        None => Some(reqwest::Body::wrap(payload)),
+    };
     Ok(converted)
 }
 
@@ -108,10 +113,10 @@ mod tests {
 
     #[track_caller]
     fn converts(uri: &str, expected: bool) {
-        let request = Request::builder().uri(uri).body(Payload::default()).unwrap();
+        let request = Request::builder().uri(uri).body(ScannedBody::default()).unwrap();
         assert_eq!(convert(request).is_ok(), expected, "{uri}");
         // Whatever URL was read before, the one that is sent is the one that was judged.
-        let mut request = Request::builder().uri(uri).body(Payload::default()).unwrap();
+        let mut request = Request::builder().uri(uri).body(ScannedBody::default()).unwrap();
         request.extensions_mut().insert(reqwest::Url::parse("https://elsewhere.internal/").unwrap());
         let converted = convert(request);
         assert_eq!(converted.is_ok(), expected, "{uri}");

@@ -16,11 +16,14 @@
 //! | holder check | [`BindLayer`] behind a [`VerifyLayer`] |
 //! | exchange on egress | [`ExchangeLayer`] |
 //! | passthrough blocker | [`PassthroughLayer`] |
+//! | the same for answers to the caller | [`ShieldLayer`] |
 //! | audit logger | [`AuditLayer`] |
 
 mod hop;
 mod answer;
 mod audited;
+mod inflate;
+mod scanned;
 pub mod inbound;
 pub mod egress;
 
@@ -32,6 +35,7 @@ pub use egress::{
 };
 pub use hop::Hop;
 pub use inbound::{
-    BindLayer, GuardExt, Inbound, InboundBuilder, OpenPaths, PeerAddress, VerifyLayer, admitted,
-    evidence_missing,
+    BindLayer, GuardExt, Inbound, InboundBuilder, OpenPaths, PeerAddress, ResponseRule, ShieldLayer,
+    VerifyLayer, admitted, evidence_missing,
 };
+pub use scanned::{BodyError, BodyScan, ScannedBody};

@@ -28,8 +28,9 @@ pub use hopguard_exchange::Exchanger;
 #[cfg(feature = "reqwest")]
 pub use hopguard_reqwest::{Calls, GuardedClient, Payload, RequestBuilder, SendError};
 pub use hopguard_tower::{
-    AuditLayer, BindLayer, Egress, EgressError, ExchangeLayer, GuardExt, Hop, Inbound, OnBehalfOf, Once,
-    OpenPaths, PassthroughLayer, Refused, Replayable, StsEndpoint, VerifyLayer, admitted,
+    AuditLayer, BindLayer, BodyError, BodyScan, Egress, EgressError, ExchangeLayer, GuardExt, Hop, Inbound,
+    OnBehalfOf, Once, OpenPaths, PassthroughLayer, Refused, Replayable, ResponseRule, ScannedBody,
+    ShieldLayer, StsEndpoint, VerifyLayer, admitted,
 };
 pub use hopguard_verify::{Algorithm, Issuer, Profile, Verifier};
 

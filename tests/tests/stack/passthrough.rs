@@ -165,8 +165,13 @@ async fn ordinary_values_pass() {
     let caller = world.caller().await;
     let foreign = hopguard_testkit::mint::MintKey::es256("elsewhere");
     let state = world.token().claim("iss", "https://elsewhere").sign(&foreign);
+    // As a parameter that is there for it; any other JWT in a URL is refused.
+    let calls = world.client.on_behalf_of(&caller);
+    let asked = calls.get(&world.peer.url("/stock/42")).query(&[("id_token_hint", &state)]).send().await;
+    assert_eq!(asked.unwrap().status(), 200);
+    world.refused(send(&world, &caller, &Place::Query, &state).await, "passthrough_blocked");
+    assert_eq!(send(&world, &caller, &Place::Header("x-state"), &state).await.unwrap().status(), 200);
     for value in [
-        state.as_str(),
         "a.b.c",
         "v1.4.2-rc.1",
         "3fa85f64-5717-4562-b3fc-2c963f66afa6",

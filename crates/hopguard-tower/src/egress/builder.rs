@@ -29,7 +29,8 @@ use std::sync::Arc;
 
 use hopguard_client::{ClientAuth, Spawn, SystemClock, Transport};
 use hopguard_core::{
-    Audit, Clock, ConfigErrors, Ledger, Problems, Route, RouteMap, RouteRule, parse_absolute,
+    Audit, Clock, ConfigErrors, Destination, Ledger, Problems, Route, RouteMap, RouteRule, Waiver,
+    parse_absolute,
 };
 use hopguard_exchange::Exchanger;
 use hopguard_verify::{Issuer, Verifier};
@@ -41,6 +42,7 @@ use super::exchange::{ExchangeLayer, Exchanging};
 use super::passthrough::{Passthrough, PassthroughLayer};
 use crate::Hop;
 use crate::inbound::own_transport;
+use crate::scanned::BodyScan;
 
 /// The authorization server that exchanges tokens, and how we prove who we are to it.
 #[derive(Clone, Debug)]
@@ -85,6 +87,10 @@ impl Egress {
             audit: audit.clone(),
             sts,
             routes: Vec::new(),
+            bodies: BodyScan::default(),
+            judged: Vec::new(),
+            exceptions: Vec::new(),
+            report_only: None,
             clock: None,
             transport: None,
         }
@@ -113,6 +119,10 @@ pub struct EgressBuilder {
     audit: Audit,
     sts: StsEndpoint,
     routes: Vec<(String, RouteRule)>,
+    bodies: BodyScan,
+    judged: Vec<String>,
+    exceptions: Vec<(String, Waiver)>,
+    report_only: Option<Waiver>,
     clock: Option<Arc<dyn Clock>>,
     transport: Option<Arc<dyn Transport>>,
 }
@@ -123,6 +133,73 @@ impl EgressBuilder {
     pub fn route(mut self, url: &str, rule: impl Into<RouteRule>) -> Self {
         self.routes.push((url.into(), rule.into()));
         self
+    }
+
+    /// How the passthrough block looks through bodies.
+    #[must_use]
+    pub fn bodies(mut self, scan: BodyScan) -> Self {
+        self.bodies = scan;
+        self
+    }
+
+    /// Also in the header `name` a JWT must be for the audience that its route declares.
+    #[must_use]
+    pub fn judge_header(mut self, name: &str) -> Self {
+        self.judged.push(name.into());
+        self
+    }
+
+    /// Lets what the passthrough block finds pass to the origin of `url` until the waiver ends, each time with
+    /// an event.
+    #[must_use]
+    pub fn dangerous_except(mut self, url: &str, waiver: Waiver) -> Self {
+        self.exceptions.push((url.into(), waiver));
+        self
+    }
+
+    /// Lets whatever the passthrough block finds pass until the waiver ends, each time with an event.
+    #[must_use]
+    pub fn dangerous_report_only(mut self, waiver: Waiver) -> Self {
+        self.report_only = Some(waiver);
+        self
+    }
+
+    /// The passthrough block's own settings; what is wrong with them goes to `problems`.
+    fn check_block(&self, problems: &mut Problems) {
+        let complete =
+            |waiver: &Waiver| !waiver.reason().trim().is_empty() && !waiver.owner().trim().is_empty();
+        let unfounded = "has a waiver without reason or owner";
+        for (index, (url, waiver)) in self.exceptions.iter().enumerate() {
+            let setting = format!("egress.dangerous_except[{index}]");
+            if url.parse().ok().as_ref().and_then(Destination::of).is_none() {
+                problems.add(setting.clone(), "names no origin");
+            }
+            if !complete(waiver) {
+                problems.add(setting, unfounded);
+            }
+        }
+        if self.report_only.as_ref().is_some_and(|waiver| !complete(waiver)) {
+            problems.add("egress.dangerous_report_only", unfounded);
+        }
+        for (index, name) in self.judged.iter().enumerate() {
+            if name.parse::<http::HeaderName>().is_err() {
+                problems.add(format!("egress.judge_header[{index}]"), "is no header name");
+            }
+        }
+    }
+
+    fn block(&self, hop: &Hop) -> PassthroughLayer {
+        let mut layer = PassthroughLayer::within(hop).bodies(self.bodies);
+        for name in &self.judged {
+            layer = layer.judge_header(name);
+        }
+        for (url, waiver) in &self.exceptions {
+            layer = layer.dangerous_except(url, waiver.clone());
+        }
+        match &self.report_only {
+            Some(waiver) => layer.dangerous_report_only(waiver.clone()),
+            None => layer,
+        }
     }
 
     /// Takes the time from `clock` in place of the system's.
@@ -146,10 +223,11 @@ impl EgressBuilder {
     /// [`ConfigErrors`] with every setting that is wrong.
     pub fn build(self) -> Result<Egress, ConfigErrors> {
         let mut problems = Problems::new();
+        self.check_block(&mut problems);
         let routes = route_map(&self.routes, &mut problems);
-        let clock = self.clock.unwrap_or_else(SystemClock::shared);
-        let transport = self.transport.map_or_else(|| own_transport(&mut problems), Some);
-        let StsEndpoint { issuer, auth, token_endpoint } = self.sts;
+        let clock = self.clock.clone().unwrap_or_else(SystemClock::shared);
+        let transport = self.transport.clone().map_or_else(|| own_transport(&mut problems), Some);
+        let StsEndpoint { issuer, auth, token_endpoint } = self.sts.clone();
         let verifier = transport.clone().and_then(|transport| {
             let verifier = Verifier::builder(transport, clock.clone(), Spawn::current()).audit(&self.audit);
             verifier
@@ -190,7 +268,7 @@ impl EgressBuilder {
             (Some(routes), Some(exchanger)) => {
                 let hop = Hop::new(&self.ledger, &self.audit, clock);
                 let exchange = ExchangeLayer::new(&hop, routes, exchanger);
-                let passthrough = PassthroughLayer::within(&hop);
+                let passthrough = self.block(&hop);
                 problems.into_result(Egress { hop, exchange, passthrough })
             }
             _ => Err(problems.into_errors()),

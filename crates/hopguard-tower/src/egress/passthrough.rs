@@ -7,7 +7,7 @@
 //! use hopguard_audit::TracingSink;
 //! use hopguard_client::{HttpTransport, SigningKey, Spawn, SystemClock};
 //! use hopguard_core::{Audit, Clock, Ledger};
-//! use hopguard_tower::{Hop, PassthroughLayer, VerifyLayer};
+//! use hopguard_tower::{Hop, PassthroughLayer, ScannedBody, VerifyLayer};
 //! use hopguard_verify::{Issuer, Verifier};
 //! use http::{Request, Response};
 //! use tower::{ServiceBuilder, ServiceExt};
@@ -30,7 +30,7 @@
 //! let hop = Hop::new(&Ledger::bounded(), &audit, SystemClock::shared());
 //! let peer = ServiceBuilder::new()
 //!     .layer(PassthroughLayer::new(&hop))
-//!     .service_fn(|_: Request<String>| async { Ok::<_, Infallible>(Response::new(String::new())) });
+//!     .service_fn(|_: Request<ScannedBody<String>>| async { Ok::<_, Infallible>(Response::new("done")) });
 //!
 //! // A token comes in ...
 //! let service = ServiceBuilder::new()
@@ -42,32 +42,50 @@
 //! // ... and must not go out again, whatever the header is called.
 //! let leak = Request::get("https://peer.internal/").header("x-api-key", token.as_str()).body(String::new())?;
 //! assert_eq!(peer.clone().oneshot(leak).await.unwrap_err().code(), "passthrough_blocked");
+//! let body = format!("{{\"token\":\"{}\"}}", token.as_str());
+//! let leak = Request::post("https://peer.internal/").body(body)?;
+//! assert_eq!(peer.clone().oneshot(leak).await.unwrap_err().code(), "passthrough_blocked");
 //! let innocent = Request::get("https://peer.internal/").header("x-api-key", "17").body(String::new())?;
 //! assert_eq!(peer.oneshot(innocent).await?.status(), 200);
 //! # Ok(()) }
 //! ```
 //!
-//! In front of any client it compares, by value, every header and the request target with the live
-//! credentials of the ledger and the caller's own token.
+//! In front of any client it compares, by value, every header, the request target, the body and its trailers
+//! with the live credentials of the ledger and the caller's own token. The client gets its request with a
+//! [`ScannedBody`]: a body that is there whole is judged before anything is sent, a stream while it is sent,
+//! and a hit ends it with an error. Either way the call fails with `passthrough_blocked`.
+//!
+//! # Migration
+//!
+//! Where a service must go live before its last leak is mended, [`PassthroughLayer::dangerous_except`] lets
+//! what is found pass to one destination, [`PassthroughLayer::dangerous_report_only`] to all. Both take a
+//! [`Waiver`], write a `waiver_used` event at each use, and refuse from its end on.
 //!
 //! # Readiness
 //!
 //! It decides in `call` and forwards `poll_ready`.
 //!
+//! # Errors
+//!
+//! `passthrough_blocked`, or `body_unscannable` for a body that is longer than is looked through, compressed
+//! in a way that cannot be undone, or that grows past all bounds when it is.
+//!
 //! # Security
 //!
-//! It must be the innermost layer: what is added below it is not seen. Bodies are not looked through. See
-//! [`Scanner`] for the encodings that are undone.
+//! It must be the innermost layer: what is added below it is not seen. See [`Scanner`] and
+//! [`BodyScanner`](hopguard_core::BodyScanner) for the encodings that are undone.
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker, ready};
 
 use hopguard_core::{
-    Audit, Clock, Decision, Destination, Fault, Finding, FindingKind, Ledger, Place, Scanner,
+    Audit, BodyScanner, Clock, Decision, Destination, EventKind, Fault, Finding, FindingKind, Ledger,
+    Relaxation, Scanner, Waived, Waiver,
 };
-use http::{Request, request};
+use http::{HeaderMap, HeaderName, Request, request};
+use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -77,20 +95,73 @@ use super::outgoing::{Matched, Outgoing};
 use super::subject::OnBehalfOf;
 use crate::Hop;
 use crate::answer::Refused;
+use crate::scanned::{BodyScan, ScannedBody, Watcher};
+
+/// A body whose length is known and not above this is judged before anything is sent.
+const WHOLE: u64 = 1024 * 1024;
 
 /// Makes [`Passthrough`] services.
 #[derive(Clone, Debug)]
 pub struct PassthroughLayer {
-    hop: Hop,
     announce: bool,
     declared: Vec<(Destination, Arc<str>)>,
+    places: Vec<HeaderName>,
+    bodies: BodyScan,
+    rule: Rule,
+}
+
+/// What is done about a finding.
+#[derive(Clone, Debug)]
+struct Rule {
+    hop: Hop,
+    report_only: Option<Waiver>,
+    exceptions: Vec<(Destination, Waiver)>,
 }
 
 impl PassthroughLayer {
     /// Blocks what the ledger of `hop` holds and the destination was not granted.
     #[must_use]
     pub fn new(hop: &Hop) -> Self {
-        Self { hop: hop.clone(), announce: true, declared: Vec::new() }
+        Self {
+            announce: true,
+            declared: Vec::new(),
+            places: Vec::new(),
+            bodies: BodyScan::default(),
+            rule: Rule { hop: hop.clone(), report_only: None, exceptions: Vec::new() },
+        }
+    }
+
+    /// Also in the header `name` a JWT must be for the audience that the route declares. A `name` that is none
+    /// adds nothing.
+    #[must_use]
+    pub fn judge_header(mut self, name: &str) -> Self {
+        self.places.extend(name.parse::<HeaderName>());
+        self
+    }
+
+    /// How bodies are looked through.
+    #[must_use]
+    pub fn bodies(mut self, scan: BodyScan) -> Self {
+        self.bodies = scan;
+        self
+    }
+
+    /// Lets what is found pass to the origin of `url` until the waiver ends, each time with an event. A `url`
+    /// that is none excepts nothing, and so does a waiver without reason or owner.
+    #[must_use]
+    pub fn dangerous_except(mut self, url: &str, waiver: Waiver) -> Self {
+        if let Some(destination) = url.parse().ok().as_ref().and_then(Destination::of) {
+            self.rule.exceptions.push((destination, waiver));
+        }
+        self
+    }
+
+    /// Lets whatever is found pass until the waiver ends, each time with an event. A waiver without reason or
+    /// owner is none.
+    #[must_use]
+    pub fn dangerous_report_only(mut self, waiver: Waiver) -> Self {
+        self.rule.report_only = Some(waiver);
+        self
     }
 
     /// Calls to the origin of `url` may carry, in an authorization header, a JWT whose audience is `audience`
@@ -135,7 +206,8 @@ pub struct Passthrough<S> {
 
 impl<S, B> Service<Request<B>> for Passthrough<S>
 where
-    S: Service<Request<B>>,
+    S: Service<Request<ScannedBody<B>>>,
+    B: Body,
 {
     type Response = S::Response;
     type Error = EgressError<S::Error>;
@@ -147,72 +219,178 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (parts, body) = request.into_parts();
-        match self.layer.judge(&parts) {
-            Ok(()) => ResponseFuture::Passed { future: self.inner.call(Request::from_parts(parts, body)) },
+        match self.layer.judge(&parts, body) {
+            Ok((body, blocked)) => {
+                ResponseFuture::Passed { future: self.inner.call(Request::from_parts(parts, body)), blocked }
+            }
             Err(refused) => ResponseFuture::Blocked { refused: Some(refused) },
         }
     }
 }
 
+/// Where a body that is still on its way says that it was blocked.
+type Slot = Arc<OnceLock<Refused>>;
+
 impl PassthroughLayer {
-    fn judge(&self, parts: &request::Parts) -> Result<(), Refused> {
-        let hop = &self.hop;
-        let alone;
-        let matched: &Matched = match parts.extensions.get::<Outgoing>() {
-            Some(outgoing) => &outgoing.0,
+    fn judge<B: Body>(
+        &self,
+        parts: &request::Parts,
+        body: B,
+    ) -> Result<(ScannedBody<B>, Option<Slot>), Refused> {
+        let hop = &self.rule.hop;
+        let matched = match parts.extensions.get::<Outgoing>() {
+            Some(outgoing) => outgoing.0.clone(),
             None => {
                 let subject = OnBehalfOf::of(&parts.extensions).cloned();
-                alone = Matched {
+                Arc::new(Matched {
                     destination: Destination::of(&parts.uri),
                     ..Matched::new(hop.begin(&parts.headers), subject)
-                };
-                &alone
+                })
             }
         };
         // The route was chosen for a destination; a layer in between may not have changed it.
         let destination = matched.destination.as_ref().filter(|expected| expected.is_of(&parts.uri));
         let destination =
             destination.ok_or_else(|| matched.refuse(hop, "passthrough", Fault::TargetUnreadable.into()))?;
-        let mut scanner = Scanner::new(hop.ledger(), destination, hop.now());
-        if let Some(caller) = &matched.subject {
-            scanner = scanner.with_own(caller.facts());
-        }
+        let mut scanner = self.scanner(&matched, destination);
         if let Some(value) = &matched.attached {
             scanner = scanner.with_attached(value);
         }
-        let declared = self.declared.iter().find(|(origin, _)| *origin == *destination);
-        if let Some(requested) = &matched.requested {
-            scanner = scanner.with_audience(&requested.audience);
-        } else if let Some((_, audience)) = declared {
-            scanner = scanner.with_audience(audience);
-        }
         if let Err(finding) = scanner.scan(&parts.uri, &parts.headers) {
-            return Err(block(matched, hop, &finding));
+            self.rule.found(&matched, &finding)?;
         }
+        let judged = self.judge_body(&matched, destination, parts, body)?;
         if self.announce {
             let event = matched.event(hop, "passthrough", Decision::Allow("passed"));
             let id = event.id;
             let full = |full| Refused { refusal: Fault::from(full).into(), event: id };
             hop.audit().write(event).map_err(full)?;
         }
-        Ok(())
+        Ok(judged)
+    }
+
+    fn scanner<'a>(&'a self, matched: &'a Matched, destination: &'a Destination) -> Scanner<'a> {
+        let hop = &self.rule.hop;
+        let mut scanner = Scanner::new(hop.ledger(), destination, hop.now()).with_places(&self.places);
+        if let Some(caller) = &matched.subject {
+            scanner = scanner.with_own(caller.facts());
+        }
+        let declared = self.declared.iter().find(|(origin, _)| origin == destination);
+        if let Some(requested) = &matched.requested {
+            scanner = scanner.with_audience(&requested.audience);
+        } else if let Some((_, audience)) = declared {
+            scanner = scanner.with_audience(audience);
+        }
+        scanner
+    }
+
+    fn judge_body<B: Body>(
+        &self,
+        matched: &Arc<Matched>,
+        destination: &Destination,
+        parts: &request::Parts,
+        body: B,
+    ) -> Result<(ScannedBody<B>, Option<Slot>), Refused> {
+        if body.is_end_stream() {
+            return Ok((ScannedBody::unwatched(body), None));
+        }
+        let hop = &self.rule.hop;
+        let whole = body.size_hint().exact().is_some_and(|length| length <= WHOLE);
+        let mut scanner = BodyScanner::new(hop.ledger(), Some(destination));
+        if let Some(caller) = &matched.subject {
+            scanner = scanner.with_own(caller.facts());
+        }
+        let blocked = Slot::default();
+        let watcher = OnTheWay {
+            rule: self.rule.clone(),
+            matched: matched.clone(),
+            destination: destination.clone(),
+            blocked: blocked.clone(),
+        };
+        let mut body = ScannedBody::watched(body, &parts.headers, &self.bodies, scanner, hop, watcher)?;
+        if whole {
+            // Whoever polls the body next leaves a waker of its own.
+            let refused = body.peek(&mut Context::from_waker(Waker::noop()), usize::MAX);
+            refused.map_or(Ok(()), Err)?;
+        }
+        let on_its_way = !body.is_read();
+        Ok((body, on_its_way.then_some(blocked)))
     }
 }
 
-/// Writes what was found and where, and refuses.
-fn block(matched: &Matched, hop: &Hop, finding: &Finding) -> Refused {
-    let fault = Fault::PassthroughBlocked;
-    let mut event = matched.event(hop, "passthrough", Decision::Fault(fault));
-    event.place = Some(match &finding.place {
-        Place::Header(name) => name.as_str().into(),
-        Place::Target => "target".into(),
-    });
-    if let FindingKind::LiveCredential(fingerprint) = finding.kind {
-        event.found = Some(fingerprint);
+impl Rule {
+    /// Lets a finding pass where a waiver says so, and refuses it otherwise. Either is written down.
+    fn found(&self, matched: &Matched, finding: &Finding) -> Result<(), Refused> {
+        let hop = &self.hop;
+        let excepted =
+            self.exceptions.iter().filter(|(origin, _)| Some(origin) == matched.destination.as_ref());
+        let waivers = excepted.map(|(_, waiver)| waiver).chain(&self.report_only);
+        // INVARIANT: I16 — an expired waiver waives nothing.
+        let in_force = |waiver: &&Waiver| {
+            let complete = !waiver.reason().trim().is_empty() && !waiver.owner().trim().is_empty();
+            complete && waiver.holds(hop.now())
+        };
+        let fault = match finding.kind {
+            FindingKind::TooLong | FindingKind::Unreadable => Fault::BodyUnscannable,
+            _ => Fault::PassthroughBlocked,
+        };
+        let waiver = { waivers }.find(in_force);
+        let decision = if waiver.is_some() { Decision::Allow("waiver_used") } else { Decision::Fault(fault) };
+        let mut event = matched.event(hop, "passthrough", decision);
+        event.place = Some(finding.place.to_string().into());
+        if let FindingKind::LiveCredential(fingerprint) = finding.kind {
+            event.found = Some(fingerprint);
+        }
+        let id = event.id;
+        if waiver.is_some() {
+            event.kind = EventKind::Notice;
+            let relaxation = Relaxation::Passthrough;
+            event.waiver = waiver.map(|waiver| Box::new(Waived { relaxation, waiver: waiver.clone() }));
+            let full = |full| Refused { refusal: Fault::from(full).into(), event: id };
+            return hop.audit().write(event).map_err(full);
+        }
+        hop.audit().refusal(event);
+        Err(Refused { refusal: fault.into(), event: id })
     }
-    let refused = Refused { refusal: fault.into(), event: event.id };
-    hop.audit().refusal(event);
-    refused
+}
+
+/// Watches the body of one request.
+struct OnTheWay {
+    rule: Rule,
+    matched: Arc<Matched>,
+    destination: Destination,
+    blocked: Slot,
+}
+
+impl OnTheWay {
+    fn keep(&self, verdict: Result<(), Refused>) -> Result<(), Refused> {
+        verdict.inspect_err(|refused| _ = self.blocked.set(refused.clone()))
+    }
+}
+
+impl Watcher for OnTheWay {
+    fn found(&self, finding: &Finding) -> Result<(), Refused> {
+        self.keep(self.rule.found(&self.matched, finding))
+    }
+
+    fn beyond(&self) -> Result<(), Refused> {
+        let hop = &self.rule.hop;
+        let mut event = self.matched.event(hop, "passthrough", Decision::Allow("body_unscanned"));
+        event.kind = EventKind::Notice;
+        event.place = Some("body".into());
+        let id = event.id;
+        let full = |full| Refused { refusal: Fault::from(full).into(), event: id };
+        self.keep(hop.audit().write(event).map_err(full))
+    }
+
+    fn trailers(&self, trailers: &HeaderMap) -> Result<(), Finding> {
+        let hop = &self.rule.hop;
+        let mut scanner = Scanner::new(hop.ledger(), &self.destination, hop.now());
+        if let Some(caller) = &self.matched.subject {
+            scanner = scanner.with_own(caller.facts());
+        }
+        scanner.trailers(trailers)
+    }
 }
 
 pin_project! {
@@ -221,7 +399,7 @@ pin_project! {
     #[derive(Debug)]
     pub enum ResponseFuture<F> {
         /// The inner service is at work.
-        Passed { #[pin] future: F },
+        Passed { #[pin] future: F, blocked: Option<Arc<OnceLock<Refused>>> },
         /// Blocked.
         Blocked { refused: Option<Refused> },
     }
@@ -235,7 +413,14 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
-            ResponseProjection::Passed { future } => future.poll(context).map_err(EgressError::Peer),
+            ResponseProjection::Passed { future, blocked } => {
+                let outcome = ready!(future.poll(context));
+                // The peer has seen part of a request; whatever it answered answers something else.
+                if let Some(refused) = blocked.as_ref().and_then(|slot| slot.get()) {
+                    return Poll::Ready(Err(EgressError::Refused(refused.clone())));
+                }
+                Poll::Ready(outcome.map_err(EgressError::Peer))
+            }
             ResponseProjection::Blocked { refused } => refused
                 .take()
                 .map_or(Poll::Pending, |refused| Poll::Ready(Err(EgressError::Refused(refused)))),

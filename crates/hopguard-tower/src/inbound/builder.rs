@@ -43,6 +43,7 @@ use tower_layer::Layer;
 use super::admit::{Admit, AdmitLayer};
 use super::front::{Front, OpenPaths};
 use super::gate::{Gate, GateLayer, GuardExt, GuardStep};
+use super::response::{ResponseRule, Shield, ShieldLayer};
 use super::verify::{Verify, VerifyLayer};
 use crate::Hop;
 
@@ -65,17 +66,21 @@ pub struct Inbound {
     ttl: GateLayer<GuardStep<TtlGuard>>,
     scope: GateLayer<GuardStep<ScopeGuard>>,
     open: OpenPaths,
+    response: ResponseRule,
 }
 
 /// The service that [`Inbound`] makes of `S`.
 pub type Guarded<S> = Front<
     Verify<
         Gate<
-            Gate<Gate<Gate<Admit<S>, GuardStep<ScopeGuard>>, GuardStep<TtlGuard>>, GuardStep<AudienceGuard>>,
+            Gate<
+                Gate<Gate<Admit<Shield<S>>, GuardStep<ScopeGuard>>, GuardStep<TtlGuard>>,
+                GuardStep<AudienceGuard>,
+            >,
             BearerOnly,
         >,
     >,
-    S,
+    Shield<S>,
 >;
 
 impl Inbound {
@@ -93,6 +98,7 @@ impl Inbound {
             ttl: None,
             scope: None,
             leeway: None,
+            response: ResponseRule::default(),
             chosen: std::marker::PhantomData,
         }
     }
@@ -127,6 +133,7 @@ impl<S: Clone> Layer<S> for Inbound {
     type Service = Guarded<S>;
 
     fn layer(&self, service: S) -> Guarded<S> {
+        let service = ShieldLayer::new(&self.hop, self.response).layer(service);
         let admit = AdmitLayer(self.hop.clone()).layer(service.clone());
         let scope = self.scope.layer(admit);
         let ttl = self.ttl.layer(scope);
@@ -155,6 +162,7 @@ pub struct InboundBuilder<I = Missing, A = Missing, T = Missing, P = Missing> {
     ttl: Option<TtlGuard>,
     scope: Option<ScopeGuard>,
     leeway: Option<Duration>,
+    response: ResponseRule,
     chosen: Chosen<I, A, T, P>,
 }
 
@@ -171,6 +179,7 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
             ttl: self.ttl,
             scope: self.scope,
             leeway: self.leeway,
+            response: self.response,
             chosen: std::marker::PhantomData,
         }
     }
@@ -213,6 +222,13 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
     #[must_use]
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.leeway = Some(leeway);
+        self
+    }
+
+    /// What is done about credentials in answers to the caller; a hit refuses unless set.
+    #[must_use]
+    pub fn responses(mut self, rule: ResponseRule) -> Self {
+        self.response = rule;
         self
     }
 
@@ -279,6 +295,7 @@ impl InboundBuilder<Set, Set, Set, Set> {
                     ttl: GateLayer::within(&hop, GuardStep(ttl)),
                     scope: GateLayer::within(&hop, GuardStep(scope)),
                     open: OpenPaths::none(),
+                    response: self.response,
                     verifier,
                     hop,
                 })

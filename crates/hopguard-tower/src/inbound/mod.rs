@@ -12,6 +12,7 @@ mod extract;
 mod verify;
 mod gate;
 mod admit;
+mod response;
 mod builder;
 
 pub use admit::Admit;
@@ -19,6 +20,7 @@ pub(crate) use builder::own_transport;
 pub use builder::{Guarded, Inbound, InboundBuilder, Missing, Set};
 pub use front::{Front, OpenPaths};
 pub use gate::{BindLayer, Gate, GateLayer, GuardExt, GuardStep};
+pub use response::{ResponseRule, Shield, ShieldLayer};
 pub(crate) use stage::Stage;
 pub use stage::{PeerAddress, Step, admitted, evidence_missing};
 pub use verify::{Verify, VerifyLayer};

@@ -1,0 +1,58 @@
+//! What the ledger keeps beside a credential's anchor: until when it lives, where it may go, and by what a
+//! withdrawal knows it.
+
+use std::sync::Arc;
+
+use crate::withdrawal::{Struck, Withdrawals};
+use crate::{Destination, Facts, Fingerprint, UnixTime};
+
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) expires: UnixTime,
+    granted_for: Vec<Destination>,
+    issuer: Arc<str>,
+    subject: Box<str>,
+    key_id: Option<Box<str>>,
+    issued_at: Option<UnixTime>,
+}
+
+impl Held {
+    pub(crate) fn new(facts: &Facts, destination: Option<&Destination>) -> Self {
+        Self {
+            fingerprint: facts.fingerprint,
+            expires: facts.expires,
+            granted_for: destination.cloned().into_iter().collect(),
+            issuer: facts.issuer.clone(),
+            subject: facts.subject.clone(),
+            key_id: facts.key_id.clone(),
+            issued_at: facts.issued_at,
+        }
+    }
+
+    /// It was granted for `destination` as well.
+    pub(crate) fn grant(&mut self, destination: Option<&Destination>) {
+        if let Some(destination) = destination
+            && !self.granted_for.contains(destination)
+        {
+            self.granted_for.push(destination.clone());
+        }
+    }
+
+    /// May its bytes go to `destination`? Nowhere, if none is named.
+    pub(crate) fn may_go_to(&self, destination: Option<&Destination>, withdrawals: &Withdrawals) -> bool {
+        // INVARIANT: I18 — a withdrawn grant is good nowhere, not even where it was granted for.
+        destination.is_some_and(|destination| self.granted_for.contains(destination))
+            && !self.is_withdrawn(withdrawals)
+    }
+
+    pub(crate) fn is_withdrawn(&self, withdrawals: &Withdrawals) -> bool {
+        withdrawals.strikes_these(&Struck {
+            issuer: &self.issuer,
+            subject: &self.subject,
+            key_id: self.key_id.as_deref(),
+            fingerprint: self.fingerprint,
+            issued_at: self.issued_at,
+        })
+    }
+}

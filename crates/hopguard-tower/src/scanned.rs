@@ -1,0 +1,353 @@
+//! A body that is looked through while it is sent, and ends where a credential would leave.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use hopguard_core::{Beyond, BodyScanner, Finding, FindingKind, Place, ScanLimits};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::Hop;
+use crate::answer::Refused;
+use crate::inflate::{Coding, Inflating};
+
+/// How bodies are looked through.
+///
+/// ```
+/// use hopguard_tower::BodyScan;
+///
+/// let scan = BodyScan::default().at_most(1024 * 1024).audit_beyond();
+/// # let _ = scan;
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct BodyScan {
+    limits: ScanLimits,
+    decompress: bool,
+}
+
+impl Default for BodyScan {
+    /// 64 MiB of it, decompressed; what is longer, or compressed in a way that cannot be undone, is refused.
+    fn default() -> Self {
+        Self { limits: ScanLimits::default(), decompress: true }
+    }
+}
+
+impl BodyScan {
+    /// Looks through so many bytes. A compressed body that holds more is refused whatever is set.
+    #[must_use]
+    pub fn at_most(mut self, bytes: u64) -> Self {
+        self.limits.at_most = bytes;
+        self
+    }
+
+    /// Lets pass, with an event, what is not looked through: bytes past the limit, and unknown compressions.
+    #[must_use]
+    pub fn audit_beyond(mut self) -> Self {
+        self.limits.beyond = Beyond::Audit;
+        self
+    }
+
+    /// Looks through compressed bodies as they stand, which finds nothing in them.
+    #[must_use]
+    pub fn without_decompression(mut self) -> Self {
+        self.decompress = false;
+        self
+    }
+}
+
+/// What is told about a body, and decides.
+pub(crate) trait Watcher: Send + Sync {
+    /// Something was found: `Err` ends the body, `Ok` lets it pass unwatched.
+    fn found(&self, finding: &Finding) -> Result<(), Refused>;
+    /// Bytes pass that are not looked through.
+    fn beyond(&self) -> Result<(), Refused>;
+    /// Are these trailers clear?
+    fn trailers(&self, trailers: &HeaderMap) -> Result<(), Finding>;
+}
+
+/// Why a body ended early.
+#[derive(Debug)]
+pub enum BodyError<E> {
+    /// A credential would have left with it.
+    Blocked(Refused),
+    /// The body itself failed.
+    Inner(E),
+}
+
+impl<E: fmt::Display> fmt::Display for BodyError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blocked(refused) => write!(f, "{} (event {})", refused.refusal, refused.event),
+            Self::Inner(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> std::error::Error for BodyError<E> {}
+
+struct Watch {
+    scanner: Inflating,
+    watcher: Box<dyn Watcher>,
+    hop: Hop,
+    told_beyond: bool,
+    /// Bytes of the body seen, and how many of them may leave.
+    seen: u64,
+    released: u64,
+}
+
+enum End<E> {
+    Blocked(Refused),
+    Broken(E),
+    Trailers(HeaderMap),
+}
+
+/// A body that is looked through while it is sent.
+///
+/// Backpressure is the inner body's: nothing is read ahead of what is asked for, but the first bytes of a body
+/// whose length is known, so that a small one is judged whole before anything leaves.
+pub struct ScannedBody<B: Body> {
+    // Boxed, because the bytes at hand are looked at before the body is pinned; an ended body needs none.
+    inner: Option<Pin<Box<B>>>,
+    watch: Option<Box<Watch>>,
+    ready: VecDeque<Bytes>,
+    waiting: VecDeque<Bytes>,
+    end: Option<End<B::Error>>,
+}
+
+impl<B: Body> ScannedBody<B> {
+    /// A body that nobody looks through.
+    pub(crate) fn unwatched(inner: B) -> Self {
+        let inner = (!inner.is_end_stream()).then(|| Box::pin(inner));
+        Self { inner, watch: None, ready: VecDeque::new(), waiting: VecDeque::new(), end: None }
+    }
+
+    /// `inner`, looked through by `scanner` as `scan` says. What is found is for `watcher`.
+    pub(crate) fn watched(
+        inner: B,
+        headers: &HeaderMap,
+        scan: &BodyScan,
+        scanner: BodyScanner,
+        hop: &Hop,
+        watcher: impl Watcher + 'static,
+    ) -> Result<Self, Refused> {
+        let mut body = Self::unwatched(inner);
+        if body.inner.is_none() {
+            return Ok(body);
+        }
+        let mut told_beyond = false;
+        let coding = match Coding::of(headers) {
+            _ if !scan.decompress => Coding::Identity,
+            Some(coding) => coding,
+            None if scan.limits.beyond == Beyond::Audit => {
+                watcher.beyond()?;
+                told_beyond = true;
+                Coding::Identity
+            }
+            None => {
+                watcher.found(&Finding { place: Place::Body, kind: FindingKind::Unreadable })?;
+                return Ok(body);
+            }
+        };
+        let mut limits = scan.limits;
+        if coding != Coding::Identity {
+            // A compressed body that grows past the limit is a bomb, not a long text.
+            limits.beyond = Beyond::Refuse;
+        }
+        let scanner = Inflating::new(coding, scanner.with_limits(limits));
+        let watcher = Box::new(watcher);
+        body.watch =
+            Some(Box::new(Watch { scanner, watcher, hop: hop.clone(), told_beyond, seen: 0, released: 0 }));
+        Ok(body)
+    }
+
+    /// Reads what is at hand, up to about `most` bytes. Returns what was found in it.
+    pub(crate) fn peek(&mut self, context: &mut Context<'_>, most: usize) -> Option<Refused> {
+        let mut length = 0;
+        while length < most
+            && let Poll::Ready(true) = self.advance(context)
+        {
+            length = self.ready.iter().chain(&self.waiting).map(Bytes::len).sum();
+        }
+        match &self.end {
+            Some(End::Blocked(refused)) => Some(refused.clone()),
+            _ => None,
+        }
+    }
+
+    /// Takes the bytes of a body that was read to its end and has no trailers; `None` if it is on its way.
+    pub fn take_whole(&mut self) -> Option<Bytes> {
+        let whole = self.inner.is_none() && self.end.is_none() && self.ready.len() <= 1;
+        whole.then(|| self.ready.pop_front().unwrap_or_default())
+    }
+
+    /// True if all of it was read.
+    pub(crate) fn is_read(&self) -> bool {
+        self.inner.is_none()
+    }
+
+    /// Takes one frame of the inner body in. `false` at its end.
+    fn advance(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        let Some(inner) = &mut self.inner else { return Poll::Ready(false) };
+        let frame = ready!(inner.as_mut().poll_frame(context));
+        match frame.map(|frame| frame.map(Frame::into_data)) {
+            Some(Ok(Ok(mut data))) => {
+                let bytes = data.copy_to_bytes(data.remaining());
+                self.accept(bytes);
+            }
+            Some(Ok(Err(frame))) => {
+                if let Ok(trailers) = frame.into_trailers() {
+                    self.trailers(trailers);
+                }
+            }
+            Some(Err(error)) => {
+                self.finish();
+                self.end = Some(End::Broken(error));
+            }
+            None => self.finish(),
+        }
+        Poll::Ready(self.inner.is_some())
+    }
+
+    fn accept(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        let Some(watch) = &mut self.watch else {
+            self.ready.push_back(bytes);
+            return;
+        };
+        let before = watch.released;
+        match watch.judge(&bytes) {
+            Ok(Some(released)) => {
+                self.waiting.push_back(bytes);
+                let mut free = usize::try_from(released - before).unwrap_or(usize::MAX);
+                while let Some(mut first) = self.waiting.pop_front() {
+                    if first.len() > free {
+                        let part = first.split_to(free);
+                        self.waiting.push_front(first);
+                        self.ready.extend((!part.is_empty()).then_some(part));
+                        break;
+                    }
+                    free -= first.len();
+                    self.ready.push_back(first);
+                }
+            }
+            Ok(None) => {
+                // Found, and let pass: there is nothing to look for any more.
+                self.watch = None;
+                self.ready.append(&mut self.waiting);
+                self.ready.push_back(bytes);
+            }
+            Err(refused) => self.block(refused),
+        }
+    }
+
+    fn trailers(&mut self, trailers: HeaderMap) {
+        let verdict = match &self.watch {
+            Some(watch) => watch.watcher.trailers(&trailers).or_else(|finding| watch.watcher.found(&finding)),
+            None => Ok(()),
+        };
+        match verdict {
+            Ok(()) => {
+                self.finish();
+                self.end = Some(End::Trailers(trailers));
+            }
+            Err(refused) => self.block(refused),
+        }
+    }
+
+    /// No more comes: what was withheld did not become a credential.
+    fn finish(&mut self) {
+        self.inner = None;
+        self.watch = None;
+        self.ready.append(&mut self.waiting);
+    }
+
+    fn block(&mut self, refused: Refused) {
+        self.inner = None;
+        self.watch = None;
+        self.waiting.clear();
+        // What was judged before may be on its way already; the body must not look complete.
+        self.end = Some(End::Blocked(refused));
+    }
+}
+
+impl Watch {
+    /// How many bytes may leave; `None` if something was found that may pass.
+    fn judge(&mut self, bytes: &Bytes) -> Result<Option<u64>, Refused> {
+        self.seen += bytes.len() as u64;
+        match self.scanner.push(bytes, self.hop.now()) {
+            Ok(held) => {
+                if self.scanner.is_beyond() && !self.told_beyond {
+                    self.watcher.beyond()?;
+                    self.told_beyond = true;
+                }
+                self.released = self.released.max(self.seen.saturating_sub(held));
+                Ok(Some(self.released))
+            }
+            Err(kind) => self.watcher.found(&Finding { place: Place::Body, kind }).map(|()| None),
+        }
+    }
+}
+
+impl<B: Body> Default for ScannedBody<B> {
+    fn default() -> Self {
+        Self { inner: None, watch: None, ready: VecDeque::new(), waiting: VecDeque::new(), end: None }
+    }
+}
+
+impl<B: Body> fmt::Debug for ScannedBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScannedBody").field("watched", &self.watch.is_some()).finish_non_exhaustive()
+    }
+}
+
+// Nothing in it is pinned but the inner body, in its box.
+impl<B: Body> Unpin for ScannedBody<B> {}
+
+impl<B: Body> Body for ScannedBody<B> {
+    type Data = Bytes;
+    type Error = BodyError<B::Error>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        loop {
+            if let Some(bytes) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            if self.inner.is_some() {
+                ready!(self.advance(context));
+                continue;
+            }
+            return Poll::Ready(self.end.take().map(|end| match end {
+                End::Blocked(refused) => Err(BodyError::Blocked(refused)),
+                End::Broken(error) => Err(BodyError::Inner(error)),
+                End::Trailers(trailers) => Ok(Frame::trailers(trailers)),
+            }));
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_none() && self.ready.is_empty() && self.end.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let at_hand: u64 = self.ready.iter().chain(&self.waiting).map(|bytes| bytes.len() as u64).sum();
+        let rest = self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), |inner| inner.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(at_hand));
+        if self.end.is_some() {
+            // An error or trailers are to come: nobody may take the last byte for the end.
+            return hint;
+        }
+        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(at_hand)) {
+            hint.set_upper(upper);
+        }
+        hint
+    }
+}
