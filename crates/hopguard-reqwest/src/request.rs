@@ -12,6 +12,9 @@ use tower::ServiceExt;
 use crate::body::Payload;
 use crate::transport::{ReqwestTransport, SendError};
 
+/// Everything but the unreserved characters (RFC 3986 section 2.3) is escaped.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
 type Sent<T> = Result<T, EgressError<SendError>>;
 
 /// Collects a request; the first mistake is told when it is sent.
@@ -58,14 +61,13 @@ impl RequestBuilder {
     /// Adds one path segment, encoded, so that no slash, question mark or escape in it means anything. `.` and
     /// `..`, which no encoding hides, are mistakes, and so is an empty one.
     pub fn segment(mut self, text: &str) -> Self {
-        const KEEP: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
         if matches!(text, "" | "." | "..") || self.url.contains(['?', '#']) {
             return self.fail(SendError::Url);
         }
         if !self.url.ends_with('/') {
             self.url.push('/');
         }
-        self.url.extend(utf8_percent_encode(text, KEEP));
+        self.url.extend(utf8_percent_encode(text, RESERVED));
         self
     }
 
@@ -84,9 +86,9 @@ impl RequestBuilder {
     pub fn query(mut self, pairs: &[(&str, &str)]) -> Self {
         for (name, value) in pairs {
             self.query.push(if self.query.is_empty() && !self.url.contains('?') { '?' } else { '&' });
-            self.query.extend(utf8_percent_encode(name, NON_ALPHANUMERIC));
+            self.query.extend(utf8_percent_encode(name, RESERVED));
             self.query.push('=');
-            self.query.extend(utf8_percent_encode(value, NON_ALPHANUMERIC));
+            self.query.extend(utf8_percent_encode(value, RESERVED));
         }
         self
     }

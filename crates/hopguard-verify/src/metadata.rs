@@ -100,8 +100,10 @@ mod tests {
         );
         metadata(
             r#"{"issuer":"https://a.internal","jwks_uri":"http://127.0.0.1:9/k"}"#,
-            Ok("http://127.0.0.1:9/k"),
+            Err("the metadata's jwks_uri is plain http, and the issuer is not"),
         );
+        let local = br#"{"issuer":"http://127.0.0.1:8","jwks_uri":"http://127.0.0.1:9/k"}"#;
+        assert_eq!(jwks_uri(local, "http://127.0.0.1:8").unwrap(), "http://127.0.0.1:9/k");
         for other in ["https://a.internal/", "https://A.internal", "https://b.internal", ""] {
             let text = format!(r#"{{"issuer":"{other}","jwks_uri":"https://k.internal/jwks"}}"#);
             metadata(&text, Err("the metadata names another issuer"));

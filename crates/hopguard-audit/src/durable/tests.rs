@@ -226,7 +226,10 @@ fn a_torn_end_is_cut_and_told() {
     written(&folder.0, &[3]);
     let signed = fs::read(folder::segment(&folder.0, 0)).unwrap();
     let more = lines(&folder::segment(&folder.0, 0));
-    let torn = format!("{}\n{}", more[1].replace('7', "8"), more[2]);
+    // Another record than the one it is made from, whatever digits its id has: a copy would be found as such.
+    let (before, id) = more[1].split_once("\"event_id\":\"").unwrap();
+    let other = if id.starts_with('0') { '1' } else { '0' };
+    let torn = format!("{before}\"event_id\":\"{other}{}\n{}", &id[1..], more[2]);
     for cut in (0..torn.len()).step_by(37) {
         copy(&folder.0, &copied.0);
         let mut bytes = signed.clone();
