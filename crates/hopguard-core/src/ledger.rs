@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use crate::held::Held;
 use crate::opaque::{self, Opaque};
 use crate::withdrawal::Withdrawals;
-use crate::{Destination, Facts, Fault, Fingerprint, Granted, RawToken, UnixTime, Verified};
+use crate::{Destination, Facts, Fault, Fingerprint, Granted, MAX_LEEWAY, RawToken, UnixTime, Verified};
 
 /// Bytes of signature that make an anchor.
 const ANCHOR: usize = 16;
@@ -205,6 +205,11 @@ impl Ledger {
         self.widen(text.len(), fingerprinted_len.saturating_add(1 + ANCHOR));
         let mut shard = self.shard(anchor);
         if let Some(known) = shard.entries.get_mut(&anchor) {
+            // No honest signer repeats 96 bits of signature over another text. Taken for the one that is known,
+            // this token would be found nowhere, and its grants would open doors to the other.
+            if known.held.fingerprint != facts.fingerprint {
+                return Err(Fault::LedgerFull);
+            }
             known.held.grant(destination);
             return Ok(Remembered { evicted: false });
         }
@@ -214,8 +219,8 @@ impl Ledger {
         let full = shard.entries.len() >= self.0.most_per_shard;
         let oldest = shard.by_expiry.first().copied();
         let mut evicted = false;
-        if let Some((expiry, oldest)) = oldest.filter(|(expiry, _)| full || *expiry <= now) {
-            evicted = expiry > now;
+        if let Some((expiry, oldest)) = oldest.filter(|(expiry, _)| full || !is_live(*expiry, now)) {
+            evicted = is_live(expiry, now);
             if evicted && self.0.overflow == Overflow::Refuse {
                 return Err(Fault::LedgerFull);
             }
@@ -243,7 +248,8 @@ impl Ledger {
             known.held.grant(destination);
             return Ok(Remembered { evicted: false });
         }
-        while let Some((_, expired)) = index.by_expiry.first().filter(|(expires, _)| *expires <= now).copied()
+        while let Some((_, expired)) =
+            index.by_expiry.first().filter(|(expires, _)| !is_live(*expires, now)).copied()
         {
             index.remove(expired);
         }
@@ -281,12 +287,12 @@ impl Ledger {
         let anchor = self.anchor_after(text, dot)?;
         let (fingerprint, length, passes) = {
             let shard = self.shard(anchor);
-            let entry = shard.entries.get(&anchor).filter(|entry| entry.held.expires > now)?;
+            let entry = shard.entries.get(&anchor).filter(|entry| is_live(entry.held.expires, now))?;
             let passes = entry.held.may_go_to(destination, &self.0.withdrawals);
             (entry.held.fingerprint, entry.fingerprinted_len, passes)
         };
         let part = text.get(dot.checked_sub(length)?..dot)?;
-        (!passes && Fingerprint::of_bytes(part) == fingerprint).then_some(fingerprint)
+        (!passes && has_one_dot(part) && Fingerprint::of_bytes(part) == fingerprint).then_some(fingerprint)
     }
 
     /// True if the credential at `dot` is kept as granted for `destination`.
@@ -319,7 +325,8 @@ impl Ledger {
         now: UnixTime,
     ) -> Option<Fingerprint> {
         let entry = index.entries.get(&Fingerprint::of_bytes(value))?;
-        let foreign = entry.held.expires > now && !entry.held.may_go_to(destination, &self.0.withdrawals);
+        let foreign =
+            is_live(entry.held.expires, now) && !entry.held.may_go_to(destination, &self.0.withdrawals);
         foreign.then_some(entry.held.fingerprint)
     }
 
@@ -377,6 +384,19 @@ impl Shard {
     }
 }
 
+/// True while somebody may take the credential: a peer's clock may be behind ours, and its leeway as wide as
+/// ours can be set.
+fn is_live(expires: UnixTime, now: UnixTime) -> bool {
+    expires.after(MAX_LEEWAY) > now
+}
+
+/// True for header and payload of a JWT. It bounds what a crafted text can make us hash: of many dots close
+/// together none ends one.
+pub(crate) fn has_one_dot(part: &[u8]) -> bool {
+    let first = memchr::memchr(b'.', part);
+    first.is_some() && first == memchr::memrchr(b'.', part)
+}
+
 fn lock(shard: &Mutex<Shard>) -> std::sync::MutexGuard<'_, Shard> {
     // A panic cannot leave a shard half-written in a way that lets a credential through unseen: each entry
     // is inserted last.
@@ -411,7 +431,12 @@ mod tests {
         assert!(found(&ledger, &format!("a.b-{}.c.d", token(1)), NOW));
         assert!(!found(&ledger, &token(2), NOW));
         assert!(!found(&ledger, &token(1).replace("eyJuIjo", "eyJuIjp"), NOW));
-        assert!(!found(&ledger, &token(1), UnixTime::from_secs(2000)));
+        assert!(found(&ledger, &token(1), UnixTime::from_secs(2059)));
+        assert!(!found(&ledger, &token(1), UnixTime::from_secs(2060)));
+        // Another token under the same first bytes of signature is not taken for this one.
+        let twin = token(1).replace("eyJuIjo", "eyJuIjp");
+        let refused = ledger.remember_received(&verified_token(&twin, 2000), NOW).unwrap_err();
+        assert_eq!(refused.code(), "ledger_full");
     }
 
     #[test]
@@ -470,7 +495,7 @@ mod tests {
             assert!(found_opaque(&ledger, value, NOW));
             assert!(found_opaque(&ledger, &format!("xx{value}yy"), NOW));
             assert!(!found_opaque(&ledger, &value[..value.len() - 1], NOW));
-            assert!(!found_opaque(&ledger, value, UnixTime::from_secs(2000)));
+            assert!(!found_opaque(&ledger, value, UnixTime::from_secs(2060)));
         }
         assert!(!found_opaque(&ledger, "a-common-prefix-of-six", NOW));
         assert_eq!(ledger.len(), 3);
@@ -518,8 +543,8 @@ mod tests {
     fn expired_entries_make_room_without_an_event() {
         let ledger = Ledger::with_bound(16, Overflow::Refuse);
         for n in 0..400 {
-            let now = UnixTime::from_secs(1000 + 10 * n as u64);
-            let outcome = ledger.remember_received(&verified_token(&token(n), 1005 + 10 * n as u64), now);
+            let now = UnixTime::from_secs(1000 + 100 * n as u64);
+            let outcome = ledger.remember_received(&verified_token(&token(n), 1005 + 100 * n as u64), now);
             assert_eq!(outcome, Ok(Remembered { evicted: false }));
         }
     }

@@ -25,6 +25,7 @@ use base64::engine::general_purpose::GeneralPurpose;
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
+use crate::ledger::has_one_dot;
 use crate::{Destination, Facts, Fingerprint, Ledger, UnixTime};
 
 /// How many encodings inside each other are undone.
@@ -289,7 +290,7 @@ pub(crate) fn credential_at(
     let part = text.get(dot.checked_sub(own.fingerprinted_len)?..dot)?;
     // Most dots stand elsewhere; the hash is taken only where a JWT of this length could end.
     let granted = || ledger.granted_for(own.fingerprint, text, dot, destination);
-    let plausible = own.structured && memchr::memchr_iter(b'.', part).count() == 1;
+    let plausible = own.structured && has_one_dot(part);
     (plausible && Fingerprint::of_bytes(part) == own.fingerprint && !granted()).then_some(own.fingerprint)
 }
 
