@@ -204,8 +204,8 @@ impl GrantCache {
             }
         }
         if now < life.served_until {
-            // The token's bytes, and its claims once more as facts.
-            let weight = PAGE.max((token_bytes as u64).saturating_mul(2));
+            // The token's bytes, its `Authorization` value, and its claims once more as facts.
+            let weight = PAGE.max((token_bytes as u64).saturating_mul(3));
             let renewed_from = AtomicU64::new(life.renewed_from);
             self.kept.insert(key, Arc::new(Kept { granted, life, renewed_from, weight }));
         }
