@@ -107,7 +107,7 @@ impl<'a> Alone<'a> {
     /// The whole stack but for `guard`, or the whole stack.
     ///
     /// Nothing can lean on evidence that nobody has made. So what stands in for the verifier, and for the
-    /// step that takes the credential out, is one that believes whatever it reads: see [`believed`].
+    /// step that takes the credential out, is one that believes whatever it reads: see `believed`.
     pub fn without(&self, guard: Option<&str>) -> Boxed {
         let routes = self.routes(guard != Some("route_scope"));
         if guard == Some("bind") {
