@@ -655,6 +655,17 @@ mod tests {
         ] {
             choose(&map, uri, Err("destination_unlisted"));
         }
+        for uri in ["https://a.internal:+443/", "https://a.internal:0443/", "https://a.internal:0/"] {
+            // Another reader may take the port for 443; some spellings are no URI at all.
+            if let Ok(uri) = uri.parse::<Uri>() {
+                assert_eq!(
+                    map.choose(&uri).map(|choice| choice.index),
+                    Err(Fault::TargetUnreadable),
+                    "{uri}"
+                );
+            }
+        }
+        assert!("https://a.internal:0443/".parse::<Uri>().is_ok(), "at least one of them is a URI");
         for uri in ["/relative", "https://u:p@a.internal/", "https://u@a.internal/", "ftp://a.internal/"] {
             choose(&map, uri, Err("target_unreadable"));
         }

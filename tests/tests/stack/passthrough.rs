@@ -133,6 +133,26 @@ async fn what_was_never_verified_cannot_block() {
     }
 }
 
+/// Genuine tokens for somebody else take no place in the ledger, so that nobody pushes live entries out with them.
+#[tokio::test]
+async fn what_the_guards_refuse_is_not_remembered() {
+    use tower::{Layer, ServiceExt};
+    let world = World::new().await;
+    for token in
+        [world.token().claim("aud", "https://elsewhere.internal"), world.token().claim("exp", 1_900_000_000)]
+    {
+        let service = world.inbound.layer(tower::service_fn(|_: http::Request<String>| async {
+            Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
+        }));
+        let shown = format!("Bearer {}", world.signed(token));
+        let request = http::Request::get("/").header("authorization", shown).body(String::new()).unwrap();
+        assert_eq!(service.oneshot(request).await.unwrap().status(), 401);
+        assert_eq!(world.ledger.len(), 0, "{:?}", world.sink.codes());
+    }
+    world.caller().await;
+    assert_eq!(world.ledger.len(), 1);
+}
+
 #[tokio::test]
 async fn a_grant_passes_at_its_own_destination_and_nowhere_else() {
     let world = World::new().await;

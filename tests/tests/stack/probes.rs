@@ -67,6 +67,24 @@ async fn every_layer_of_the_way_in_respects_readiness() {
     assert_eq!(ready::drive(open, || get(&token)).await.1, 7);
 }
 
+/// A peer in the same process gets the request with its extensions; the caller's evidence is not among them, even
+/// where no complete stack takes it out.
+#[tokio::test]
+async fn the_evidence_goes_no_further_than_the_exchange() {
+    let world = World::new().await;
+    let caller = world.caller().await;
+    let hop = Hop::new(&world.ledger, &world.audit, world.clock.clone());
+    let exchange = exchanging(&world, &hop, "https://peer.internal");
+    let client = exchange.layer(service_fn(|request: Request<String>| async move {
+        assert!(request.headers().contains_key("authorization"));
+        assert!(request.extensions().get::<OnBehalfOf>().is_none());
+        Ok::<_, Infallible>(Response::new(String::new()))
+    }));
+    let mut request = Request::get("https://peer.internal/x").body(String::new()).unwrap();
+    request.extensions_mut().insert(OnBehalfOf::caller(&caller));
+    assert_eq!(client.oneshot(request).await.unwrap().status(), 200);
+}
+
 #[tokio::test]
 async fn every_layer_of_the_way_out_respects_readiness() {
     let world = World::new().await;

@@ -136,6 +136,11 @@ fn malformed_requests_are_refused() {
     invalid(untyped, "request_malformed");
     let large = ask().set("unknown", &"x".repeat(65 * 1024));
     world.refused(large, 413, "invalid_request", "request_too_large");
+    // What reaches the audit before any rule is looked at has bounds of its own.
+    for (name, most) in [("audience", 2048), ("resource", 2048), ("scope", 4096)] {
+        let long = ask().set(name, &"x".repeat(most + 1));
+        world.refused(long, 413, "invalid_request", "request_too_large");
+    }
 }
 
 #[test]
