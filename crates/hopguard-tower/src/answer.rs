@@ -27,6 +27,10 @@ impl Refused {
     /// The answer for this refusal, with an empty body.
     #[must_use]
     pub fn into_response<B: Default>(self, realm: &str) -> Response<B> {
+        self.respond(realm, None)
+    }
+
+    fn respond<B: Default>(self, realm: &str, metadata: Option<&str>) -> Response<B> {
         let mut response = Response::new(B::default());
         *response.status_mut() =
             StatusCode::from_u16(self.refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -36,7 +40,7 @@ impl Refused {
             headers.insert(EVENT, id);
         }
         if let Refusal::Denial(denial) = &self.refusal
-            && let Some(challenge) = challenge(denial, realm)
+            && let Some(challenge) = challenge(denial, realm, metadata)
         {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
@@ -48,12 +52,12 @@ impl Refused {
     }
 
     pub(crate) fn answer<B: Default>(self, hop: &Hop) -> Response<B> {
-        self.into_response(hop.audit().service())
+        self.respond(hop.audit().service(), hop.resource_metadata())
     }
 }
 
-/// RFC 6750 section 3. Scopes are quoted as they are: RFC 6749 keeps quote and backslash out of them.
-fn challenge(denial: &Denial, realm: &str) -> Option<HeaderValue> {
+/// RFC 6750 section 3, and RFC 9728 section 5.1 where `metadata` is published. Scopes are quoted as they are: RFC 6749 keeps quote and backslash out of them.
+fn challenge(denial: &Denial, realm: &str, metadata: Option<&str>) -> Option<HeaderValue> {
     let error = match denial.challenge() {
         Challenge::None => return None,
         Challenge::Bare => "",
@@ -68,6 +72,9 @@ fn challenge(denial: &Denial, realm: &str) -> Option<HeaderValue> {
     value.extend(["\"", error]);
     if let Some(needed) = denial.needed_scopes() {
         value.extend([", scope=\"", &needed.to_string(), "\""]);
+    }
+    if let Some(url) = metadata {
+        value.extend([", resource_metadata=\"", url, "\""]);
     }
     HeaderValue::try_from(value).ok()
 }
@@ -89,6 +96,24 @@ mod tests {
         assert_eq!(header(RETRY_AFTER).as_deref(), retry);
         assert_eq!(header(EVENT), Some(event.to_string()));
         assert!(response.body().is_empty());
+    }
+
+    #[test]
+    fn published_metadata_stands_in_every_challenge() {
+        let url = "https://orders.internal/.well-known/oauth-protected-resource";
+        for (denial, expected) in [
+            (Denial::TokenMissing, Some(r#"Bearer realm="orders""#)),
+            (Denial::TokenExpired, Some(r#"Bearer realm="orders", error="invalid_token""#)),
+            (
+                Denial::InsufficientScope(ScopeSet::parse("a").unwrap()),
+                Some(r#"Bearer realm="orders", error="insufficient_scope", scope="a""#),
+            ),
+            (Denial::ScopeTooBroad, None),
+        ] {
+            let found = challenge(&denial, "orders", Some(url));
+            let expected = expected.map(|start| format!("{start}, resource_metadata=\"{url}\""));
+            assert_eq!(found.as_ref().map(|value| value.to_str().unwrap()), expected.as_deref());
+        }
     }
 
     #[test]

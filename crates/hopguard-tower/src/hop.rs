@@ -24,14 +24,30 @@ struct Inner {
     ledger: Ledger,
     audit: Audit,
     clock: Arc<dyn Clock>,
+    /// Where this service's metadata is published, for challenges.
+    metadata: Option<Arc<str>>,
 }
 
 impl Hop {
     /// A stack over this ledger and audit, with time from `clock`.
     #[must_use]
     pub fn new(ledger: &Ledger, audit: &Audit, clock: Arc<dyn Clock>) -> Self {
+        Self::described(ledger, audit, clock, None)
+    }
+
+    /// As [`Hop::new`], for a service whose metadata is published at this URL.
+    pub(crate) fn described(
+        ledger: &Ledger,
+        audit: &Audit,
+        clock: Arc<dyn Clock>,
+        metadata: Option<Arc<str>>,
+    ) -> Self {
         let (ledger, audit) = (ledger.clone(), audit.clone());
-        Self(Arc::new(Inner { stack: StackId::unique(), ledger, audit, clock }))
+        Self(Arc::new(Inner { stack: StackId::unique(), ledger, audit, clock, metadata }))
+    }
+
+    pub(crate) fn resource_metadata(&self) -> Option<&str> {
+        self.0.metadata.as_deref()
     }
 
     /// Which stack this is.

@@ -35,14 +35,16 @@ use std::time::Duration;
 
 use hopguard_client::{HttpTransport, Spawn, SystemClock, Transport};
 use hopguard_core::{
-    AudienceGuard, Audit, BearerOnly, Clock, ConfigErrors, Ledger, Problems, ScopeGuard, TtlGuard,
+    ActorGuard, AudienceGuard, Audit, BearerOnly, Clock, ConfigErrors, Ledger, Problems, ScopeGuard, TtlGuard,
 };
 use hopguard_verify::{Issuer, Verifier};
+use tower::util::{Either, option_layer};
 use tower_layer::Layer;
 
 use super::admit::{Admit, AdmitLayer};
 use super::front::{Front, OpenPaths};
 use super::gate::{Gate, GateLayer, GuardExt, GuardStep};
+use super::metadata::{PublishedMetadata, ResourceMetadata};
 use super::response::{ResponseRule, Shield, ShieldLayer};
 use super::verify::{Verify, VerifyLayer};
 use crate::Hop;
@@ -65,8 +67,10 @@ pub struct Inbound {
     audience: GateLayer<GuardStep<AudienceGuard>>,
     ttl: GateLayer<GuardStep<TtlGuard>>,
     scope: GateLayer<GuardStep<ScopeGuard>>,
+    actor: Option<GateLayer<GuardStep<ActorGuard>>>,
     open: OpenPaths,
     response: ResponseRule,
+    metadata: Option<PublishedMetadata>,
 }
 
 /// The service that [`Inbound`] makes of `S`.
@@ -74,7 +78,7 @@ pub type Guarded<S> = Front<
     Verify<
         Gate<
             Gate<
-                Gate<Gate<Admit<Shield<S>>, GuardStep<ScopeGuard>>, GuardStep<TtlGuard>>,
+                Gate<Gate<Acted<Admit<Shield<S>>>, GuardStep<ScopeGuard>>, GuardStep<TtlGuard>>,
                 GuardStep<AudienceGuard>,
             >,
             BearerOnly,
@@ -82,6 +86,9 @@ pub type Guarded<S> = Front<
     >,
     Shield<S>,
 >;
+
+/// With the actor judged, where the stack has a rule for it.
+pub type Acted<S> = Either<Gate<S, GuardStep<ActorGuard>>, S>;
 
 impl Inbound {
     /// Begins a stack over this ledger and audit.
@@ -98,7 +105,9 @@ impl Inbound {
             ttl: None,
             scope: None,
             leeway: None,
+            actor: None,
             response: ResponseRule::default(),
+            metadata: None,
             chosen: std::marker::PhantomData,
         }
     }
@@ -114,6 +123,12 @@ impl Inbound {
     #[must_use]
     pub fn tighten(&self, scope: ScopeGuard) -> GateLayer<GuardStep<ScopeGuard>> {
         scope.layer(&self.hop)
+    }
+
+    /// What the stack tells clients about itself, if it does. An adapter serves it on an open path.
+    #[must_use]
+    pub fn resource_metadata(&self) -> Option<&PublishedMetadata> {
+        self.metadata.as_ref()
     }
 
     /// What the stack's layers share.
@@ -135,7 +150,7 @@ impl<S: Clone> Layer<S> for Inbound {
     fn layer(&self, service: S) -> Guarded<S> {
         let service = ShieldLayer::new(&self.hop, self.response).layer(service);
         let admit = AdmitLayer(self.hop.clone()).layer(service.clone());
-        let scope = self.scope.layer(admit);
+        let scope = self.scope.layer(option_layer(self.actor.clone()).layer(admit));
         let ttl = self.ttl.layer(scope);
         let audience = self.audience.layer(ttl);
         let bind = self.bind.layer(audience);
@@ -162,7 +177,9 @@ pub struct InboundBuilder<I = Missing, A = Missing, T = Missing, P = Missing> {
     ttl: Option<TtlGuard>,
     scope: Option<ScopeGuard>,
     leeway: Option<Duration>,
+    actor: Option<ActorGuard>,
     response: ResponseRule,
+    metadata: Option<ResourceMetadata>,
     chosen: Chosen<I, A, T, P>,
 }
 
@@ -179,7 +196,9 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
             ttl: self.ttl,
             scope: self.scope,
             leeway: self.leeway,
+            actor: self.actor,
             response: self.response,
+            metadata: self.metadata,
             chosen: std::marker::PhantomData,
         }
     }
@@ -222,6 +241,20 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
     #[must_use]
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.leeway = Some(leeway);
+        self
+    }
+
+    /// Who may hold a token now, and through how many hands it may have come; anybody unless set.
+    #[must_use]
+    pub fn actor(mut self, guard: ActorGuard) -> Self {
+        self.actor = Some(guard);
+        self
+    }
+
+    /// Publishes where tokens for this service come from (RFC 9728). Its audience must be an `https` URL then.
+    #[must_use]
+    pub fn resource_metadata(mut self, metadata: ResourceMetadata) -> Self {
+        self.metadata = Some(metadata);
         self
     }
 
@@ -285,15 +318,26 @@ impl InboundBuilder<Set, Set, Set, Set> {
             Some(Some(problem)) => problems.add("inbound.scope", problem),
             None => problems.add("inbound.scope", missing),
         }
+        if let Some(problem) = self.actor.as_ref().and_then(ActorGuard::problem) {
+            problems.add("inbound.actor", problem);
+        }
         match (verifier, self.audience, self.ttl, self.scope) {
             (Some(verifier), Some(audience), Some(ttl), Some(scope)) => {
-                let hop = Hop::new(&self.ledger, &self.audit, clock);
+                let issuers: Vec<_> =
+                    verifier.key_sets().iter().map(|keys| keys.issuer.to_string()).collect();
+                let publish =
+                    |metadata: ResourceMetadata| metadata.publish(&audience, &issuers, &scope, &mut problems);
+                let metadata = self.metadata.and_then(publish);
+                let url = metadata.as_ref().map(|published| published.shared_url().clone());
+                let hop = Hop::described(&self.ledger, &self.audit, clock, url);
                 problems.into_result(Inbound {
                     verify: VerifyLayer::within(&hop, verifier.clone()),
                     bind: GateLayer::within(&hop, BearerOnly),
                     audience: GateLayer::within(&hop, GuardStep(audience)),
                     ttl: GateLayer::within(&hop, GuardStep(ttl)),
                     scope: GateLayer::within(&hop, GuardStep(scope)),
+                    actor: self.actor.map(|guard| GateLayer::within(&hop, GuardStep(guard))),
+                    metadata,
                     open: OpenPaths::none(),
                     response: self.response,
                     verifier,

@@ -1,7 +1,7 @@
 //! The stack in front of a service.
 //!
 //! ```text
-//! Front -> Verify -> Gate(bind) -> Gate(audience) -> Gate(ttl) -> Gate(scope) -> Admit -> service
+//! Front -> Verify -> Gate(bind) -> Gate(audience) -> Gate(ttl) -> Gate(scope) [-> Gate(actor)] -> Admit -> service
 //! ```
 //!
 //! Modules stand in the order in which a request meets them.
@@ -13,13 +13,15 @@ mod verify;
 mod gate;
 mod admit;
 mod response;
+mod metadata;
 mod builder;
 
 pub use admit::Admit;
 pub(crate) use builder::own_transport;
-pub use builder::{Guarded, Inbound, InboundBuilder, Missing, Set};
+pub use builder::{Acted, Guarded, Inbound, InboundBuilder, Missing, Set};
 pub use front::{Front, OpenPaths};
 pub use gate::{BindLayer, Gate, GateLayer, GuardExt, GuardStep};
+pub use metadata::{PublishedMetadata, ResourceMetadata};
 pub use response::{ResponseRule, Shield, ShieldLayer};
 pub(crate) use stage::Stage;
 pub use stage::{PeerAddress, Step, admitted, evidence_missing};
