@@ -79,8 +79,8 @@ impl Sts {
         self.0.ring().jwks(self.0.clock.now()).to_string()
     }
 
-    /// Publishes a new ES256 key now, and signs with it once everyone could have fetched it
-    /// ([`StsBuilder::publish_ahead`](crate::StsBuilder::publish_ahead)); a key that was still waiting for that is dropped. The old one is published
+    /// Publishes a new ES256 key now, and signs with it once everyone could have fetched it: see
+    /// [`StsBuilder::publish_ahead`]. A key that was still waiting for that is dropped. The old one is published
     /// until its last token has expired; of more than eight such keys the oldest is dropped with its tokens.
     ///
     /// # Errors
