@@ -12,7 +12,7 @@ use hopguard_core::{Audit, Ledger, ScopeGuard, StrangerLimits, Ttl, TtlGuard, mi
 use hopguard_testkit::corpus::{Prepared, Stage};
 use hopguard_testkit::{FakeClock, MemorySink, ScriptedTransport};
 use hopguard_tower::inbound::{GateLayer, GuardStep};
-use hopguard_tower::{Inbound, OpenPaths};
+use hopguard_tower::{Inbound, InboundBuilder, LongStream, OpenPaths};
 use hopguard_verify::Issuer;
 use http::request::Parts;
 use tower::ServiceExt;
@@ -108,6 +108,8 @@ pub struct Setting {
     pub limits: StrangerLimits,
     /// Answers with the key sets.
     pub transport: Arc<ScriptedTransport>,
+    /// Whose streams outlive their tokens.
+    pub long: Vec<LongStream>,
 }
 
 impl Setting {
@@ -120,6 +122,7 @@ impl Setting {
             sink: MemorySink::new(),
             limits: ALL_SINGLY,
             transport: world.key_sets(),
+            long: Vec::new(),
         }
     }
 }
@@ -168,16 +171,18 @@ impl Service {
         setting: Setting,
         router: impl FnOnce(&Inbound, &Reached) -> Router,
     ) -> Self {
-        let Setting { ttl, scope, ledger, sink, limits, transport } = setting;
+        let Setting { ttl, scope, ledger, sink, limits, transport, long } = setting;
         let audit = Audit::with_limits("orders", "1", sink.clone(), limits);
         let [first, second] = world.issuers();
-        let guard = Inbound::builder(&ledger, &audit)
+        let builder = long.into_iter().fold(Inbound::builder(&ledger, &audit), InboundBuilder::long_stream);
+        let guard = builder
             .issuer(first)
             .issuer(second)
             .audience(Stage::AUDIENCE)
             .ttl(ttl)
             .scope(scope)
             .clock(world.clock.clone())
+            .timer(world.clock.timer())
             .transport(transport.clone())
             .build()
             .expect("a stack");

@@ -325,6 +325,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("waiver_expired", "stack/waivers.rs, and narrowing.rs in core"),
     ("sts_busy", "hopguard-exchange's own tests"),
     ("own_credential_unavailable", "hopguard-exchange's own tests"),
+    ("stream_expired", "streams.rs"),
+    ("stream_withdrawn", "streams.rs"),
     ("actor_unlisted", "omitted_guards.rs"),
     ("actors_too_many", "omitted_guards.rs"),
     ("keys_refreshed", "hopguard-verify's own tests"),

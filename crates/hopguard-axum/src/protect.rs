@@ -15,7 +15,7 @@ use axum::serve::IncomingStream;
 use futures_util::FutureExt;
 use futures_util::future::{Map, Ready, ready};
 use hopguard_tower::inbound::Guarded;
-use hopguard_tower::{AuditedBody, Inbound, OpenPaths, PeerAddress, ScannedBody};
+use hopguard_tower::{Inbound, OpenPaths, PeerAddress, ScannedBody, TimedBody, Upload};
 use tokio::net::TcpListener;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -30,26 +30,45 @@ pub trait Protect {
 
 impl Protect for Inbound {
     fn protect(&self, router: Router, open: OpenPaths) -> Protected {
-        Protected { service: self.clone().open(open).layer(router) }
+        Protected { service: self.clone().open(open).layer(Inner(router)) }
     }
 }
 
 /// A router behind its guard. Serve it with `axum::serve`, or call it as a `tower::Service` in tests.
 #[derive(Clone, Debug)]
 pub struct Protected {
-    service: Guarded<Router>,
+    service: Guarded<Inner>,
 }
 
-type Answer = Result<http::Response<AuditedBody<ScannedBody<Body>>>, Infallible>;
+/// The router within the stack, whose bodies end with their tokens.
+#[derive(Clone, Debug)]
+pub struct Inner(Router);
+
+impl Service<http::Request<Upload<Body>>> for Inner {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = <Router as Service<Request>>::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        <Router as Service<Request>>::poll_ready(&mut self.0, context)
+    }
+
+    fn call(&mut self, request: http::Request<Upload<Body>>) -> Self::Future {
+        // A body without time to keep, as most are, is the server's own: nothing is allocated for it.
+        self.0.call(request.map(|body| body.into_untimed().unwrap_or_else(Body::new)))
+    }
+}
+
+type Answer = Result<http::Response<TimedBody<ScannedBody<Body>>>, Infallible>;
 type Rendered<F> = Map<F, fn(Answer) -> Result<Response, Infallible>>;
 
 impl Service<Request> for Protected {
     type Response = Response;
     type Error = Infallible;
-    type Future = Rendered<<Guarded<Router> as Service<Request>>::Future>;
+    type Future = Rendered<<Guarded<Inner> as Service<Request>>::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        <Guarded<Router> as Service<Request>>::poll_ready(&mut self.service, context)
+        <Guarded<Inner> as Service<Request>>::poll_ready(&mut self.service, context)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {

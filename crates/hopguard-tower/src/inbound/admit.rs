@@ -5,6 +5,7 @@
 //!
 //! It decides in `call` and forwards `poll_ready`.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hopguard_core::{Admitted, Decision, Direction, EventKind, Fault, Refusal};
@@ -13,20 +14,20 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::lifetime::{Answering, Life, Offer, ResponseFuture, Streams, TimedBody, Upload};
 use super::stage::Stage;
-use crate::Hop;
 use crate::answer::Refused;
-use crate::audited::{Audited, AuditedBody, OutcomeGuard, ResponseFuture};
+use crate::audited::OutcomeGuard;
 
 /// Makes [`Admit`] services. Only the complete builder makes one: a guard that stands alone admits nobody.
 #[derive(Clone, Debug)]
-pub(super) struct AdmitLayer(pub(super) Hop);
+pub(super) struct AdmitLayer(pub(super) Arc<Streams>);
 
 impl<S> Layer<S> for AdmitLayer {
     type Service = Admit<S>;
 
     fn layer(&self, inner: S) -> Admit<S> {
-        Admit { inner, hop: self.0.clone() }
+        Admit { inner, streams: self.0.clone() }
     }
 }
 
@@ -34,15 +35,16 @@ impl<S> Layer<S> for AdmitLayer {
 #[derive(Clone, Debug)]
 pub struct Admit<S> {
     inner: S,
-    hop: Hop,
+    streams: Arc<Streams>,
 }
 
 impl<S, B, R> Service<Request<B>> for Admit<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
-    R: Body + Default,
+    S: Service<Request<Upload<B>>, Response = Response<R>>,
+    B: Body,
+    R: Body,
 {
-    type Response = Response<AuditedBody<R>>;
+    type Response = Response<TimedBody<R>>;
     type Error = S::Error;
     type Future = ResponseFuture<S::Future, R>;
 
@@ -51,44 +53,53 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let record = self.hop.record(&mut request);
+        let hop = &self.streams.hop;
+        let record = hop.record(&mut request);
         // INVARIANT: I1 — a token whose holder nobody checked is not admitted.
-        let bound = match Stage::of(request.extensions(), self.hop.stack()) {
+        let bound = match Stage::of(request.extensions(), hop.stack()) {
             Ok(Stage::Bound(bound)) => Ok(bound.clone()),
             Ok(_) => Err(Fault::EvidenceMissing),
             Err(fault) => Err(fault),
         };
         let outcome = bound.and_then(|bound| {
-            let remembered = self.hop.ledger().remember_received(bound.verified(), self.hop.now())?;
-            self.hop.note(remembered, &record);
+            let now = hop.now();
+            let remembered = hop.ledger().remember_received(bound.verified(), now)?;
+            hop.note(remembered, &record);
             // INVARIANT: I11 — room for the outcome is set aside before the handler runs.
-            let room = self.hop.audit().reserve()?;
+            let room = hop.audit().reserve()?;
             let admitted = Decision::Allow("admitted");
-            let mut event =
-                self.hop.event(&record, Direction::Inbound, EventKind::Decision, "inbound", admitted);
-            event.token = Some(bound.verified().facts().clone());
+            let mut event = hop.event(&record, Direction::Inbound, EventKind::Decision, "inbound", admitted);
+            let facts = bound.verified().facts();
+            event.token = Some(facts.clone());
             event.peer = bound.verified().presented().peer();
+            let longer = self.streams.outlives(request.uri().path(), facts, now);
+            if let Some((stream, until)) = longer {
+                (event.route, event.lasts_until) = (Some(stream.path().into()), Some(until));
+            }
+            let life = Life::new(&self.streams, facts, longer.map_or(facts.expires, |(_, until)| until));
             let facts = event.token.clone();
-            self.hop.audit().write(event)?;
+            hop.audit().write(event)?;
             let guard =
-                OutcomeGuard::new(self.hop.clone(), record, Direction::Inbound, "inbound", room, facts, None);
-            Ok((bound, guard))
+                OutcomeGuard::new(hop.clone(), record, Direction::Inbound, "inbound", room, facts, None);
+            Ok((bound, guard, life))
         });
         match outcome {
-            Ok((bound, guard)) => {
-                let (ledger, trace) = (self.hop.ledger().id(), record.trace);
+            Ok((bound, outcome, life)) => {
+                let (ledger, trace) = (hop.ledger().id(), record.trace);
                 let admitted = Admitted::assert_all_guards_passed(bound, ledger, record.request, trace);
                 Stage::Admitted(admitted).enter(request.extensions_mut());
-                Audited::<S>::answer(self.inner.call(request), guard)
+                let offer = Offer::instead(&mut request);
+                let request = request.map(|body| Upload::watched(body, &life));
+                ResponseFuture::calling(self.inner.call(request), Answering { outcome, life, offer })
             }
             Err(fault) => {
                 let decision = Decision::Fault(fault);
                 let mut event =
-                    self.hop.event(&record, Direction::Inbound, EventKind::Decision, "inbound", decision);
+                    hop.event(&record, Direction::Inbound, EventKind::Decision, "inbound", decision);
                 event.status = Some(fault.status());
                 let refused = Refused { refusal: Refusal::Fault(fault), event: event.id };
-                self.hop.audit().refusal(event);
-                ResponseFuture::Refused { response: Some(refused.answer(&self.hop)) }
+                hop.audit().refusal(event);
+                ResponseFuture::refused(refused.answer(hop))
             }
         }
     }

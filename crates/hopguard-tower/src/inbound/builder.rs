@@ -33,7 +33,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hopguard_client::{HttpTransport, Spawn, SystemClock, Transport};
+use hopguard_client::{HttpTransport, Spawn, SystemClock, SystemTimer, Timer, Transport};
 use hopguard_core::{
     AudienceGuard, Audit, BearerOnly, Clock, ConfigErrors, Ledger, Problems, ScopeGuard, TtlGuard,
 };
@@ -43,6 +43,7 @@ use tower_layer::Layer;
 use super::admit::{Admit, AdmitLayer};
 use super::front::{Front, OpenPaths};
 use super::gate::{Gate, GateLayer, GuardExt, GuardStep};
+use super::lifetime::{LongStream, Streams};
 use super::response::{ResponseRule, Shield, ShieldLayer};
 use super::verify::{Verify, VerifyLayer};
 use crate::Hop;
@@ -65,6 +66,7 @@ pub struct Inbound {
     audience: GateLayer<GuardStep<AudienceGuard>>,
     ttl: GateLayer<GuardStep<TtlGuard>>,
     scope: GateLayer<GuardStep<ScopeGuard>>,
+    streams: Arc<Streams>,
     open: OpenPaths,
     response: ResponseRule,
 }
@@ -99,6 +101,8 @@ impl Inbound {
             scope: None,
             leeway: None,
             response: ResponseRule::default(),
+            timer: None,
+            long: Vec::new(),
             chosen: std::marker::PhantomData,
         }
     }
@@ -134,7 +138,7 @@ impl<S: Clone> Layer<S> for Inbound {
 
     fn layer(&self, service: S) -> Guarded<S> {
         let service = ShieldLayer::new(&self.hop, self.response).layer(service);
-        let admit = AdmitLayer(self.hop.clone()).layer(service.clone());
+        let admit = AdmitLayer(self.streams.clone()).layer(service.clone());
         let scope = self.scope.layer(admit);
         let ttl = self.ttl.layer(scope);
         let audience = self.audience.layer(ttl);
@@ -163,6 +167,8 @@ pub struct InboundBuilder<I = Missing, A = Missing, T = Missing, P = Missing> {
     scope: Option<ScopeGuard>,
     leeway: Option<Duration>,
     response: ResponseRule,
+    timer: Option<Arc<dyn Timer>>,
+    long: Vec<LongStream>,
     chosen: Chosen<I, A, T, P>,
 }
 
@@ -180,6 +186,8 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
             scope: self.scope,
             leeway: self.leeway,
             response: self.response,
+            timer: self.timer,
+            long: self.long,
             chosen: std::marker::PhantomData,
         }
     }
@@ -229,6 +237,20 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
     #[must_use]
     pub fn responses(mut self, rule: ResponseRule) -> Self {
         self.response = rule;
+        self
+    }
+
+    /// Lets the streams of one route outlive their tokens; see [`LongStream`]. All others end with theirs.
+    #[must_use]
+    pub fn long_stream(mut self, stream: LongStream) -> Self {
+        self.long.push(stream);
+        self
+    }
+
+    /// Waits for the end of streams by `timer` in place of the runtime's.
+    #[must_use]
+    pub fn timer(mut self, timer: Arc<dyn Timer>) -> Self {
+        self.timer = Some(timer);
         self
     }
 
@@ -285,10 +307,18 @@ impl InboundBuilder<Set, Set, Set, Set> {
             Some(Some(problem)) => problems.add("inbound.scope", problem),
             None => problems.add("inbound.scope", missing),
         }
+        for (at, stream) in self.long.iter().enumerate() {
+            if let Some(problem) = stream.problem() {
+                problems.add(format!("inbound.long_stream[{at}]"), problem);
+            }
+        }
         match (verifier, self.audience, self.ttl, self.scope) {
             (Some(verifier), Some(audience), Some(ttl), Some(scope)) => {
                 let hop = Hop::new(&self.ledger, &self.audit, clock);
+                let timer = self.timer.unwrap_or_else(SystemTimer::shared);
+                let (spawn, long) = (self.spawn, self.long);
                 problems.into_result(Inbound {
+                    streams: Arc::new(Streams { hop: hop.clone(), timer, spawn, long }),
                     verify: VerifyLayer::within(&hop, verifier.clone()),
                     bind: GateLayer::within(&hop, BearerOnly),
                     audience: GateLayer::within(&hop, GuardStep(audience)),

@@ -18,8 +18,9 @@ use pin_project_lite::pin_project;
 use tower::util::Oneshot;
 use tower_service::Service;
 
+use super::lifetime::{TimedBody, Upload};
+use crate::Hop;
 use crate::hop::Passage;
-use crate::{AuditedBody, Hop};
 
 /// Paths that anybody may call: health checks, metadata. Compared letter by letter with the whole path.
 ///
@@ -60,12 +61,12 @@ pub struct Front<G, S> {
 
 impl<G, S, B, R> Service<Request<B>> for Front<G, S>
 where
-    G: Service<Request<B>, Response = Response<AuditedBody<R>>, Error = S::Error>,
-    S: Service<Request<B>, Response = Response<R>> + Clone,
+    G: Service<Request<B>, Response = Response<TimedBody<R>>, Error = S::Error>,
+    S: Service<Request<Upload<B>>, Response = Response<R>> + Clone,
 {
-    type Response = Response<AuditedBody<R>>;
+    type Response = Response<TimedBody<R>>;
     type Error = S::Error;
-    type Future = ResponseFuture<G::Future, Oneshot<S, Request<B>>>;
+    type Future = ResponseFuture<G::Future, Oneshot<S, Request<Upload<B>>>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         // The open side is reserved when it is called: a place held here would be missing on the other side.
@@ -79,6 +80,7 @@ where
         if self.open.contains(request.uri().path()) {
             // Nobody has checked it, so nobody may take it for checked.
             request.headers_mut().remove(AUTHORIZATION);
+            let request = request.map(Upload::untimed);
             ResponseFuture::Open { future: Oneshot::new(self.service.clone(), request) }
         } else {
             ResponseFuture::Guarded { future: self.guarded.call(request) }
@@ -106,15 +108,15 @@ pin_project! {
 
 impl<G, S, R, E> Future for ResponseFuture<G, S>
 where
-    G: Future<Output = Result<Response<AuditedBody<R>>, E>>,
+    G: Future<Output = Result<Response<TimedBody<R>>, E>>,
     S: Future<Output = Result<Response<R>, E>>,
 {
-    type Output = Result<Response<AuditedBody<R>>, E>;
+    type Output = Result<Response<TimedBody<R>>, E>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             ResponseProjection::Open { future } => {
-                future.poll(context).map_ok(|response| response.map(AuditedBody::unaudited))
+                future.poll(context).map_ok(|response| response.map(TimedBody::untimed))
             }
             ResponseProjection::Guarded { future } => future.poll(context),
         }

@@ -4,6 +4,9 @@
 //! Front -> Verify -> Gate(bind) -> Gate(audience) -> Gate(ttl) -> Gate(scope) -> Admit -> service
 //! ```
 //!
+//! What was admitted runs no longer than its token lives (see [`LongStream`] for the exception), so that the service
+//! within reads its request's body as an [`Upload`] and takes a connection of its own by [`Upgrading`].
+//!
 //! Modules stand in the order in which a request meets them.
 
 mod stage;
@@ -12,6 +15,7 @@ mod extract;
 mod verify;
 mod gate;
 mod admit;
+mod lifetime;
 mod response;
 mod builder;
 
@@ -20,6 +24,7 @@ pub(crate) use builder::own_transport;
 pub use builder::{Guarded, Inbound, InboundBuilder, Missing, Set};
 pub use front::{Front, OpenPaths};
 pub use gate::{BindLayer, Gate, GateLayer, GuardExt, GuardStep};
+pub use lifetime::{LongStream, StreamError, TimedBody, TimedUpgrade, UpgradeFailed, Upgrading, Upload};
 pub use response::{ResponseRule, Shield, ShieldLayer};
 pub(crate) use stage::Stage;
 pub use stage::{PeerAddress, Step, admitted, evidence_missing};
