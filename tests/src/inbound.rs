@@ -13,7 +13,7 @@ use hopguard_testkit::corpus::{Prepared, Stage};
 use hopguard_testkit::{FakeClock, MemorySink, ScriptedTransport};
 use hopguard_tower::inbound::{GateLayer, GuardStep};
 use hopguard_tower::{Inbound, InboundBuilder, LongStream, OpenPaths};
-use hopguard_verify::Issuer;
+use hopguard_verify::{Issuer, Profile};
 use http::request::Parts;
 use tower::ServiceExt;
 
@@ -71,10 +71,13 @@ impl World {
         )
     }
 
-    /// Both issuers, whose keys are fetched when first needed.
-    pub fn issuers(&self) -> [Issuer; 2] {
-        [Stage::ISSUER, Stage::SECOND_ISSUER]
-            .map(|issuer| Issuer::at(issuer).jwks_url(&format!("{issuer}/jwks")))
+    /// Two issuers whose keys are fetched when first needed, and one whose tokens say less of what they are.
+    pub fn issuers(&self) -> [Issuer; 3] {
+        let [first, second] = [Stage::ISSUER, Stage::SECOND_ISSUER]
+            .map(|issuer| Issuer::at(issuer).jwks_url(&format!("{issuer}/jwks")));
+        let lax = Profile::named("lax").typ("JWT").untyped().requires_value("token_use", "access");
+        let lax = lax.client_in("client_id").scopes_in("scope");
+        [first, second, Issuer::at(Stage::LAX_ISSUER).profile(lax).keys_fixed(&self.stage.lax_jwks())]
     }
 
     /// A good request for a path.
@@ -173,11 +176,12 @@ impl Service {
     ) -> Self {
         let Setting { ttl, scope, ledger, sink, limits, transport, long } = setting;
         let audit = Audit::with_limits("orders", "1", sink.clone(), limits);
-        let [first, second] = world.issuers();
+        let [first, second, lax] = world.issuers();
         let builder = long.into_iter().fold(Inbound::builder(&ledger, &audit), InboundBuilder::long_stream);
         let guard = builder
             .issuer(first)
             .issuer(second)
+            .issuer(lax)
             .audience(Stage::AUDIENCE)
             .ttl(ttl)
             .scope(scope)
