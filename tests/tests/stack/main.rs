@@ -9,6 +9,7 @@ mod answers;
 mod innocent;
 mod renewal;
 mod withdrawal;
+mod before_allow;
 mod waivers;
 mod crowd;
 mod configuration;
