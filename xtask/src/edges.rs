@@ -16,46 +16,50 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("verify", &["core", "client"]),
     ("exchange", &["core", "client", "verify"]),
     ("tower", &["core", "client", "bind", "policy", "audit", "verify", "exchange"]),
+    ("config", &["core", "client", "bind", "policy", "audit", "verify", "exchange", "tower"]),
     ("axum", &["core", "client", "bind", "policy", "audit", "verify", "exchange", "tower"]),
     ("reqwest", &["core", "client", "bind", "policy", "audit", "verify", "exchange", "tower"]),
     (
         "hopguard",
-        &["core", "client", "bind", "policy", "audit", "verify", "exchange", "tower", "axum", "reqwest"],
+        &[
+            "core", "client", "bind", "policy", "audit", "verify", "exchange", "tower", "axum", "reqwest",
+            "config",
+        ],
     ),
     ("sts", &["core", "client", "verify", "audit"]),
     (
         "cli",
         &[
             "core", "client", "bind", "policy", "audit", "verify", "exchange", "tower", "axum", "reqwest",
-            "hopguard", "sts",
+            "config", "hopguard", "sts",
         ],
     ),
     (
         "examples",
         &[
             "core", "client", "bind", "policy", "audit", "verify", "exchange", "tower", "axum", "reqwest",
-            "hopguard", "sts",
+            "config", "hopguard", "sts",
         ],
     ),
     (
         "testkit",
         &[
             "core", "client", "bind", "policy", "audit", "verify", "exchange", "tower", "axum", "reqwest",
-            "hopguard", "sts",
+            "config", "hopguard", "sts",
         ],
     ),
     (
         "tests",
         &[
             "core", "client", "bind", "policy", "audit", "verify", "exchange", "tower", "axum", "reqwest",
-            "hopguard", "sts", "cli", "examples", "testkit",
+            "config", "hopguard", "sts", "cli", "examples", "testkit",
         ],
     ),
     (
         "bench",
         &[
             "core", "client", "bind", "policy", "audit", "verify", "exchange", "tower", "axum", "reqwest",
-            "hopguard", "sts", "cli", "examples", "testkit",
+            "config", "hopguard", "sts", "cli", "examples", "testkit",
         ],
     ),
     // It must build in seconds, and run while the rest does not compile.

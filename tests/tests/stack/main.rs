@@ -12,6 +12,7 @@ mod withdrawal;
 mod waivers;
 mod crowd;
 mod configuration;
+mod configured;
 mod published;
 mod probes;
 mod leak;
