@@ -57,22 +57,23 @@ mod transport;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hopguard_audit::TracingSink;
+use hopguard_audit::{DurableLog, JsonLines, TracingSink};
 use hopguard_client::{SystemClock, Transport};
-use hopguard_core::{Audit, Clock, ConfigErrors, Ledger, Problems};
+use hopguard_core::{Audit, AuditSink, Clock, ConfigErrors, Ledger, Problems};
 use hopguard_tower::{Egress, Inbound, OpenPaths};
 
 use crate::egress::EgressPlan;
 use crate::inbound::InboundPlan;
 use crate::notes::Notes;
 use crate::section::Section;
-use crate::sinks::{AuditPlan, LedgerPlan, Logs};
+use crate::sinks::{AuditPlan, LedgerPlan, Logs, MakesFront};
 use crate::transport::TransportPlan;
 
 /// The longest configuration file that is read.
@@ -91,6 +92,16 @@ pub struct Config {
     warnings: Vec<String>,
     clock: Arc<dyn Clock>,
     given_transport: Option<Arc<dyn Transport>>,
+    front: Option<Front>,
+}
+
+/// What every event passes on its way to the sinks.
+struct Front(MakesFront);
+
+impl fmt::Debug for Front {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Front")
+    }
 }
 
 /// What a service is made of.
@@ -107,7 +118,10 @@ pub struct Parts {
     pub egress: Option<Egress>,
     /// What anybody may call; hand it to `protect`.
     pub open: OpenPaths,
-    logs: Logs,
+    /// The log of `audit.json_lines`.
+    pub json_lines: Option<Arc<JsonLines>>,
+    /// The log of `audit.durable_log`.
+    pub durable_log: Option<Arc<DurableLog>>,
 }
 
 impl Config {
@@ -201,6 +215,7 @@ impl Config {
                 warnings: Vec::new(),
                 clock,
                 given_transport: None,
+                front: None,
             };
             config.rehearse(has_inbound, &notes);
             config
@@ -255,13 +270,35 @@ impl Config {
         self
     }
 
+    /// Puts what `front` makes of them in front of the sinks that the file names: a counter of events, a sink beside
+    /// them.
+    ///
+    /// ```no_run
+    /// # use std::sync::Arc;
+    /// # use hopguard_core::AuditSink;
+    /// # fn counted(sink: Arc<dyn AuditSink>) -> Arc<dyn AuditSink> { sink }
+    /// use hopguard_config::Config;
+    ///
+    /// let parts = Config::load("hopguard.toml")?.sinks_behind(|sinks| counted(sinks)).build()?;
+    /// # Ok::<(), hopguard_core::ConfigErrors>(())
+    /// ```
+    #[must_use]
+    pub fn sinks_behind(
+        mut self,
+        front: impl FnOnce(Arc<dyn AuditSink>) -> Arc<dyn AuditSink> + Send + 'static,
+    ) -> Self {
+        self.front = Some(Front(Box::new(front)));
+        self
+    }
+
     /// Opens the audit and builds the stacks. No socket is opened.
     ///
     /// # Errors
     ///
     /// [`ConfigErrors`] if a log cannot be opened or written, or the machine lacks what a stack needs.
     pub fn build(self) -> Result<Parts, ConfigErrors> {
-        let (audit, logs) = self.audit.open(&self.service, &self.instance)?;
+        let front = self.front.map(|Front(front)| front);
+        let (audit, logs) = self.audit.open(&self.service, &self.instance, front)?;
         let ledger = self.ledger.make();
         let transport = match self.given_transport {
             Some(transport) => transport,
@@ -273,7 +310,8 @@ impl Config {
             None => None,
         };
         let open = OpenPaths::paths(self.inbound.open.iter().map(String::as_str));
-        Ok(Parts { audit, ledger, inbound, egress, open, logs })
+        let Logs { lines: json_lines, durable: durable_log } = logs;
+        Ok(Parts { audit, ledger, inbound, egress, open, json_lines, durable_log })
     }
 }
 
@@ -282,7 +320,8 @@ impl Parts {
     /// shutdown, after [`Audit::finish`]. False if a log hangs or has failed.
     #[must_use]
     pub fn flush(&self, at_most: Duration) -> bool {
-        self.logs.flush(at_most)
+        let lines = self.json_lines.as_ref().is_none_or(|log| log.flush(at_most));
+        self.durable_log.as_ref().is_none_or(|log| log.flush(at_most)) && lines
     }
 }
 

@@ -42,19 +42,15 @@ struct QueuePlan {
     promise: Option<Promise>,
 }
 
-/// The sinks that were opened, to be flushed at shutdown.
+/// The logs that were opened.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Logs {
-    lines: Option<Arc<JsonLines>>,
-    durable: Option<Arc<DurableLog>>,
+    pub(crate) lines: Option<Arc<JsonLines>>,
+    pub(crate) durable: Option<Arc<DurableLog>>,
 }
 
-impl Logs {
-    pub(crate) fn flush(&self, at_most: Duration) -> bool {
-        let lines = self.lines.as_ref().is_none_or(|log| log.flush(at_most));
-        self.durable.as_ref().is_none_or(|log| log.flush(at_most)) && lines
-    }
-}
+/// Makes of the sinks what events are handed to.
+pub(crate) type MakesFront = Box<dyn FnOnce(Arc<dyn AuditSink>) -> Arc<dyn AuditSink> + Send>;
 
 impl AuditPlan {
     pub(crate) fn read(mut section: Section<'_>) -> Self {
@@ -71,7 +67,12 @@ impl AuditPlan {
     }
 
     /// Opens what was named.
-    pub(crate) fn open(self, service: &str, instance: &str) -> Result<(Audit, Logs), ConfigErrors> {
+    pub(crate) fn open(
+        self,
+        service: &str,
+        instance: &str,
+        front: Option<MakesFront>,
+    ) -> Result<(Audit, Logs), ConfigErrors> {
         let mut problems = Problems::new();
         let mut sinks: Vec<Arc<dyn AuditSink>> = Vec::new();
         let mut logs = Logs::default();
@@ -115,6 +116,10 @@ impl AuditPlan {
         let sink: Arc<dyn AuditSink> = match <[_; 1]>::try_from(sinks) {
             Ok([sole]) => sole,
             Err(several) => Arc::new(Fanout::new(several)),
+        };
+        let sink = match front {
+            Some(front) => front(sink),
+            None => sink,
         };
         Ok((Audit::with_limits(service, instance, sink, self.strangers), logs))
     }

@@ -10,7 +10,7 @@
 //! | use one layer alone | [`VerifyLayer`], [`GuardExt::layer`], [`ExchangeLayer`], [`PassthroughLayer`], [`AuditLayer`], tied together by a [`Hop`] |
 //!
 //! With the feature `axum` come `Protect` and `Caller`, with `reqwest` comes `GuardedClient`, with `config` comes
-//! `Config`, which makes all of it from one TOML file.
+//! `Config`, which makes all of it from one TOML file, and with `metrics` come `Metered` and `Observer`.
 
 pub use hopguard_audit::{DurableLog, Fanout, JsonLines, LogKey, LogVerifier, Promise, TracingSink};
 #[cfg(feature = "axum")]
@@ -28,6 +28,8 @@ pub use hopguard_core::{
     minutes, seconds,
 };
 pub use hopguard_exchange::Exchanger;
+#[cfg(feature = "metrics")]
+pub use hopguard_metrics::{METRICS, Metered, Metric, Observer};
 #[cfg(feature = "reqwest")]
 pub use hopguard_reqwest::{Calls, GuardedClient, Payload, RequestBuilder, SendError};
 pub use hopguard_tower::{

@@ -13,6 +13,7 @@ mod waivers;
 mod crowd;
 mod configuration;
 mod configured;
+mod metered;
 mod published;
 mod probes;
 mod leak;
