@@ -33,20 +33,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hopguard_client::{HttpTransport, Spawn, SystemClock, Transport};
+use hopguard_client::{HttpTransport, Spawn, SystemClock, SystemTimer, Timer, Transport};
 use hopguard_core::{
-    ActorGuard, AudienceGuard, Audit, BearerOnly, Clock, ConfigErrors, Ledger, Problems, ScopeGuard, TtlGuard,
+    ActorGuard, AudienceGuard, Audit, Clock, ConfigErrors, Ledger, Problems, ScopeGuard, TtlGuard,
 };
 use hopguard_verify::{Issuer, Verifier};
-use tower::util::{Either, option_layer};
 use tower_layer::Layer;
 
-use super::admit::{Admit, AdmitLayer};
-use super::front::{Front, OpenPaths};
-use super::gate::{Gate, GateLayer, GuardExt, GuardStep};
+use super::front::{Front, OpenPaths, Steps};
+use super::gate::{GateLayer, GuardExt, GuardStep, Rules};
+use super::lifetime::{LongStream, Streams};
 use super::metadata::{PublishedMetadata, ResourceMetadata};
 use super::response::{ResponseRule, Shield, ShieldLayer};
-use super::verify::{Verify, VerifyLayer};
+use super::verify::VerifyLayer;
 use crate::Hop;
 
 /// A mandatory choice that has not been made.
@@ -60,35 +59,16 @@ pub struct Set;
 /// The complete inbound stack, as a layer. Cloning it shares keys, caches and counters.
 #[derive(Clone, Debug)]
 pub struct Inbound {
-    hop: Hop,
-    verifier: Verifier,
     verify: VerifyLayer,
-    bind: GateLayer<BearerOnly>,
-    audience: GateLayer<GuardStep<AudienceGuard>>,
-    ttl: GateLayer<GuardStep<TtlGuard>>,
-    scope: GateLayer<GuardStep<ScopeGuard>>,
-    actor: Option<GateLayer<GuardStep<ActorGuard>>>,
+    rules: Rules,
+    streams: Arc<Streams>,
     open: OpenPaths,
     response: ResponseRule,
     metadata: Option<PublishedMetadata>,
 }
 
 /// The service that [`Inbound`] makes of `S`.
-pub type Guarded<S> = Front<
-    Verify<
-        Gate<
-            Gate<
-                Gate<Gate<Acted<Admit<Shield<S>>>, GuardStep<ScopeGuard>>, GuardStep<TtlGuard>>,
-                GuardStep<AudienceGuard>,
-            >,
-            BearerOnly,
-        >,
-    >,
-    Shield<S>,
->;
-
-/// With the actor judged, where the stack has a rule for it.
-pub type Acted<S> = Either<Gate<S, GuardStep<ActorGuard>>, S>;
+pub type Guarded<S> = Front<Shield<S>>;
 
 impl Inbound {
     /// Begins a stack over this ledger and audit.
@@ -108,6 +88,8 @@ impl Inbound {
             actor: None,
             response: ResponseRule::default(),
             metadata: None,
+            timer: None,
+            long: Vec::new(),
             chosen: std::marker::PhantomData,
         }
     }
@@ -122,7 +104,7 @@ impl Inbound {
     /// A layer for single routes below this stack that demands `scope` as well as what the stack demands.
     #[must_use]
     pub fn tighten(&self, scope: ScopeGuard) -> GateLayer<GuardStep<ScopeGuard>> {
-        scope.layer(&self.hop)
+        scope.layer(self.hop())
     }
 
     /// What the stack tells clients about itself, if it does. An adapter serves it on an open path.
@@ -134,13 +116,13 @@ impl Inbound {
     /// What the stack's layers share.
     #[must_use]
     pub fn hop(&self) -> &Hop {
-        &self.hop
+        self.verify.hop()
     }
 
     /// The verifier, to warm it up before traffic comes or to tell an orchestrator that it is ready.
     #[must_use]
     pub fn verifier(&self) -> &Verifier {
-        &self.verifier
+        self.verify.verifier()
     }
 }
 
@@ -148,14 +130,10 @@ impl<S: Clone> Layer<S> for Inbound {
     type Service = Guarded<S>;
 
     fn layer(&self, service: S) -> Guarded<S> {
-        let service = ShieldLayer::new(&self.hop, self.response).layer(service);
-        let admit = AdmitLayer(self.hop.clone()).layer(service.clone());
-        let scope = self.scope.layer(option_layer(self.actor.clone()).layer(admit));
-        let ttl = self.ttl.layer(scope);
-        let audience = self.audience.layer(ttl);
-        let bind = self.bind.layer(audience);
-        let guarded = self.verify.layer(bind);
-        Front { hop: self.hop.clone(), open: self.open.clone(), guarded, service }
+        let service = ShieldLayer::new(self.hop(), self.response).layer(service);
+        let (open, verify) = (self.open.clone(), self.verify.clone());
+        let (rules, streams) = (self.rules.clone(), self.streams.clone());
+        Front { steps: Arc::new(Steps { open, verify, rules, streams }), service }
     }
 }
 
@@ -180,6 +158,8 @@ pub struct InboundBuilder<I = Missing, A = Missing, T = Missing, P = Missing> {
     actor: Option<ActorGuard>,
     response: ResponseRule,
     metadata: Option<ResourceMetadata>,
+    timer: Option<Arc<dyn Timer>>,
+    long: Vec<LongStream>,
     chosen: Chosen<I, A, T, P>,
 }
 
@@ -199,6 +179,8 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
             actor: self.actor,
             response: self.response,
             metadata: self.metadata,
+            timer: self.timer,
+            long: self.long,
             chosen: std::marker::PhantomData,
         }
     }
@@ -265,6 +247,20 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
         self
     }
 
+    /// Lets the streams of one route outlive their tokens; see [`LongStream`]. All others end with theirs.
+    #[must_use]
+    pub fn long_stream(mut self, stream: LongStream) -> Self {
+        self.long.push(stream);
+        self
+    }
+
+    /// Waits for the end of streams by `timer` in place of the runtime's.
+    #[must_use]
+    pub fn timer(mut self, timer: Arc<dyn Timer>) -> Self {
+        self.timer = Some(timer);
+        self
+    }
+
     /// Takes the time from `clock` in place of the system's.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -321,6 +317,11 @@ impl InboundBuilder<Set, Set, Set, Set> {
         if let Some(problem) = self.actor.as_ref().and_then(ActorGuard::problem) {
             problems.add("inbound.actor", problem);
         }
+        for (at, stream) in self.long.iter().enumerate() {
+            if let Some(problem) = stream.problem() {
+                problems.add(format!("inbound.long_stream[{at}]"), problem);
+            }
+        }
         match (verifier, self.audience, self.ttl, self.scope) {
             (Some(verifier), Some(audience), Some(ttl), Some(scope)) => {
                 let issuers: Vec<_> =
@@ -330,18 +331,16 @@ impl InboundBuilder<Set, Set, Set, Set> {
                 let metadata = self.metadata.and_then(publish);
                 let url = metadata.as_ref().map(|published| published.shared_url().clone());
                 let hop = Hop::described(&self.ledger, &self.audit, clock, url);
+                let (audience, ttl, scope) = (GuardStep(audience), GuardStep(ttl), GuardStep(scope));
+                let timer = self.timer.unwrap_or_else(SystemTimer::shared);
+                let (spawn, long) = (self.spawn, self.long);
                 problems.into_result(Inbound {
-                    verify: VerifyLayer::within(&hop, verifier.clone()),
-                    bind: GateLayer::within(&hop, BearerOnly),
-                    audience: GateLayer::within(&hop, GuardStep(audience)),
-                    ttl: GateLayer::within(&hop, GuardStep(ttl)),
-                    scope: GateLayer::within(&hop, GuardStep(scope)),
-                    actor: self.actor.map(|guard| GateLayer::within(&hop, GuardStep(guard))),
+                    verify: VerifyLayer::new(&hop, verifier),
+                    rules: Rules { audience, ttl, scope, actor: self.actor.map(GuardStep) },
+                    streams: Arc::new(Streams { hop, timer, spawn, long }),
                     metadata,
                     open: OpenPaths::none(),
                     response: self.response,
-                    verifier,
-                    hop,
                 })
             }
             _ => Err(problems.into_errors()),
