@@ -7,7 +7,7 @@ use hopguard_client::Transport;
 use hopguard_core::{
     ActorGuard, AudienceGuard, Audit, Clock, ConfigErrors, Ledger, ScopeGuard, Ttl, TtlGuard, minutes,
 };
-use hopguard_tower::{BodyScan, Inbound, ResourceMetadata, ResponseRule};
+use hopguard_tower::{BodyScan, Inbound, LongStream, ResourceMetadata, ResponseRule};
 use hopguard_verify::{Algorithm, Issuer, Profile};
 
 use crate::section::Section;
@@ -26,6 +26,7 @@ pub(crate) struct InboundPlan {
     leeway: Option<Duration>,
     responses: ResponseRule,
     metadata: Option<ResourceMetadata>,
+    long: Vec<LongStream>,
     pub(crate) open: Vec<String>,
 }
 
@@ -40,6 +41,7 @@ impl InboundPlan {
             leeway: section.duration("leeway"),
             responses: section.section("responses").map(responses).unwrap_or_default(),
             metadata: section.section("resource_metadata").map(metadata),
+            long: section.sections("long_stream").into_iter().map(long_stream).collect(),
             open: open(&mut section),
         }
     }
@@ -71,6 +73,9 @@ impl InboundPlan {
         }
         if let Some(leeway) = self.leeway {
             builder = builder.leeway(leeway);
+        }
+        for stream in &self.long {
+            builder = builder.long_stream(stream.clone());
         }
         if let Some(metadata) = &self.metadata {
             builder = builder.resource_metadata(metadata.clone());
@@ -279,6 +284,12 @@ fn metadata(mut section: Section<'_>) -> ResourceMetadata {
         metadata = metadata.also_at_root();
     }
     metadata
+}
+
+fn long_stream(mut section: Section<'_>) -> LongStream {
+    let path = section.needed("path", "the route, as axum writes it").unwrap_or("/missing");
+    section.demand("cap", "how long its streams may run");
+    LongStream::on(path, section.duration("cap").unwrap_or(minutes(1)))
 }
 
 fn open(section: &mut Section<'_>) -> Vec<String> {

@@ -287,6 +287,8 @@ fn values_of_another_kind_refuse() {
         "must be a text",
     );
     one(SMALL, "[[inbound.issuer]]", "[inbound.issuer]", "inbound.issuer", "double brackets");
+    let stream = format!("{SMALL}\n[[inbound.long_stream]]\npath = \"/a\"\ncap = \"2d\"");
+    told(&read(&stream).unwrap_err(), &[("inbound.long_stream[0]", "at most a day (line 12)")]);
     let open = format!("{SMALL}\n[ledger]\nat_most = 0");
     told(&read(&open).unwrap_err(), &[("ledger.at_most", "is zero")]);
     let number = format!("{SMALL}\n[ledger]\nat_most = 99999999999999999999");
