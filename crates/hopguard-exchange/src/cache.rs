@@ -231,7 +231,6 @@ impl GrantCache {
         None
     }
 
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.kept.len()
     }

@@ -13,6 +13,8 @@ mod before_allow;
 mod waivers;
 mod crowd;
 mod configuration;
+mod configured;
+mod metered;
 mod published;
 mod probes;
 mod leak;
