@@ -60,6 +60,7 @@ fn challenge(denial: &Denial, realm: &str) -> Option<HeaderValue> {
         Challenge::InvalidRequest => ", error=\"invalid_request\"",
         Challenge::InvalidToken => ", error=\"invalid_token\"",
         Challenge::InsufficientScope => ", error=\"insufficient_scope\"",
+        Challenge::StepUp => ", error=\"insufficient_user_authentication\"",
     };
     // Written in one go: a refusal should cost whoever asks for it more than us.
     let mut value = String::with_capacity(128);
@@ -68,6 +69,9 @@ fn challenge(denial: &Denial, realm: &str) -> Option<HeaderValue> {
     value.extend(["\"", error]);
     if let Some(needed) = denial.needed_scopes() {
         value.extend([", scope=\"", &needed.to_string(), "\""]);
+    }
+    if let Some(step_up) = denial.step_up() {
+        value.push_str(&step_up.parameters());
     }
     HeaderValue::try_from(value).ok()
 }
@@ -101,6 +105,15 @@ mod tests {
         let scope = r#"Bearer realm="orders", error="insufficient_scope", scope="a b""#;
         answer(Denial::InsufficientScope(needed), 403, Some(scope), None);
         answer(Denial::ScopeTooBroad, 403, None, None);
+        let said =
+            serde_json::json!({"acr_values": "phr", "max_age": 5, "error_description": "do not repeat"});
+        let step_up = Denial::StepUpRequired(Box::new(hopguard_core::StepUp::relayed(&said)));
+        let asks = concat!(
+            r#"Bearer realm="orders", error="insufficient_user_authentication", "#,
+            r#"acr_values="phr", max_age="5""#
+        );
+        answer(step_up, 401, Some(asks), None);
+        answer(Denial::SubjectRefused, 401, Some(r#"Bearer realm="orders", error="invalid_token""#), None);
         answer(Fault::KeysUnavailable, 503, None, Some("5"));
         answer(Fault::EvidenceMissing, 500, None, None);
     }

@@ -30,8 +30,8 @@ pub mod egress;
 pub use answer::Refused;
 pub use audited::{AuditLayer, Audited, AuditedBody};
 pub use egress::{
-    Egress, EgressBuilder, EgressError, EgressService, ExchangeLayer, OnBehalfOf, Once, PassthroughLayer,
-    Replayable, StsEndpoint,
+    Egress, EgressBuilder, EgressError, EgressService, ExchangeLayer, Explained, OnBehalfOf, Once,
+    PassthroughLayer, Replayable, StsEndpoint,
 };
 pub use hop::Hop;
 pub use inbound::{

@@ -4,7 +4,7 @@
 //! | to | take |
 //! | --- | --- |
 //! | guard a service | [`Inbound`], with [`Issuer`], [`Ttl`], [`ScopeGuard`] |
-//! | guard its calls onwards | [`Egress`], with [`StsEndpoint`], [`Exchange`], [`Anonymous`] |
+//! | guard its calls onwards | [`Egress`], with [`StsEndpoint`], [`Exchange`], [`AsOurselves`], [`Static`], [`Anonymous`] |
 //! | share what is known between both | [`Ledger`] |
 //! | write every decision down | [`Audit`], over [`TracingSink`] or [`JsonLines`] |
 //! | use one layer alone | [`VerifyLayer`], [`GuardExt::layer`], [`ExchangeLayer`], [`PassthroughLayer`], [`AuditLayer`], tied together by a [`Hop`] |
@@ -15,21 +15,22 @@ pub use hopguard_audit::{DurableLog, Fanout, JsonLines, LogKey, LogVerifier, Pro
 #[cfg(feature = "axum")]
 pub use hopguard_axum::{Caller, CallerMissing, EgressRejection, Protect, Protected};
 pub use hopguard_client::{
-    BoxFuture, ClientAuth, HttpTransport, SigningKey, Spawn, SystemClock, Transport, TransportError,
+    BoxFuture, ClientAuth, HttpTransport, SigningKey, Spawn, SystemClock, TokenFile, Transport,
+    TransportError,
 };
 pub use hopguard_core::{
-    Actor, ActorChain, ActorGuard, Admitted, Anonymous, AudienceGuard, Audit, AuditFull, AuditSink, Clock,
-    ConfigErrors, Decision, Denial, Deny, Destination, Direction, Event, EventKind, Exchange, Facts, Fault,
-    Fingerprint, Guard, Id, Ledger, Monotonic, Overflow, Refusal, Route, RouteMap, RouteRule, ScopeGuard,
-    ScopeSet, StrangerLimits, Ttl, TtlGuard, UnixTime, Verified, Waiver, Withdrawal, Withdrawals, codes,
-    minutes, seconds,
+    Actor, ActorChain, ActorGuard, Admitted, Anonymous, AsOurselves, AudienceGuard, Audit, AuditFull,
+    AuditSink, Clock, ConfigErrors, Decision, Denial, Deny, Destination, Direction, Event, EventKind,
+    Exchange, Facts, Fault, Fingerprint, Guard, Id, Ledger, Monotonic, Overflow, RawToken, Refusal, Route,
+    RouteMap, RouteRule, ScopeGuard, ScopeSet, Static, StepUp, StrangerLimits, Ttl, TtlGuard, UnixTime,
+    Verified, Waiver, Withdrawal, Withdrawals, codes, minutes, seconds,
 };
-pub use hopguard_exchange::Exchanger;
+pub use hopguard_exchange::{ActorToken, Exchanger, StsProfile};
 #[cfg(feature = "reqwest")]
 pub use hopguard_reqwest::{Calls, GuardedClient, Payload, RequestBuilder, SendError};
 pub use hopguard_tower::{
-    AuditLayer, BindLayer, BodyError, BodyScan, Egress, EgressError, ExchangeLayer, GuardExt, Hop, Inbound,
-    OnBehalfOf, Once, OpenPaths, PassthroughLayer, Refused, Replayable, ResponseRule, ScannedBody,
+    AuditLayer, BindLayer, BodyError, BodyScan, Egress, EgressError, ExchangeLayer, Explained, GuardExt, Hop,
+    Inbound, OnBehalfOf, Once, OpenPaths, PassthroughLayer, Refused, Replayable, ResponseRule, ScannedBody,
     ShieldLayer, StsEndpoint, VerifyLayer, admitted,
 };
 pub use hopguard_verify::{Algorithm, Issuer, Profile, Verifier};

@@ -3,6 +3,9 @@
 mod world;
 mod malicious_sts;
 mod routes;
+mod own_calls;
+mod redirects;
+mod clients;
 mod passthrough;
 mod bodies;
 mod answers;

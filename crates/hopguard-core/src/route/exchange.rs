@@ -3,20 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Expectation, Facts, InvalidScope, Relaxation, ScopeSet, Waived, Waiver, minutes};
-
-/// Which scopes the caller's own token must hold before a route is open to it (I6).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Requires {
-    /// All of these, and at least one.
-    AllOf(Result<ScopeSet, InvalidScope>),
-    /// None, said by name.
-    Nothing,
-}
-
-/// Marks an [`Exchange`] that does not say yet what it requires; it is no route until it does.
-#[derive(Clone, Copy, Debug)]
-pub struct Unstated;
+use super::asked::Asked;
+use super::demand::{Requires, Unstated};
+use crate::{Expectation, Facts, Relaxation, ScopeSet, Waived, Waiver};
 
 /// Exchange the caller's token for one that is good at the destination only (RFC 8693).
 ///
@@ -31,13 +20,8 @@ pub struct Unstated;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Exchange<R = Requires> {
-    audience: Arc<str>,
-    expected_audience: Option<Arc<str>>,
-    resources: Vec<Box<str>>,
-    scopes: Result<ScopeSet, InvalidScope>,
-    lifetime: Duration,
+    asked: Asked,
     wants_jwt: bool,
-    relaxed: Vec<Waived>,
     requires: R,
 }
 
@@ -45,22 +29,21 @@ impl Exchange<Unstated> {
     /// Ask for a token whose only audience is `audience` (the parameter of RFC 8693 section 2.1).
     #[must_use]
     pub fn audience(audience: &str) -> Self {
-        Self {
-            audience: audience.into(),
-            expected_audience: None,
-            resources: Vec::new(),
-            scopes: Ok(ScopeSet::empty()),
-            lifetime: minutes(5),
-            wants_jwt: false,
-            relaxed: Vec::new(),
-            requires: Unstated,
-        }
+        Self { asked: Asked::audience(audience), wants_jwt: false, requires: Unstated }
+    }
+
+    /// Ask for a token for `resource` (RFC 8707) and name no audience, for servers that refuse the `audience`
+    /// parameter. The grant's audience must be `resource`, unless
+    /// [`expects_audience`](Self::expects_audience) names another.
+    #[must_use]
+    pub fn for_resource(resource: &str) -> Self {
+        Self { asked: Asked::resource_only(resource), wants_jwt: false, requires: Unstated }
     }
 
     /// Open to callers whose token holds all of the space-delimited `scopes`.
     #[must_use]
     pub fn requires(self, scopes: &str) -> Exchange {
-        self.state(Requires::AllOf(ScopeSet::parse(scopes)))
+        self.state(Requires::all_of(scopes))
     }
 
     /// Open to every admitted caller.
@@ -70,17 +53,8 @@ impl Exchange<Unstated> {
     }
 
     fn state(self, requires: Requires) -> Exchange {
-        let Self {
-            audience,
-            expected_audience,
-            resources,
-            scopes,
-            lifetime,
-            wants_jwt,
-            relaxed,
-            requires: Unstated,
-        } = self;
-        Exchange { audience, expected_audience, resources, scopes, lifetime, wants_jwt, relaxed, requires }
+        let Self { asked, wants_jwt, requires: Unstated } = self;
+        Exchange { asked, wants_jwt, requires }
     }
 }
 
@@ -88,17 +62,14 @@ impl<R> Exchange<R> {
     /// Ask for the space-delimited `scopes`, beside those asked already.
     #[must_use]
     pub fn scope(mut self, scopes: &str) -> Self {
-        self.scopes = match (self.scopes, ScopeSet::parse(scopes)) {
-            (Ok(before), Ok(more)) => ScopeSet::from_tokens(before.iter().chain(more.iter())),
-            (Err(invalid), _) | (_, Err(invalid)) => Err(invalid),
-        };
+        self.asked.add_scope(scopes);
         self
     }
 
     /// Also send `resource` (RFC 8707), for servers that select the audience by it. May be said several times.
     #[must_use]
     pub fn resource(mut self, resource: &str) -> Self {
-        self.resources.push(resource.into());
+        self.asked.add_resource(resource);
         self
     }
 
@@ -106,7 +77,7 @@ impl<R> Exchange<R> {
     /// requests and by another in tokens. No other audience passes, the one asked for included.
     #[must_use]
     pub fn expects_audience(mut self, audience: &str) -> Self {
-        self.expected_audience = Some(audience.into());
+        self.asked.expect_audience(audience);
         self
     }
 
@@ -121,7 +92,7 @@ impl<R> Exchange<R> {
     /// A grant that was issued for longer than `longest` is refused. Five minutes unless set.
     #[must_use]
     pub const fn lifetime_at_most(mut self, longest: Duration) -> Self {
-        self.lifetime = longest;
+        self.asked.cap(longest);
         self
     }
 
@@ -162,29 +133,35 @@ impl<R> Exchange<R> {
     }
 
     fn relax(mut self, relaxation: Relaxation, waiver: Waiver) -> Self {
-        self.relaxed.push(Waived { relaxation, waiver });
+        self.asked.relax(relaxation, waiver);
         self
     }
 }
 
 impl Exchange {
+    /// What is asked of the authorization server.
+    #[must_use]
+    pub const fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
     /// The audience that is asked for, and expected unless [`expects_audience`](Self::expects_audience) says
     /// otherwise.
     #[must_use]
-    pub fn target_audience(&self) -> &Arc<str> {
-        &self.audience
+    pub const fn target_audience(&self) -> &Arc<str> {
+        self.asked.target_audience()
     }
 
     /// The audience that the grant must have.
     #[must_use]
     pub fn expected_audience(&self) -> &Arc<str> {
-        self.expected_audience.as_ref().unwrap_or(&self.audience)
+        self.asked.expected_audience()
     }
 
     /// The resource indicators that are sent.
     #[must_use]
     pub fn target_resources(&self) -> &[Box<str>] {
-        &self.resources
+        self.asked.resources()
     }
 
     /// True if a JWT is asked for by its type.
@@ -196,7 +173,7 @@ impl Exchange {
     /// What the route relaxes, each with its waiver.
     #[must_use]
     pub fn relaxed(&self) -> &[Waived] {
-        &self.relaxed
+        self.asked.relaxed()
     }
 
     /// What the grant is held against; `actor` is the name under which the authorization server knows us.
@@ -205,22 +182,28 @@ impl Exchange {
         Expectation {
             audience: Arc::clone(self.expected_audience()),
             scopes: self.target_scopes(),
-            lifetime: self.lifetime,
+            lifetime: self.longest_life(),
             actor: Arc::clone(actor),
-            relaxed: self.relaxed.clone(),
+            relaxed: self.relaxed().to_vec(),
         }
     }
 
     /// The scopes that are asked for; the grant may hold no others. Nothing where they could not be read.
     #[must_use]
     pub fn target_scopes(&self) -> ScopeSet {
-        self.scopes.clone().unwrap_or_default()
+        self.asked.scopes()
     }
 
     /// The longest life of a grant.
     #[must_use]
     pub const fn longest_life(&self) -> Duration {
-        self.lifetime
+        self.asked.longest_life()
+    }
+
+    /// What the caller's token must hold.
+    #[must_use]
+    pub const fn required(&self) -> &Requires {
+        &self.requires
     }
 
     /// Is this route open to a caller with these claims?
@@ -229,53 +212,18 @@ impl Exchange {
     ///
     /// [`Denial::RouteRequiresScope`](crate::Denial::RouteRequiresScope) if a scope is lacking.
     pub fn check_open_to(&self, parent: &Facts) -> Result<(), crate::Denial> {
-        // INVARIANT: I6 — judged here, before anything is fetched; an empty demand is not "no demand".
-        match &self.requires {
-            Requires::Nothing => Ok(()),
-            Requires::AllOf(Ok(needed)) if !needed.is_empty() && needed.is_subset_of(&parent.scopes) => {
-                Ok(())
-            }
-            Requires::AllOf(needed) => {
-                Err(crate::Denial::RouteRequiresScope(needed.clone().unwrap_or_default()))
-            }
-        }
+        self.requires.check_open_to(parent)
     }
 
     pub(super) fn problem(&self) -> Option<&'static str> {
-        if self.audience.is_empty() {
-            return Some("asks for an empty audience: name the destination's own URI");
-        }
-        if self.expected_audience.as_ref().is_some_and(|audience| audience.is_empty()) {
-            return Some("expects an empty audience");
-        }
-        if self.resources.iter().any(|resource| resource.is_empty()) {
-            return Some("asks for an empty resource");
-        }
-        if self.relaxed.iter().any(|one| !one.waiver.is_complete()) {
-            return Some("relaxes a check without saying why, or who answers for it");
-        }
-        if self.relaxed.iter().any(|one| one.relaxation.audience() == Some("")) {
-            return Some("tolerates an empty audience");
-        }
-        if self.scopes.is_err() {
-            return Some("asks for a malformed scope");
-        }
-        if self.lifetime < Duration::from_secs(1) {
-            return Some("allows grants of less than a second");
-        }
-        match &self.requires {
-            Requires::AllOf(Err(_)) => Some("requires a malformed scope"),
-            Requires::AllOf(Ok(set)) if set.is_empty() => {
-                Some("requires an empty scope: write requires_none() if every caller may use it")
-            }
-            _ => None,
-        }
+        self.asked.problem().or_else(|| self.requires.problem())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::minutes;
 
     #[test]
     fn a_route_is_open_to_the_right_parent_only() {

@@ -1,10 +1,14 @@
 //! The routes, and which of them a call takes.
 
-use http::Uri;
+use std::fmt;
 
-use super::Exchange;
+use http::{HeaderMap, HeaderName, Method, Uri};
+
+use super::demand::Requires;
 use super::destination::{Destination, Origin, parse_absolute};
-use super::target::is_ambiguous_path;
+use super::explanation::{Considered, Explanation, Fit};
+use super::target::{is_ambiguous_path, request_target_rejects};
+use super::{AsOurselves, Exchange, Static};
 use crate::Fault;
 
 /// What is done for calls to a route.
@@ -13,10 +17,60 @@ use crate::Fault;
 pub enum RouteRule {
     /// Exchange the caller's token.
     Exchange(Exchange),
+    /// Show a token of our own.
+    AsOurselves(AsOurselves),
+    /// Show a secret from the configuration.
+    Static(Static),
     /// Send without any credential.
     Anonymous,
     /// Refuse, for a path below an origin that is otherwise open.
     Deny,
+}
+
+impl RouteRule {
+    /// The kind's name, as configuration files write it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Exchange(_) => "exchange",
+            Self::AsOurselves(_) => "as_ourselves",
+            Self::Static(_) => "static",
+            Self::Anonymous => "anonymous",
+            Self::Deny => "deny",
+        }
+    }
+
+    /// What the caller's token must hold; `None` for kinds that give no credential.
+    #[must_use]
+    pub const fn required(&self) -> Option<&Requires> {
+        match self {
+            Self::Exchange(exchange) => Some(exchange.required()),
+            Self::AsOurselves(own) => Some(own.demand().required()),
+            Self::Static(fixed) => Some(fixed.demand().required()),
+            Self::Anonymous | Self::Deny => None,
+        }
+    }
+
+    fn problem(&self) -> Option<&'static str> {
+        match self {
+            Self::Exchange(exchange) => exchange.problem(),
+            Self::AsOurselves(own) => own.problem(),
+            Self::Static(fixed) => fixed.problem(),
+            Self::Anonymous | Self::Deny => None,
+        }
+    }
+}
+
+impl From<AsOurselves> for RouteRule {
+    fn from(own: AsOurselves) -> Self {
+        Self::AsOurselves(own)
+    }
+}
+
+impl From<Static> for RouteRule {
+    fn from(fixed: Static) -> Self {
+        Self::Static(fixed)
+    }
 }
 
 impl From<Exchange> for RouteRule {
@@ -50,6 +104,8 @@ impl From<Deny> for RouteRule {
 pub struct Route {
     destination: Destination,
     prefix: Box<str>,
+    /// Sorted; `None` for every method.
+    methods: Option<Box<[Method]>>,
     rule: RouteRule,
 }
 
@@ -72,13 +128,61 @@ impl Route {
         if uri.query().is_some() || is_ambiguous_path(uri.path()) {
             return Err(InvalidRoute("has a query or a path that can be read in two ways"));
         }
-        if let RouteRule::Exchange(exchange) = &rule
-            && let Some(problem) = exchange.problem()
-        {
+        if let Some(problem) = rule.problem() {
             return Err(InvalidRoute(problem));
         }
         let prefix = uri.path().trim_end_matches('/').into();
-        Ok(Self { destination, prefix, rule })
+        Ok(Self { destination, prefix, methods: None, rule })
+    }
+
+    /// The same route for these methods only. A call with another method finds no route here, and none above
+    /// it either: the most specific path decides.
+    ///
+    /// ```
+    /// use hopguard_core::{Anonymous, Route};
+    /// use http::Method;
+    ///
+    /// let route = Route::new("https://status.example", Anonymous.into())?.methods([Method::GET, Method::HEAD])?;
+    /// assert_eq!(route.to_string(), "GET, HEAD https://status.example:443");
+    /// # Ok::<(), hopguard_core::InvalidRoute>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRoute`] for no method at all.
+    pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Result<Self, InvalidRoute> {
+        let mut all: Vec<Method> = methods.into_iter().collect();
+        all.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        all.dedup();
+        if all.is_empty() {
+            return Err(InvalidRoute("takes no method at all"));
+        }
+        self.methods = Some(all.into());
+        Ok(self)
+    }
+
+    /// The path at and below which it holds; empty for the whole origin.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.prefix
+    }
+
+    fn takes(&self, method: &Method) -> bool {
+        self.methods.as_ref().is_none_or(|methods| methods.contains(method))
+    }
+
+    /// True if some call would fit both equally well.
+    fn collides(&self, other: &Self) -> bool {
+        let methods = match (&self.methods, &other.methods) {
+            (None, None) => true,
+            (Some(ours), Some(theirs)) => ours.iter().any(|method| theirs.contains(method)),
+            // One that names the method fits better than one that takes any.
+            _ => false,
+        };
+        // Prefixes that differ by case alone refuse each other's calls, so that neither could ever serve.
+        let same = self.prefix == other.prefix && methods;
+        let twins = self.prefix != other.prefix && self.prefix.eq_ignore_ascii_case(&other.prefix);
+        self.destination == other.destination && (same || twins)
     }
 
     /// Where it leads.
@@ -93,6 +197,10 @@ impl Route {
         &self.rule
     }
 
+    fn is_at(&self, uri: &Uri) -> bool {
+        self.destination.is_of(uri) && self.covers(uri.path())
+    }
+
     fn covers(&self, path: &str) -> bool {
         path.strip_prefix(self.prefix.as_ref()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
@@ -102,6 +210,18 @@ impl Route {
         let same = |start: &str| start.eq_ignore_ascii_case(&self.prefix) && start != &*self.prefix;
         path.split_at_checked(self.prefix.len())
             .is_some_and(|(start, rest)| same(start) && (rest.is_empty() || rest.starts_with('/')))
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(methods) = &self.methods {
+            for (at, method) in methods.iter().enumerate() {
+                write!(f, "{}{method}", if at == 0 { "" } else { ", " })?;
+            }
+            f.write_str(" ")?;
+        }
+        write!(f, "{}{}", self.destination, self.prefix)
     }
 }
 
@@ -123,11 +243,11 @@ impl RouteMap {
     ///
     /// # Errors
     ///
-    /// The indices of two routes with the same origin and prefix, which would fit equally well.
+    /// The indices of two routes that would fit some call equally well: the same origin and path, with a method
+    /// in common; or paths that differ by case alone, which servers may take for one.
     pub fn new(routes: Vec<Route>) -> Result<Self, (usize, usize)> {
         for (later, route) in routes.iter().enumerate() {
-            let same = |other: &Route| other.destination == route.destination && other.prefix == route.prefix;
-            if let Some(earlier) = routes.iter().take(later).position(same) {
+            if let Some(earlier) = routes.iter().take(later).position(|other| other.collides(route)) {
                 return Err((earlier, later));
             }
         }
@@ -140,33 +260,113 @@ impl RouteMap {
         &self.0
     }
 
-    /// The one route for a call to `uri`.
+    /// The one route for a call to `uri`: that of the most specific path, and there the one that names the
+    /// method before the one that takes any.
     ///
     /// # Errors
     ///
     /// [`Fault::DestinationUnlisted`] if none fits or the one that fits denies, [`Fault::TargetUnreadable`]
     /// if the URI has no origin, carries userinfo, or could be read as belonging to another route.
-    pub fn choose(&self, uri: &Uri) -> Result<RouteChoice<'_>, Fault> {
-        // INVARIANT: I2 — whatever is not listed is refused.
+    pub fn choose(&self, method: &Method, uri: &Uri) -> Result<RouteChoice<'_>, Fault> {
         let origin = Origin::of(uri).ok_or(Fault::TargetUnreadable)?;
+        let found = self.find(method, uri, &origin)?;
+        // INVARIANT: I2 — whatever is not listed is refused.
+        match found {
+            Some(choice) if !matches!(choice.route.rule, RouteRule::Deny) => Ok(choice),
+            _ => Err(Fault::DestinationUnlisted),
+        }
+    }
+
+    /// The route whose path is the most specific one, if it takes the method.
+    fn find(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        origin: &Origin<'_>,
+    ) -> Result<Option<RouteChoice<'_>>, Fault> {
         let mut best: Option<RouteChoice<'_>> = None;
+        let mut longest = None;
         let (mut by_path, mut by_case) = (false, false);
-        for (index, route) in self.0.iter().enumerate().filter(|(_, r)| r.destination.is(&origin)) {
+        for (index, route) in self.0.iter().enumerate().filter(|(_, r)| r.destination.is(origin)) {
             by_path |= !route.prefix.is_empty();
             by_case |= route.covers_by_case(uri.path());
-            if route.covers(uri.path()) && best.is_none_or(|b| b.route.prefix.len() < route.prefix.len()) {
+            let length = Some(route.prefix.len());
+            if !route.covers(uri.path()) || length < longest {
+                continue;
+            }
+            if length > longest {
+                (longest, best) = (length, None);
+            }
+            if route.takes(method) && (best.is_none() || route.methods.is_some()) {
                 best = Some(RouteChoice { index, route });
             }
         }
         if by_case || (by_path && is_ambiguous_path(uri.path())) {
             return Err(Fault::TargetUnreadable);
         }
-        match best {
-            Some(choice) if !matches!(choice.route.rule, RouteRule::Deny) => Ok(choice),
-            _ => Err(Fault::DestinationUnlisted),
+        Ok(best)
+    }
+
+    /// The one route for a request with these words: what [`request_target_rejects`] says of them, then
+    /// [`choose`](Self::choose). Where routes of one path differ by method, a header that asks the peer to
+    /// take the request for another method refuses.
+    ///
+    /// # Errors
+    ///
+    /// As both of these.
+    pub fn judge(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<RouteChoice<'_>, Fault> {
+        request_target_rejects(uri, headers)?;
+        let choice = self.choose(method, uri)?;
+        let same_path = |other: &&Route| {
+            other.destination == choice.route.destination && other.prefix == choice.route.prefix
+        };
+        if OVERRIDES.iter().any(|name| headers.contains_key(name))
+            && self.0.iter().filter(same_path).any(|route| route.methods.is_some())
+        {
+            return Err(Fault::TargetUnreadable);
         }
+        Ok(choice)
+    }
+
+    /// Which route a request with these words takes, and why none of the others. Nothing is sent or fetched.
+    #[must_use]
+    pub fn explain(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Explanation {
+        let verdict = self.judge(method, uri, headers);
+        let taken = Origin::of(uri)
+            .and_then(|origin| self.find(method, uri, &origin).ok())
+            .and_then(|found| found.map(|choice| choice.index));
+        let longest = self.0.iter().filter(|route| route.is_at(uri)).map(|route| route.prefix.len()).max();
+        let considered = self.0.iter().enumerate().map(|(index, route)| {
+            let fit = if !route.destination.is_of(uri) {
+                Fit::OtherOrigin
+            } else if route.covers_by_case(uri.path()) {
+                Fit::PathDiffersByCase
+            } else if !route.covers(uri.path()) {
+                Fit::OtherPath
+            } else if Some(route.prefix.len()) != longest {
+                Fit::LessSpecificPath
+            } else if !route.takes(method) {
+                Fit::OtherMethod
+            } else if taken.is_some_and(|taken| taken != index) {
+                Fit::MethodNamedElsewhere
+            } else if matches!(route.rule, RouteRule::Deny) {
+                Fit::Denies
+            } else {
+                Fit::Fits
+            };
+            Considered { index, route: route.to_string(), kind: route.rule.name(), fit }
+        });
+        let considered = considered.collect();
+        Explanation::new(verdict.map(|choice| choice.route.rule.clone()), considered)
     }
 }
+
+/// Headers by which frameworks take a request for one with another method.
+const OVERRIDES: [HeaderName; 3] = [
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-method-override"),
+];
 
 #[cfg(test)]
 mod tests {
@@ -182,7 +382,8 @@ mod tests {
 
     #[track_caller]
     fn choose(map: &RouteMap, uri: &str, expected: Result<usize, &str>) {
-        let found = map.choose(&uri.parse().unwrap()).map(|choice| choice.index).map_err(Fault::code);
+        let found =
+            map.choose(&Method::GET, &uri.parse().unwrap()).map(|choice| choice.index).map_err(Fault::code);
         assert_eq!(found, expected, "{uri}");
     }
 
@@ -208,7 +409,7 @@ mod tests {
             // Another reader may take the port for 443; some spellings are no URI at all.
             if let Ok(uri) = uri.parse::<Uri>() {
                 assert_eq!(
-                    map.choose(&uri).map(|choice| choice.index),
+                    map.choose(&Method::GET, &uri).map(|choice| choice.index),
                     Err(Fault::TargetUnreadable),
                     "{uri}"
                 );
@@ -292,5 +493,86 @@ mod tests {
             let route = Route::new("https://a.internal", exchange.clone().requires_none().into());
             assert_eq!(route.is_ok(), good, "{exchange:?}");
         }
+    }
+
+    fn for_methods(url: &str, methods: &[&str], rule: RouteRule) -> Route {
+        let route = Route::new(url, rule).unwrap();
+        let methods: Vec<Method> = methods.iter().map(|method| method.parse().unwrap()).collect();
+        if methods.is_empty() { route } else { route.methods(methods).unwrap() }
+    }
+
+    #[test]
+    fn the_most_specific_path_decides_and_then_the_method() {
+        let route = |path: &str, methods: &[&str], rule| {
+            for_methods(&format!("https://a.internal{path}"), methods, rule)
+        };
+        let map = RouteMap::new(vec![
+            route("", &[], RouteRule::Anonymous),
+            route("/x", &["GET", "HEAD"], RouteRule::Anonymous),
+            route("/x", &[], RouteRule::Deny),
+            route("/y", &["GET"], RouteRule::Anonymous),
+            route("/y", &["PUT"], RouteRule::Deny),
+            route("/y/z", &["POST"], RouteRule::Anonymous),
+        ])
+        .unwrap();
+        let taken = |method: &str, path: &str| {
+            let uri = format!("https://a.internal{path}").parse().unwrap();
+            map.choose(&method.parse().unwrap(), &uri).map(|choice| choice.index).map_err(Fault::code)
+        };
+        let unlisted = Err("destination_unlisted");
+        for (method, path, expected) in [
+            ("GET", "/", Ok(0)),
+            ("BREW", "/", Ok(0)),
+            ("GET", "/x", Ok(1)),
+            ("HEAD", "/x/deep", Ok(1)),
+            ("POST", "/x", unlisted),
+            ("GET", "/y", Ok(3)),
+            ("PUT", "/y", unlisted),
+            // Nothing above a path takes what the path does not.
+            ("POST", "/y", unlisted),
+            ("POST", "/y/z", Ok(5)),
+            ("GET", "/y/z", unlisted),
+            // Methods are compared with case (RFC 9110 section 9.1).
+            ("get", "/y", unlisted),
+        ] {
+            assert_eq!(taken(method, path), expected, "{method} {path}");
+        }
+        assert!(Route::new("https://a.internal", RouteRule::Deny).unwrap().methods([]).is_err());
+    }
+
+    #[test]
+    fn what_would_fit_equally_does_not_build() {
+        let collide = |one: (&str, &[&str]), other: (&str, &[&str])| {
+            let of = |(url, methods): (&str, &[&str])| for_methods(url, methods, RouteRule::Anonymous);
+            RouteMap::new(vec![of(one), of(other)]).is_err()
+        };
+        let a = "https://a.internal/x";
+        assert!(collide((a, &[]), (a, &[])));
+        assert!(collide((a, &["GET", "PUT"]), (a, &["PUT", "POST"])));
+        assert!(!collide((a, &["GET"]), (a, &["PUT"])));
+        assert!(!collide((a, &["GET"]), (a, &[])));
+        assert!(collide((a, &["GET"]), ("https://a.internal/X", &["PUT"])));
+        assert!(!collide((a, &[]), ("https://b.internal/X", &[])));
+    }
+
+    #[test]
+    fn a_method_cannot_be_had_by_a_header() {
+        let map = RouteMap::new(vec![
+            for_methods("https://a.internal/x", &["GET"], RouteRule::Anonymous),
+            for_methods("https://a.internal/y", &[], RouteRule::Anonymous),
+        ])
+        .unwrap();
+        let judged = |path: &str, header: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header.parse::<HeaderName>().unwrap(), http::HeaderValue::from_static("DELETE"));
+            let uri = format!("https://a.internal{path}").parse().unwrap();
+            map.judge(&Method::GET, &uri, &headers).map(|choice| choice.index).map_err(Fault::code)
+        };
+        for header in ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"] {
+            assert_eq!(judged("/x", header), Err("target_unreadable"));
+            // Here the method chooses nothing.
+            assert_eq!(judged("/y", header), Ok(1));
+        }
+        assert_eq!(judged("/x", "x-other"), Ok(0));
     }
 }

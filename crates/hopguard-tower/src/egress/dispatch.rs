@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use hopguard_core::{Decision, Direction, Fault};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -13,6 +13,7 @@ use tower_service::Service;
 
 use super::error::EgressError;
 use super::outgoing::{Matched, Outgoing};
+use super::redirect::is_redirect;
 use crate::Hop;
 use crate::answer::Refused;
 use crate::audited::{AuditedBody, OutcomeGuard};
@@ -130,6 +131,7 @@ where
                 // INVARIANT: I12 — nobody below follows one, and the handler must not do so with a credential.
                 if is_redirect(response.status())
                     && let Some(matched) = matched
+                    && !matched.0.follows
                 {
                     let refused = matched.0.refuse(hop, "egress", Fault::RedirectRefused.into());
                     return Poll::Ready(Err(EgressError::Refused(refused)));
@@ -141,8 +143,4 @@ where
                 .map_or(Poll::Pending, |refused| Poll::Ready(Err(EgressError::Refused(refused)))),
         }
     }
-}
-
-fn is_redirect(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
