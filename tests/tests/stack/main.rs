@@ -15,5 +15,6 @@ mod withdrawal;
 mod waivers;
 mod crowd;
 mod configuration;
+mod published;
 mod probes;
 mod leak;
