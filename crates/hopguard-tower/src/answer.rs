@@ -5,7 +5,7 @@
 
 use hopguard_core::{Challenge, Denial, Id, Refusal};
 use http::header::{CACHE_CONTROL, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{Extensions, HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::Hop;
 
@@ -54,6 +54,21 @@ impl Refused {
         }
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+/// In the extensions of an answer with [`Refused`] in them: whoever wrote it knows no realm, so that the stack which
+/// the answer leaves through writes its challenge anew.
+#[derive(Clone, Copy, Debug)]
+pub struct RealmOfStack;
+
+/// Writes the challenge of a refusal that a handler answers with in the words of `hop`'s service.
+pub(crate) fn challenge_anew(hop: &Hop, extensions: &mut Extensions, headers: &mut HeaderMap) {
+    if extensions.remove::<RealmOfStack>().is_some()
+        && let Some(Refused { refusal: Refusal::Denial(denial), .. }) = extensions.get::<Refused>()
+        && let Some(challenge) = hop.challenges().value(denial)
+    {
+        headers.insert(WWW_AUTHENTICATE, challenge);
     }
 }
 

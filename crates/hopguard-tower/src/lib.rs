@@ -27,7 +27,7 @@ mod scanned;
 pub mod inbound;
 pub mod egress;
 
-pub use answer::Refused;
+pub use answer::{RealmOfStack, Refused};
 pub use audited::{AuditLayer, Audited, AuditedBody};
 pub use egress::{
     Egress, EgressBuilder, EgressError, EgressService, ExchangeLayer, Explained, OnBehalfOf, Once,

@@ -6,6 +6,7 @@ mod routes;
 mod own_calls;
 mod redirects;
 mod clients;
+mod client_auth;
 mod passthrough;
 mod bodies;
 mod answers;

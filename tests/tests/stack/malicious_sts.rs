@@ -117,7 +117,7 @@ async fn what_is_asked_is_the_exchange_of_rfc_8693() {
 #[tokio::test]
 async fn the_subjects_own_fault_is_told_by_the_profile_alone() {
     let peer = WireRecorder::answering(|_| WireAnswer::text(200, "")).await;
-    let keycloak = |endpoint: StsEndpoint| endpoint.refusals(StsProfile::keycloak());
+    let keycloak = |endpoint: StsEndpoint, _: &str| endpoint.refusals(StsProfile::keycloak());
     let world = World::built(peer, keycloak, |egress, _| egress).await;
     let caller = world.caller().await;
     world.sts.misbehave(InvalidToken);
@@ -156,6 +156,30 @@ async fn a_step_up_reaches_the_caller_and_the_servers_text_does_not() {
     assert!(!challenge.contains("told"), "{challenge}");
     assert!(!format!("{:?}", world.sink.events()).contains("told to say so"));
     assert_eq!(world.reached(), 0);
+}
+
+/// A handler that passes the refusal on answers in its own service's realm, not in the library's.
+#[tokio::test]
+async fn a_refusal_onwards_is_answered_in_the_services_own_realm() {
+    use hopguard::{Caller, EgressRejection, OpenPaths, Protect};
+    use tower::ServiceExt;
+
+    let world = World::new().await;
+    world.sts.misbehave(StepUp);
+    let (client, url) = (world.client.clone(), world.peer.url("/stock"));
+    let handler = move |caller: Caller| async move {
+        Ok::<_, EgressRejection>(client.on_behalf_of(&caller).get(&url).text().await?)
+    };
+    let router = axum::Router::new().route("/", axum::routing::get(handler));
+    let service = world.inbound.protect(router, OpenPaths::none());
+    let bearer = format!("Bearer {}", world.signed(world.token()));
+    let request = http::Request::get("/").header("authorization", bearer).body(axum::body::Body::empty());
+    let response = service.oneshot(request.unwrap()).await.unwrap();
+    assert_eq!(response.status(), 401);
+    let challenge = response.headers()["www-authenticate"].to_str().unwrap();
+    let start = "Bearer realm=\"orders\", error=\"insufficient_user_authentication\", acr_values=\"phr\"";
+    assert!(challenge.starts_with(start), "{challenge}");
+    assert_eq!(response.headers().get_all("www-authenticate").iter().count(), 1);
 }
 
 /// A server that never answers is given up, and the call with it.

@@ -37,7 +37,7 @@ impl World {
     }
 
     pub async fn with_peer(peer: WireRecorder) -> Self {
-        Self::built(peer, |endpoint| endpoint, |egress, _| egress).await
+        Self::built(peer, |endpoint, _| endpoint, |egress, _| egress).await
     }
 
     /// A world with further routes, or other settings.
@@ -45,12 +45,12 @@ impl World {
         peer: WireRecorder,
         settings: impl FnOnce(EgressBuilder, &WireRecorder) -> EgressBuilder,
     ) -> Self {
-        Self::built(peer, |endpoint| endpoint, settings).await
+        Self::built(peer, |endpoint, _| endpoint, settings).await
     }
 
     pub async fn built(
         peer: WireRecorder,
-        endpoint: impl FnOnce(StsEndpoint) -> StsEndpoint,
+        endpoint: impl FnOnce(StsEndpoint, &str) -> StsEndpoint,
         settings: impl FnOnce(EgressBuilder, &WireRecorder) -> EgressBuilder,
     ) -> Self {
         let clock = FakeClock::somewhen();
@@ -66,8 +66,9 @@ impl World {
             .build()
             .unwrap();
         let auth = ClientAuth::client_secret_basic("orders", SECRET);
+        let sts_endpoint = endpoint(StsEndpoint::at(&sts.issuer(), auth), &sts.issuer());
         let stock = Exchange::audience(INVENTORY).scope("stock:read").requires("orders:read");
-        let builder = Egress::builder(&ledger, &audit, endpoint(StsEndpoint::at(&sts.issuer(), auth)))
+        let builder = Egress::builder(&ledger, &audit, sts_endpoint)
             .route(&peer.url(""), stock)
             .route(&peer.url("/open"), hopguard::Anonymous)
             .route(&peer.url("/closed"), hopguard::Deny)
