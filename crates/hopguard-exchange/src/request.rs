@@ -121,6 +121,9 @@ mod tests {
         let target = AsOurselves::for_resource("https://r").requires_none();
         let request = sent(own_form(&target)).unwrap();
         assert_eq!(request.body(), "grant_type=client_credentials&resource=https%3A%2F%2Fr");
+        let target = AsOurselves::by_scope_for("guid").scope("api://x/.default").requires_none();
+        let request = sent(own_form(&target)).unwrap();
+        assert_eq!(request.body(), "grant_type=client_credentials&scope=api%3A%2F%2Fx%2F.default");
     }
 
     #[test]

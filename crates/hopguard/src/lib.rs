@@ -40,3 +40,20 @@ pub use hopguard_verify::{Algorithm, Issuer, Profile, Verifier};
 #[cfg(all(doctest, feature = "axum", feature = "reqwest"))]
 #[doc = include_str!("../../../README.md")]
 pub struct Readme;
+
+/// The recipes for authorization servers of others, so that they compile.
+#[cfg(doctest)]
+pub mod recipes {
+    #[doc = include_str!("../../../docs/recipes/README.md")]
+    pub struct Overview;
+    #[doc = include_str!("../../../docs/recipes/keycloak.md")]
+    pub struct Keycloak;
+    #[doc = include_str!("../../../docs/recipes/entra.md")]
+    pub struct Entra;
+    #[doc = include_str!("../../../docs/recipes/okta.md")]
+    pub struct Okta;
+    #[doc = include_str!("../../../docs/recipes/auth0.md")]
+    pub struct Auth0;
+    #[doc = include_str!("../../../docs/recipes/zitadel.md")]
+    pub struct Zitadel;
+}

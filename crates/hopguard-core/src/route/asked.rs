@@ -34,6 +34,10 @@ impl Asked {
         Self { asks_audience: false, resources: vec![resource.into()], ..Self::audience(resource) }
     }
 
+    pub(super) fn neither(expected: &str) -> Self {
+        Self { asks_audience: false, ..Self::audience(expected) }
+    }
+
     pub(super) fn add_scope(&mut self, scopes: &str) {
         let before = std::mem::replace(&mut self.scopes, Err(InvalidScope));
         self.scopes = match (before, ScopeSet::parse(scopes)) {
@@ -58,13 +62,13 @@ impl Asked {
         self.relaxed.push(Waived { relaxation, waiver });
     }
 
-    /// The `audience` parameter; `None` if the target is named by `resource` alone.
+    /// The `audience` parameter; `None` if the target is named by `resource` or by scopes alone.
     #[must_use]
     pub fn asked_audience(&self) -> Option<&Arc<str>> {
         self.asks_audience.then_some(&self.audience)
     }
 
-    /// The audience or, where none is asked for, the first resource.
+    /// The audience or, where none is asked for, what stands for it: the first resource, or the audience expected.
     #[must_use]
     pub const fn target_audience(&self) -> &Arc<str> {
         &self.audience

@@ -31,8 +31,8 @@ pub struct AsOurselves<R = Demand> {
 impl AsOurselves<Unstated> {
     /// Ask for a token whose only audience is `audience`.
     ///
-    /// RFC 6749 knows no such parameter; servers that select the audience by `resource` or by scope take
-    /// [`for_resource`](Self::for_resource).
+    /// RFC 6749 knows no such parameter; for servers that select the audience by `resource` or by scope there are
+    /// [`for_resource`](Self::for_resource) and [`by_scope_for`](Self::by_scope_for).
     #[must_use]
     pub fn audience(audience: &str) -> Self {
         Self { asked: Asked::audience(audience), subject: None, demand: Unstated }
@@ -43,6 +43,13 @@ impl AsOurselves<Unstated> {
     #[must_use]
     pub fn for_resource(resource: &str) -> Self {
         Self { asked: Asked::resource_only(resource), subject: None, demand: Unstated }
+    }
+
+    /// Name neither audience nor resource, for servers that select the audience by scope. The grant's audience
+    /// must be `audience`.
+    #[must_use]
+    pub fn by_scope_for(audience: &str) -> Self {
+        Self { asked: Asked::neither(audience), subject: None, demand: Unstated }
     }
 
     /// Open to callers whose token holds all of the space-delimited `scopes`, and to no call that is made for
