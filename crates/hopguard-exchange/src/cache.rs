@@ -81,17 +81,17 @@ pub(crate) struct Life {
 /// The code of what ended it: the parent's expiry or withdrawal, or its own.
 pub(crate) fn judge(
     granted: &Granted,
-    parent: &Facts,
+    parent: Option<&Facts>,
     withdrawals: &Withdrawals,
     clock: &dyn Clock,
 ) -> Result<(), hopguard_core::Refusal> {
     use hopguard_core::Fault;
     let now = clock.now();
     // INVARIANT: I13, I18 — judged at every use; a grant dies with its parent, whatever it says itself.
-    if now >= parent.expires {
+    if parent.is_some_and(|parent| now >= parent.expires) {
         return Err(Denial::SubjectExpired.into());
     }
-    if withdrawals.strikes(parent) {
+    if parent.is_some_and(|parent| withdrawals.strikes(parent)) {
         return Err(Denial::TokenWithdrawn.into());
     }
     if now >= granted.facts().expires {
@@ -162,11 +162,11 @@ impl GrantCache {
         Self { kept: Cache::with_weighter(most, bytes, Weights), refused: Cache::new(most) }
     }
 
-    /// The grant under `key`, if it is live for the caller whose token `parent` describes.
+    /// The grant under `key`, if it is live for the caller whose token `parent` describes, or for us.
     pub(crate) fn grant(
         &self,
         key: GrantKey,
-        parent: &Facts,
+        parent: Option<&Facts>,
         withdrawals: &Withdrawals,
         clock: &dyn Clock,
     ) -> Option<Found> {
@@ -174,7 +174,7 @@ impl GrantCache {
         let now = clock.unix_millis();
         let live = now < kept.life.served_until
             // A second lock beside the key: no grant crosses from one subject token to another.
-            && kept.granted.parent() == parent.fingerprint
+            && kept.granted.parent() == parent.map(|parent| parent.fingerprint)
             && judge(&kept.granted, parent, withdrawals, clock).is_ok();
         if live {
             return Some(Found { kept, now });
@@ -322,8 +322,8 @@ mod tests {
         let one = granted("one", &parent, START + 200);
         cache.keep(key(1), one, 100, life((START + 180) * 1000, (START + 200) * 1000), START * 1000);
         let claims = || {
-            let found = cache.grant(key(1), &parent, ledger.withdrawals(), &*clock).unwrap();
-            let again = cache.grant(key(1), &parent, ledger.withdrawals(), &*clock).unwrap();
+            let found = cache.grant(key(1), Some(&parent), ledger.withdrawals(), &*clock).unwrap();
+            let again = cache.grant(key(1), Some(&parent), ledger.withdrawals(), &*clock).unwrap();
             (found.claims_renewal(), again.claims_renewal())
         };
         clock.advance(Duration::from_millis(99_999));
@@ -350,7 +350,7 @@ mod tests {
             START * 1000,
         );
         assert_eq!(claims(), (true, false));
-        let found = cache.grant(key(1), &parent, ledger.withdrawals(), &*clock).unwrap().granted();
+        let found = cache.grant(key(1), Some(&parent), ledger.withdrawals(), &*clock).unwrap().granted();
         assert_eq!(found.facts().fingerprint, three.facts().fingerprint);
     }
 
@@ -390,7 +390,8 @@ mod tests {
         parent.expires = UnixTime::from_secs(START + 300);
         let one = granted("one", &parent, START + 200);
         cache.keep(key(1), one.clone(), 100, served((START + 180) * 1000), START * 1000);
-        let found = |parent: &Facts| cache.grant(key(1), parent, ledger.withdrawals(), &*clock).is_some();
+        let found =
+            |parent: &Facts| cache.grant(key(1), Some(parent), ledger.withdrawals(), &*clock).is_some();
         assert!(found(&parent));
         clock.advance(Duration::from_millis(179_999));
         assert!(found(&parent));
@@ -427,7 +428,7 @@ mod tests {
         let (cache, clock, ledger) = (GrantCache::new(100), FakeClock::at(START), Ledger::bounded());
         let mut parent = facts();
         parent.expires = UnixTime::from_secs(START + 300);
-        let hot = || cache.grant(key(0), &parent, ledger.withdrawals(), &*clock).is_some();
+        let hot = || cache.grant(key(0), Some(&parent), ledger.withdrawals(), &*clock).is_some();
         cache.keep(key(0), granted("hot", &parent, START + 300), 100, served(u64::MAX), 0);
         for n in 1..1000 {
             assert!(hot(), "evicted after {n}");
@@ -487,7 +488,7 @@ mod tests {
             if let Some(what) = withdrawn {
                 ledger.withdrawals().withdraw(what, clock.now(), clock.now().after(seconds(999))).unwrap();
             }
-            judge(&grant, &parent, ledger.withdrawals(), &*clock).err().map(|refusal| refusal.code())
+            judge(&grant, Some(&parent), ledger.withdrawals(), &*clock).err().map(|refusal| refusal.code())
         };
         assert_eq!(code(START + 49, None), None);
         assert_eq!(code(START + 50, None), Some("grant_expired"));
