@@ -117,7 +117,7 @@ use std::task::{Context, Poll};
 use hopguard_client::BoxFuture;
 use hopguard_core::{
     Admitted, CacheState, Decision, Denial, Destination, EventKind, Exchange, Fault, Granted, Refusal,
-    Remembered, Requested, RouteMap, RouteRule, request_target_rejects,
+    Remembered, Requested, RouteMap, RouteRule, UnixTime, request_target_rejects,
 };
 use hopguard_exchange::Exchanger;
 use http::header::{
@@ -129,6 +129,7 @@ use tower::ServiceExt;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::again::Copied;
 use super::error::EgressError;
 use super::outgoing::{Matched, Outgoing};
 use super::renewal::{Budget, Replayable, asks_for_renewal, may_be_renewed};
@@ -226,7 +227,8 @@ where
 struct Ticket<'a> {
     index: usize,
     destination: Destination,
-    target: Option<(&'a Exchange, Admitted)>,
+    /// What is exchanged for, on behalf of the subject.
+    target: Option<&'a Exchange>,
 }
 
 impl Inner {
@@ -237,7 +239,9 @@ impl Inner {
     {
         let (mut parts, body) = request.into_parts();
         parts.extensions.remove::<Outgoing>();
-        let subject = OnBehalfOf::of(&parts.extensions).cloned();
+        // The evidence goes no further: a peer in the same process must not take it for its own.
+        let subject = parts.extensions.remove::<OnBehalfOf>().map(OnBehalfOf::into_caller);
+        parts.extensions.remove::<Passage>();
         let record = self.record(&parts, subject.as_ref());
         let mut matched = Matched::new(record, subject);
         let refuse =
@@ -245,19 +249,23 @@ impl Inner {
         let ticket = self.ticket(&parts, &mut matched).map_err(|refusal| refuse(&matched, refusal))?;
         let granted = self.grant(&ticket, &mut matched).await.map_err(|refusal| refuse(&matched, refusal))?;
         // A copy is kept only where it may be needed.
-        let old = granted.filter(|grant| may_be_renewed(grant, self.hop.now()));
-        let again = old.and_then(|old| Some((old, parts.clone(), body.replay()?)));
+        let begun = UnixTime::from_secs(matched.record.started_millis / 1000);
+        let old = granted.filter(|grant| may_be_renewed(grant, begun));
+        let again = old.and_then(|old| Some((old, body.replay()?, Copied::of(&parts))));
+        let matched = Arc::new(matched);
         let request = self.attach(parts, body, &matched);
         let response = inner.clone().oneshot(request).await.map_err(EgressError::Peer)?;
 
-        let Some((old, parts, body)) = again else { return Ok(response) };
+        let Some((old, body, copied)) = again else { return Ok(response) };
         let renew = asks_for_renewal(response.status(), response.headers())
             && self.budgets.get(ticket.index).is_some_and(|b| b.spend(self.hop.clock().monotonic()));
         if !renew {
             return Ok(response);
         }
+        let Some(parts) = copied.into_parts() else { return Ok(response) };
         drop(response);
-        if let Some((target, subject)) = &ticket.target {
+        let mut matched = Arc::unwrap_or_clone(matched);
+        if let (Some(target), Some(subject)) = (ticket.target, &matched.subject) {
             self.exchanger.forget(subject, target, &ticket.destination, &old);
         }
         matched.attempt = 2;
@@ -266,7 +274,7 @@ impl Inner {
         event.kind = EventKind::Notice;
         self.hop.audit().write(event).map_err(|full| refuse(&matched, Refusal::Fault(full.into())))?;
         self.grant(&ticket, &mut matched).await.map_err(|refusal| refuse(&matched, refusal))?;
-        let request = self.attach(parts, body, &matched);
+        let request = self.attach(parts, body, &Arc::new(matched));
         inner.oneshot(request).await.map_err(EgressError::Peer)
     }
 
@@ -285,10 +293,15 @@ impl Inner {
 
     /// Which route, and may this caller use it? Everything that is judged before anything is fetched.
     fn ticket(&self, parts: &request::Parts, matched: &mut Matched) -> Result<Ticket<'_>, Refusal> {
-        let destination = Destination::of(&parts.uri).ok_or(Fault::TargetUnreadable)?;
-        matched.destination = Some(destination.clone());
+        let choice = self.routes.choose(&parts.uri);
+        // A route is for one destination, whose text is there already.
+        matched.destination = match &choice {
+            Ok(choice) => Some(choice.route.destination().clone()),
+            Err(_) => Destination::of(&parts.uri),
+        };
+        let destination = matched.destination.clone().ok_or(Fault::TargetUnreadable)?;
         request_target_rejects(&parts.uri, &parts.headers)?;
-        let choice = self.routes.choose(&parts.uri)?;
+        let choice = choice?;
         // INVARIANT: I2 — a credential that no route attached is not ours to send.
         if parts.headers.contains_key(AUTHORIZATION) || parts.headers.contains_key(PROXY_AUTHORIZATION) {
             return Err(Fault::CredentialUnexpected.into());
@@ -305,11 +318,11 @@ impl Inner {
         let target = match choice.route.rule() {
             RouteRule::Exchange(target) => {
                 // INVARIANT: I4 — without a caller there is no grant, and without a grant no call.
-                let subject = matched.subject.clone().ok_or(Fault::EvidenceMissing)?;
+                let subject = matched.subject.as_ref().ok_or(Fault::EvidenceMissing)?;
                 matched.requested = self.requested.get(index).cloned().flatten();
                 target.check_open_to(subject.facts())?;
-                self.still_good(&subject)?;
-                Some((target, subject))
+                self.still_good(subject)?;
+                Some(target)
             }
             RouteRule::Anonymous => None,
             _ => return Err(Fault::DestinationUnlisted.into()),
@@ -329,7 +342,9 @@ impl Inner {
     }
 
     async fn grant(&self, ticket: &Ticket<'_>, matched: &mut Matched) -> Result<Option<Granted>, Refusal> {
-        let Some((target, subject)) = &ticket.target else { return Ok(None) };
+        let Some(target) = ticket.target else { return Ok(None) };
+        // INVARIANT: I4 — a route that exchanges never goes on without.
+        let subject = matched.subject.as_ref().ok_or(Fault::EvidenceMissing)?;
         let (granted, cache) = match self.exchanger.cached(subject, target, &ticket.destination) {
             Some(granted) => (granted, CacheState::Hit),
             None => {
@@ -352,7 +367,7 @@ impl Inner {
         Ok(Some(granted))
     }
 
-    fn attach<B>(&self, mut parts: request::Parts, body: B, matched: &Matched) -> Request<B> {
+    fn attach<B>(&self, mut parts: request::Parts, body: B, matched: &Arc<Matched>) -> Request<B> {
         if let Some(value) = &matched.attached {
             parts.headers.insert(AUTHORIZATION, value.clone());
         }
@@ -362,10 +377,7 @@ impl Inner {
         {
             parts.headers.insert(TRACEPARENT, value);
         }
-        // The evidence goes no further: a peer in the same process must not take it for its own.
-        parts.extensions.remove::<OnBehalfOf>();
-        parts.extensions.remove::<Passage>();
-        parts.extensions.insert(Outgoing(Arc::new(matched.clone())));
+        parts.extensions.insert(Outgoing(matched.clone()));
         Request::from_parts(parts, body)
     }
 }

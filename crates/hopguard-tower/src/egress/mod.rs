@@ -12,6 +12,7 @@ mod outgoing;
 mod error;
 mod exchange;
 mod renewal;
+mod again;
 mod passthrough;
 mod dispatch;
 mod builder;

@@ -20,4 +20,8 @@ impl OnBehalfOf {
     pub(crate) fn of(extensions: &Extensions) -> Option<&Admitted> {
         extensions.get::<Self>().map(|subject| &subject.0)
     }
+
+    pub(crate) fn into_caller(self) -> Admitted {
+        self.0
+    }
 }
