@@ -35,18 +35,16 @@ use std::time::Duration;
 
 use hopguard_client::{HttpTransport, Spawn, SystemClock, Transport};
 use hopguard_core::{
-    ActorGuard, AudienceGuard, Audit, BearerOnly, Clock, ConfigErrors, Ledger, Problems, ScopeGuard, TtlGuard,
+    ActorGuard, AudienceGuard, Audit, Clock, ConfigErrors, Ledger, Problems, ScopeGuard, TtlGuard,
 };
 use hopguard_verify::{Issuer, Verifier};
-use tower::util::{Either, option_layer};
 use tower_layer::Layer;
 
-use super::admit::{Admit, AdmitLayer};
-use super::front::{Front, OpenPaths};
-use super::gate::{Gate, GateLayer, GuardExt, GuardStep};
+use super::front::{Front, OpenPaths, Steps};
+use super::gate::{GateLayer, GuardExt, GuardStep, Rules};
 use super::metadata::{PublishedMetadata, ResourceMetadata};
 use super::response::{ResponseRule, Shield, ShieldLayer};
-use super::verify::{Verify, VerifyLayer};
+use super::verify::VerifyLayer;
 use crate::Hop;
 
 /// A mandatory choice that has not been made.
@@ -60,35 +58,15 @@ pub struct Set;
 /// The complete inbound stack, as a layer. Cloning it shares keys, caches and counters.
 #[derive(Clone, Debug)]
 pub struct Inbound {
-    hop: Hop,
-    verifier: Verifier,
     verify: VerifyLayer,
-    bind: GateLayer<BearerOnly>,
-    audience: GateLayer<GuardStep<AudienceGuard>>,
-    ttl: GateLayer<GuardStep<TtlGuard>>,
-    scope: GateLayer<GuardStep<ScopeGuard>>,
-    actor: Option<GateLayer<GuardStep<ActorGuard>>>,
+    rules: Rules,
     open: OpenPaths,
     response: ResponseRule,
     metadata: Option<PublishedMetadata>,
 }
 
 /// The service that [`Inbound`] makes of `S`.
-pub type Guarded<S> = Front<
-    Verify<
-        Gate<
-            Gate<
-                Gate<Gate<Acted<Admit<Shield<S>>>, GuardStep<ScopeGuard>>, GuardStep<TtlGuard>>,
-                GuardStep<AudienceGuard>,
-            >,
-            BearerOnly,
-        >,
-    >,
-    Shield<S>,
->;
-
-/// With the actor judged, where the stack has a rule for it.
-pub type Acted<S> = Either<Gate<S, GuardStep<ActorGuard>>, S>;
+pub type Guarded<S> = Front<Shield<S>>;
 
 impl Inbound {
     /// Begins a stack over this ledger and audit.
@@ -122,7 +100,7 @@ impl Inbound {
     /// A layer for single routes below this stack that demands `scope` as well as what the stack demands.
     #[must_use]
     pub fn tighten(&self, scope: ScopeGuard) -> GateLayer<GuardStep<ScopeGuard>> {
-        scope.layer(&self.hop)
+        scope.layer(self.hop())
     }
 
     /// What the stack tells clients about itself, if it does. An adapter serves it on an open path.
@@ -134,13 +112,13 @@ impl Inbound {
     /// What the stack's layers share.
     #[must_use]
     pub fn hop(&self) -> &Hop {
-        &self.hop
+        self.verify.hop()
     }
 
     /// The verifier, to warm it up before traffic comes or to tell an orchestrator that it is ready.
     #[must_use]
     pub fn verifier(&self) -> &Verifier {
-        &self.verifier
+        self.verify.verifier()
     }
 }
 
@@ -148,14 +126,9 @@ impl<S: Clone> Layer<S> for Inbound {
     type Service = Guarded<S>;
 
     fn layer(&self, service: S) -> Guarded<S> {
-        let service = ShieldLayer::new(&self.hop, self.response).layer(service);
-        let admit = AdmitLayer(self.hop.clone()).layer(service.clone());
-        let scope = self.scope.layer(option_layer(self.actor.clone()).layer(admit));
-        let ttl = self.ttl.layer(scope);
-        let audience = self.audience.layer(ttl);
-        let bind = self.bind.layer(audience);
-        let guarded = self.verify.layer(bind);
-        Front { hop: self.hop.clone(), open: self.open.clone(), guarded, service }
+        let service = ShieldLayer::new(self.hop(), self.response).layer(service);
+        let (open, verify, rules) = (self.open.clone(), self.verify.clone(), self.rules.clone());
+        Front { steps: Arc::new(Steps { open, verify, rules }), service }
     }
 }
 
@@ -330,18 +303,13 @@ impl InboundBuilder<Set, Set, Set, Set> {
                 let metadata = self.metadata.and_then(publish);
                 let url = metadata.as_ref().map(|published| published.shared_url().clone());
                 let hop = Hop::described(&self.ledger, &self.audit, clock, url);
+                let (audience, ttl, scope) = (GuardStep(audience), GuardStep(ttl), GuardStep(scope));
                 problems.into_result(Inbound {
-                    verify: VerifyLayer::within(&hop, verifier.clone()),
-                    bind: GateLayer::within(&hop, BearerOnly),
-                    audience: GateLayer::within(&hop, GuardStep(audience)),
-                    ttl: GateLayer::within(&hop, GuardStep(ttl)),
-                    scope: GateLayer::within(&hop, GuardStep(scope)),
-                    actor: self.actor.map(|guard| GateLayer::within(&hop, GuardStep(guard))),
+                    verify: VerifyLayer::new(&hop, verifier),
+                    rules: Rules { audience, ttl, scope, actor: self.actor.map(GuardStep) },
                     metadata,
                     open: OpenPaths::none(),
                     response: self.response,
-                    verifier,
-                    hop,
                 })
             }
             _ => Err(problems.into_errors()),

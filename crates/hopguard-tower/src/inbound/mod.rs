@@ -1,10 +1,11 @@
 //! The stack in front of a service.
 //!
 //! ```text
-//! Front -> Verify -> Gate(bind) -> Gate(audience) -> Gate(ttl) -> Gate(scope) [-> Gate(actor)] -> Admit -> service
+//! extract -> verify -> bind -> audience -> ttl -> scope [-> actor] -> admit -> service
 //! ```
 //!
-//! Modules stand in the order in which a request meets them.
+//! In a complete stack these are one service, [`Front`]; alone, each is a layer but the first and the last. Modules
+//! stand in the order in which a request meets them.
 
 mod stage;
 mod front;
@@ -16,9 +17,8 @@ mod response;
 mod metadata;
 mod builder;
 
-pub use admit::Admit;
 pub(crate) use builder::own_transport;
-pub use builder::{Acted, Guarded, Inbound, InboundBuilder, Missing, Set};
+pub use builder::{Guarded, Inbound, InboundBuilder, Missing, Set};
 pub use front::{Front, OpenPaths};
 pub use gate::{BindLayer, Gate, GateLayer, GuardExt, GuardStep};
 pub use metadata::{PublishedMetadata, ResourceMetadata};
