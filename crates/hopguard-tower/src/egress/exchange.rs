@@ -226,13 +226,17 @@ where
 /// What one call needs, once its route is known.
 struct Ticket<'a> {
     index: usize,
-    destination: Destination,
+    destination: &'a Destination,
     /// What is exchanged for, on behalf of the subject.
     target: Option<&'a Exchange>,
 }
 
 impl Inner {
-    async fn run<S, B, R>(&self, inner: S, request: Request<B>) -> Result<Response<R>, EgressError<S::Error>>
+    async fn run<S, B, R>(
+        &self,
+        mut inner: S,
+        request: Request<B>,
+    ) -> Result<Response<R>, EgressError<S::Error>>
     where
         S: Service<Request<B>, Response = Response<R>> + Clone,
         B: Replayable,
@@ -254,7 +258,8 @@ impl Inner {
         let again = old.and_then(|old| Some((old, body.replay()?, Copied::of(&parts))));
         let matched = Arc::new(matched);
         let request = self.attach(parts, body, &matched);
-        let response = inner.clone().oneshot(request).await.map_err(EgressError::Peer)?;
+        let ready = inner.ready().await.map_err(EgressError::Peer)?;
+        let response = ready.call(request).await.map_err(EgressError::Peer)?;
 
         let Some((old, body, copied)) = again else { return Ok(response) };
         let renew = asks_for_renewal(response.status(), response.headers())
@@ -266,7 +271,7 @@ impl Inner {
         drop(response);
         let mut matched = Arc::unwrap_or_clone(matched);
         if let (Some(target), Some(subject)) = (ticket.target, &matched.subject) {
-            self.exchanger.forget(subject, target, &ticket.destination, &old);
+            self.exchanger.forget(subject, target, ticket.destination, &old);
         }
         matched.attempt = 2;
         let notice = Decision::Allow("grant_renewed");
@@ -299,7 +304,9 @@ impl Inner {
             Ok(choice) => Some(choice.route.destination().clone()),
             Err(_) => Destination::of(&parts.uri),
         };
-        let destination = matched.destination.clone().ok_or(Fault::TargetUnreadable)?;
+        if matched.destination.is_none() {
+            return Err(Fault::TargetUnreadable.into());
+        }
         request_target_rejects(&parts.uri, &parts.headers)?;
         let choice = choice?;
         // INVARIANT: I2 — a credential that no route attached is not ours to send.
@@ -327,7 +334,7 @@ impl Inner {
             RouteRule::Anonymous => None,
             _ => return Err(Fault::DestinationUnlisted.into()),
         };
-        Ok(Ticket { index, destination, target })
+        Ok(Ticket { index, destination: choice.route.destination(), target })
     }
 
     fn still_good(&self, subject: &Admitted) -> Result<(), Denial> {
@@ -345,10 +352,10 @@ impl Inner {
         let Some(target) = ticket.target else { return Ok(None) };
         // INVARIANT: I4 — a route that exchanges never goes on without.
         let subject = matched.subject.as_ref().ok_or(Fault::EvidenceMissing)?;
-        let (granted, cache) = match self.exchanger.cached(subject, target, &ticket.destination) {
+        let (granted, cache) = match self.exchanger.cached(subject, target, ticket.destination) {
             Some(granted) => (granted, CacheState::Hit),
             None => {
-                let answer = self.exchanger.grant(subject, target, &ticket.destination).await?;
+                let answer = self.exchanger.grant(subject, target, ticket.destination).await?;
                 let evicted = self.exchanger.take_ledger_overflows() > 0;
                 self.hop.note(Remembered { evicted }, &matched.record);
                 answer
