@@ -1,23 +1,41 @@
 //! The last step of a complete stack: everything has passed, so the request is admitted, written down, and
 //! room for its outcome is set aside. A guard that stands alone admits nobody.
 
+use std::sync::Arc;
+
 use hopguard_core::{Admitted, Bound, Decision, Direction, EventKind, Fault, Refusal};
 
+use super::lifetime::{Life, Streams};
 use super::stage::Stage;
-use crate::Hop;
 use crate::answer::Refused;
 use crate::audited::OutcomeGuard;
 use crate::hop::{Passage, Record};
 
-/// Admits what every guard has passed: what the handler gets, and what writes the outcome.
-pub(super) fn admit(hop: &Hop, record: &Record, bound: Bound) -> Result<(Passage, OutcomeGuard), Refused> {
-    match outcome(hop, record, &bound) {
-        Ok(outcome) => {
+/// What an admitted request goes on with.
+pub(super) struct Admission {
+    /// What the handler gets.
+    pub(super) passage: Passage,
+    /// What writes the outcome.
+    pub(super) outcome: OutcomeGuard,
+    /// The time that it has.
+    pub(super) life: Life,
+}
+
+/// Admits what every guard has passed.
+pub(super) fn admit(
+    streams: &Arc<Streams>,
+    record: &Record,
+    bound: Bound,
+    path: &str,
+) -> Result<Admission, Refused> {
+    let hop = &streams.hop;
+    match written(streams, record, &bound, path) {
+        Ok((outcome, life)) => {
             let (ledger, trace) = (hop.ledger().id(), record.trace);
             let admitted = Admitted::assert_all_guards_passed(bound, ledger, record.request, trace);
             let mut passage = Passage::begun(hop, *record);
             passage.stage = Some(Stage::Admitted(admitted));
-            Ok((passage, outcome))
+            Ok(Admission { passage, outcome, life })
         }
         Err(fault) => {
             let decision = Decision::Fault(fault);
@@ -30,7 +48,13 @@ pub(super) fn admit(hop: &Hop, record: &Record, bound: Bound) -> Result<(Passage
     }
 }
 
-fn outcome(hop: &Hop, record: &Record, bound: &Bound) -> Result<OutcomeGuard, Fault> {
+fn written(
+    streams: &Arc<Streams>,
+    record: &Record,
+    bound: &Bound,
+    path: &str,
+) -> Result<(OutcomeGuard, Life), Fault> {
+    let hop = &streams.hop;
     let remembered = hop.ledger().remember_received(bound.verified(), record.now)?;
     hop.note(remembered, record);
     // INVARIANT: I11 — room for the outcome is set aside before the handler runs.
@@ -40,7 +64,13 @@ fn outcome(hop: &Hop, record: &Record, bound: &Bound) -> Result<OutcomeGuard, Fa
     let facts = bound.verified().facts();
     event.token = Some(facts.clone());
     event.peer = bound.verified().presented().peer();
+    let longer = streams.outlives(path, facts, record.now);
+    if let Some((stream, until)) = longer {
+        (event.route, event.lasts_until) = (Some(stream.path().into()), Some(until));
+    }
     hop.audit().write(event)?;
+    let life = Life::new(streams, facts, longer.map_or(facts.expires, |(_, until)| until));
     let facts = Some(facts.clone());
-    Ok(OutcomeGuard::new(hop.clone(), *record, Direction::Inbound, "inbound", room, facts, None))
+    let outcome = OutcomeGuard::new(hop.clone(), *record, Direction::Inbound, "inbound", room, facts, None);
+    Ok((outcome, life))
 }

@@ -33,7 +33,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hopguard_client::{HttpTransport, Spawn, SystemClock, Transport};
+use hopguard_client::{HttpTransport, Spawn, SystemClock, SystemTimer, Timer, Transport};
 use hopguard_core::{
     ActorGuard, AudienceGuard, Audit, Clock, ConfigErrors, Ledger, Problems, ScopeGuard, TtlGuard,
 };
@@ -42,6 +42,7 @@ use tower_layer::Layer;
 
 use super::front::{Front, OpenPaths, Steps};
 use super::gate::{GateLayer, GuardExt, GuardStep, Rules};
+use super::lifetime::{LongStream, Streams};
 use super::metadata::{PublishedMetadata, ResourceMetadata};
 use super::response::{ResponseRule, Shield, ShieldLayer};
 use super::verify::VerifyLayer;
@@ -60,6 +61,7 @@ pub struct Set;
 pub struct Inbound {
     verify: VerifyLayer,
     rules: Rules,
+    streams: Arc<Streams>,
     open: OpenPaths,
     response: ResponseRule,
     metadata: Option<PublishedMetadata>,
@@ -86,6 +88,8 @@ impl Inbound {
             actor: None,
             response: ResponseRule::default(),
             metadata: None,
+            timer: None,
+            long: Vec::new(),
             chosen: std::marker::PhantomData,
         }
     }
@@ -127,8 +131,9 @@ impl<S: Clone> Layer<S> for Inbound {
 
     fn layer(&self, service: S) -> Guarded<S> {
         let service = ShieldLayer::new(self.hop(), self.response).layer(service);
-        let (open, verify, rules) = (self.open.clone(), self.verify.clone(), self.rules.clone());
-        Front { steps: Arc::new(Steps { open, verify, rules }), service }
+        let (open, verify) = (self.open.clone(), self.verify.clone());
+        let (rules, streams) = (self.rules.clone(), self.streams.clone());
+        Front { steps: Arc::new(Steps { open, verify, rules, streams }), service }
     }
 }
 
@@ -153,6 +158,8 @@ pub struct InboundBuilder<I = Missing, A = Missing, T = Missing, P = Missing> {
     actor: Option<ActorGuard>,
     response: ResponseRule,
     metadata: Option<ResourceMetadata>,
+    timer: Option<Arc<dyn Timer>>,
+    long: Vec<LongStream>,
     chosen: Chosen<I, A, T, P>,
 }
 
@@ -172,6 +179,8 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
             actor: self.actor,
             response: self.response,
             metadata: self.metadata,
+            timer: self.timer,
+            long: self.long,
             chosen: std::marker::PhantomData,
         }
     }
@@ -238,6 +247,20 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
         self
     }
 
+    /// Lets the streams of one route outlive their tokens; see [`LongStream`]. All others end with theirs.
+    #[must_use]
+    pub fn long_stream(mut self, stream: LongStream) -> Self {
+        self.long.push(stream);
+        self
+    }
+
+    /// Waits for the end of streams by `timer` in place of the runtime's.
+    #[must_use]
+    pub fn timer(mut self, timer: Arc<dyn Timer>) -> Self {
+        self.timer = Some(timer);
+        self
+    }
+
     /// Takes the time from `clock` in place of the system's.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -294,6 +317,11 @@ impl InboundBuilder<Set, Set, Set, Set> {
         if let Some(problem) = self.actor.as_ref().and_then(ActorGuard::problem) {
             problems.add("inbound.actor", problem);
         }
+        for (at, stream) in self.long.iter().enumerate() {
+            if let Some(problem) = stream.problem() {
+                problems.add(format!("inbound.long_stream[{at}]"), problem);
+            }
+        }
         match (verifier, self.audience, self.ttl, self.scope) {
             (Some(verifier), Some(audience), Some(ttl), Some(scope)) => {
                 let issuers: Vec<_> =
@@ -304,9 +332,12 @@ impl InboundBuilder<Set, Set, Set, Set> {
                 let url = metadata.as_ref().map(|published| published.shared_url().clone());
                 let hop = Hop::described(&self.ledger, &self.audit, clock, url);
                 let (audience, ttl, scope) = (GuardStep(audience), GuardStep(ttl), GuardStep(scope));
+                let timer = self.timer.unwrap_or_else(SystemTimer::shared);
+                let (spawn, long) = (self.spawn, self.long);
                 problems.into_result(Inbound {
                     verify: VerifyLayer::new(&hop, verifier),
                     rules: Rules { audience, ttl, scope, actor: self.actor.map(GuardStep) },
+                    streams: Arc::new(Streams { hop, timer, spawn, long }),
                     metadata,
                     open: OpenPaths::none(),
                     response: self.response,

@@ -27,12 +27,12 @@ use pin_project_lite::pin_project;
 use tower::util::Oneshot;
 use tower_service::Service;
 
-use super::admit::admit;
+use super::admit::{Admission, admit};
 use super::extract::extract;
 use super::gate::Rules;
+use super::lifetime::{Answering, Offer, ResponseFuture as Timed, Streams, TimedBody, Upload};
 use super::verify::VerifyLayer;
 use crate::answer::Refused;
-use crate::audited::{Audited, AuditedBody, OutcomeGuard, ResponseFuture as AuditedFuture};
 use crate::hop::{Passage, Record};
 
 /// Paths that anybody may call: health checks, metadata. Compared letter by letter with the whole path.
@@ -69,16 +69,16 @@ pub(super) struct Steps {
     pub(super) open: OpenPaths,
     pub(super) verify: VerifyLayer,
     pub(super) rules: Rules,
+    pub(super) streams: Arc<Streams>,
 }
 
 impl Steps {
     /// Everything between a genuine token and the handler.
-    fn admit(&self, verified: Verified, record: &Record) -> Result<(Passage, OutcomeGuard), Refused> {
-        let hop = self.verify.hop();
+    fn admit(&self, verified: Verified, record: &Record, path: &str) -> Result<Admission, Refused> {
         // Verification takes no time that matters to a rule: one reading of the clock serves the whole way in. Who
         // waited for keys has read it again.
-        let bound = self.rules.judge(hop, record, verified, record.now)?;
-        admit(hop, record, bound)
+        let bound = self.rules.judge(self.verify.hop(), record, verified, record.now)?;
+        admit(&self.streams, record, bound, path)
     }
 }
 
@@ -91,10 +91,11 @@ pub struct Front<S> {
 
 impl<S, B, R> Service<Request<B>> for Front<S>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone,
-    R: Body + Default,
+    S: Service<Request<Upload<B>>, Response = Response<R>> + Clone,
+    B: Body,
+    R: Body,
 {
-    type Response = Response<AuditedBody<R>>;
+    type Response = Response<TimedBody<R>>;
     type Error = S::Error;
     type Future = ResponseFuture<S, B, R>;
 
@@ -111,6 +112,7 @@ where
             request.extensions_mut().insert(Passage::begun(hop, record));
             // Nobody has checked it, so nobody may take it for checked.
             request.headers_mut().remove(AUTHORIZATION);
+            let request = request.map(Upload::untimed);
             return ResponseFuture::Open { future: Oneshot::new(self.service.clone(), request) };
         }
         let presented = match extract(hop, &mut request) {
@@ -142,15 +144,18 @@ impl<S> Front<S> {
         record: &Record,
     ) -> ResponseFuture<S, B, R>
     where
-        S: Service<Request<B>, Response = Response<R>> + Clone,
-        R: Body + Default,
+        S: Service<Request<Upload<B>>, Response = Response<R>> + Clone,
+        B: Body,
+        R: Body,
     {
-        match self.steps.admit(verified, record) {
-            Ok((passage, outcome)) => {
+        match self.steps.admit(verified, record, request.uri().path()) {
+            Ok(Admission { passage, outcome, life }) => {
                 // INVARIANT: I1 — takes the place of whatever evidence was there before the stack.
                 request.extensions_mut().insert(passage);
+                let offer = Offer::instead(&mut request);
+                let request = request.map(|body| Upload::watched(body, &life));
                 let future = Oneshot::new(self.service.clone(), request);
-                ResponseFuture::Guarded { future: Audited::<S>::answer(future, outcome) }
+                ResponseFuture::Guarded { future: Timed::calling(future, Answering { outcome, life, offer }) }
             }
             Err(refused) => ResponseFuture::refused(refused.answer(self.steps.verify.hop())),
         }
@@ -170,43 +175,44 @@ pin_project! {
     #[project = ResponseProjection]
     pub enum ResponseFuture<S, B, R>
     where
-        S: Service<Request<B>>,
+        S: Service<Request<Upload<B>>>,
     {
         /// Without a guard.
-        Open { #[pin] future: Oneshot<S, Request<B>> },
+        Open { #[pin] future: Oneshot<S, Request<Upload<B>>> },
         /// Keys are being fetched.
         Checking {
             verdict: BoxFuture<'static, Result<Arc<Facts>, Refusal>>,
             waiting: Option<Box<Waiting<S, B>>>,
         },
         /// Admitted.
-        Guarded { #[pin] future: AuditedFuture<Oneshot<S, Request<B>>, R> },
+        Guarded { #[pin] future: Timed<Oneshot<S, Request<Upload<B>>>> },
         /// Refused.
-        Refused { response: Option<Response<AuditedBody<R>>> },
+        Refused { response: Option<Response<TimedBody<R>>> },
     }
 }
 
 impl<S, B, R> ResponseFuture<S, B, R>
 where
-    S: Service<Request<B>>,
+    S: Service<Request<Upload<B>>>,
 {
-    fn refused(response: Response<AuditedBody<R>>) -> Self {
+    fn refused(response: Response<TimedBody<R>>) -> Self {
         Self::Refused { response: Some(response) }
     }
 }
 
 impl<S, B, R> Future for ResponseFuture<S, B, R>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone,
-    R: Body + Default,
+    S: Service<Request<Upload<B>>, Response = Response<R>> + Clone,
+    B: Body,
+    R: Body,
 {
-    type Output = Result<Response<AuditedBody<R>>, S::Error>;
+    type Output = Result<Response<TimedBody<R>>, S::Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let next = match self.as_mut().project() {
                 ResponseProjection::Open { future } => {
-                    return future.poll(context).map_ok(|response| response.map(AuditedBody::unaudited));
+                    return future.poll(context).map_ok(|response| response.map(TimedBody::untimed));
                 }
                 ResponseProjection::Guarded { future } => return future.poll(context),
                 ResponseProjection::Checking { verdict, waiting } => {
