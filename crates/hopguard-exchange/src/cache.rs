@@ -2,13 +2,14 @@
 //! remembered for a moment.
 
 use std::fmt;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hopguard_core::{Clock, Denial, Facts, Fingerprint, Granted, Monotonic, Withdrawals};
 use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use crate::key::GrantKey;
 
@@ -150,8 +151,39 @@ impl Weighter<GrantKey, Arc<Kept>> for Weights {
 
 /// The grants of one exchanger, bounded and evicted by use.
 pub(crate) struct GrantCache {
-    kept: Cache<GrantKey, Arc<Kept>, Weights>,
+    kept: Cache<GrantKey, Arc<Kept>, Weights, AsIs>,
     refused: Cache<GrantKey, (Denial, Monotonic)>,
+}
+
+/// Takes a [`GrantKey`] as its own hash: it is one, under a key that nobody outside the process knows.
+#[derive(Clone, Copy, Default)]
+struct AsIs(u64);
+
+impl BuildHasher for AsIs {
+    type Hasher = Self;
+
+    fn build_hasher(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Hasher for AsIs {
+    fn write(&mut self, bytes: &[u8]) {
+        // Nothing writes bytes; folded all the same, so that whoever will is not left with one hash for all.
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, key: u128) {
+        // Both halves are hashes of the whole.
+        let [low, high] = [key, key >> 64].map(|half| (half & u128::from(u64::MAX)).try_into().unwrap_or(0));
+        self.0 = low ^ u64::rotate_left(high, 32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl GrantCache {
@@ -159,7 +191,8 @@ impl GrantCache {
     pub(crate) fn new(most: usize) -> Self {
         let most = most.max(FEWEST);
         let bytes = (most as u64).saturating_mul(PAGE);
-        Self { kept: Cache::with_weighter(most, bytes, Weights), refused: Cache::new(most) }
+        let kept = Cache::with(most, bytes, Weights, AsIs::default(), DefaultLifecycle::default());
+        Self { kept, refused: Cache::new(most) }
     }
 
     /// The grant under `key`, if it is live for the caller whose token `parent` describes, or for us.

@@ -117,7 +117,7 @@ use std::task::{Context, Poll};
 use hopguard_client::BoxFuture;
 use hopguard_core::{
     Admitted, AsOurselves, Asked, CacheState, Decision, Demand, Denial, Destination, EventKind, Exchange,
-    Fault, Granted, Refusal, Remembered, Requested, Route, RouteMap, RouteRule,
+    Fault, Granted, Refusal, Remembered, Requested, Route, RouteMap, RouteRule, UnixTime,
 };
 use hopguard_exchange::Exchanger;
 use http::header::{
@@ -129,6 +129,7 @@ use tower::ServiceExt;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::again::Copied;
 use super::attachment::Attachment;
 use super::error::EgressError;
 use super::explain::Explained;
@@ -336,7 +337,11 @@ impl Inner {
         Err(EgressError::Refused(matched.refuse(&self.hop, "egress", Fault::RedirectRefused.into())))
     }
 
-    async fn run<S, B, R>(&self, inner: S, request: Request<B>) -> Result<Response<R>, EgressError<S::Error>>
+    async fn run<S, B, R>(
+        &self,
+        mut inner: S,
+        request: Request<B>,
+    ) -> Result<Response<R>, EgressError<S::Error>>
     where
         S: Service<Request<B>, Response = Response<R>> + Clone,
         B: Replayable,
@@ -352,18 +357,25 @@ impl Inner {
         let ticket =
             self.ticket(Call::of(&parts), &mut matched).map_err(|refusal| refuse(&matched, refusal))?;
         let granted = self.grant(&ticket, &mut matched).await.map_err(|refusal| refuse(&matched, refusal))?;
+        // The evidence goes no further: a peer in the same process must not take it for its own.
+        parts.extensions.remove::<OnBehalfOf>();
+        parts.extensions.remove::<Passage>();
         // A copy is kept only where it may be needed.
-        let old = granted.filter(|grant| may_be_renewed(grant, self.hop.now()));
-        let again = old.and_then(|old| Some((old, parts.clone(), body.replay()?)));
+        let begun = UnixTime::from_secs(matched.record.started_millis / 1000);
+        let old = granted.filter(|grant| may_be_renewed(grant, begun));
+        let again = old.and_then(|old| Some((old, body.replay()?, Copied::of(&parts))));
+        let matched = Arc::new(matched);
         let request = self.attach(parts, body, &matched);
-        let response = inner.clone().oneshot(request).await.map_err(EgressError::Peer)?;
+        let ready = inner.ready().await.map_err(EgressError::Peer)?;
+        let response = ready.call(request).await.map_err(EgressError::Peer)?;
 
-        let Some((old, parts, body)) = again else { return Ok(response) };
+        let Some((old, body, copied)) = again else { return Ok(response) };
         let renew = asks_for_renewal(response.status(), response.headers())
             && self.budgets.get(ticket.index).is_some_and(|b| b.spend(self.hop.clock().monotonic()));
         if !renew {
             return Ok(response);
         }
+        let Some(parts) = copied.into_parts() else { return Ok(response) };
         drop(response);
         match &ticket.need {
             Need::Grant(target, subject) => {
@@ -372,13 +384,14 @@ impl Inner {
             Need::Own(target) => self.exchanger.forget_own(target, &ticket.destination, &old),
             Need::Nothing | Need::Secret(_) => {}
         }
+        let mut matched = Arc::unwrap_or_clone(matched);
         matched.attempt = 2;
         let notice = Decision::Allow("grant_renewed");
         let mut event = matched.event(&self.hop, "egress", notice);
         event.kind = EventKind::Notice;
         self.hop.audit().write(event).map_err(|full| refuse(&matched, Refusal::Fault(full.into())))?;
         self.grant(&ticket, &mut matched).await.map_err(|refusal| refuse(&matched, refusal))?;
-        let request = self.attach(parts, body, &matched);
+        let request = self.attach(parts, body, &Arc::new(matched));
         inner.oneshot(request).await.map_err(EgressError::Peer)
     }
 
@@ -417,11 +430,11 @@ impl Inner {
         let need = match choice.route.rule() {
             RouteRule::Exchange(target) => {
                 // INVARIANT: I4 — without a caller there is no grant, and without a grant no call.
-                let subject = matched.subject.clone().ok_or(Fault::EvidenceMissing)?;
+                let subject = matched.subject.as_ref().ok_or(Fault::EvidenceMissing)?;
                 matched.requested = self.requested.get(index).cloned().flatten();
                 target.check_open_to(subject.facts())?;
                 self.still_good(&subject)?;
-                Need::Grant(target, subject)
+                Need::Grant(target, subject.clone())
             }
             RouteRule::AsOurselves(target) => {
                 self.demanded(target.demand(), matched, extensions)?;
@@ -509,7 +522,7 @@ impl Inner {
         Ok(answer)
     }
 
-    fn attach<B>(&self, mut parts: request::Parts, body: B, matched: &Matched) -> Request<B> {
+    fn attach<B>(&self, mut parts: request::Parts, body: B, matched: &Arc<Matched>) -> Request<B> {
         if let Some(value) = &matched.attached {
             let name = matched.attached_in.clone().unwrap_or(AUTHORIZATION);
             parts.headers.insert(name, value.clone());
@@ -520,10 +533,7 @@ impl Inner {
         {
             parts.headers.insert(TRACEPARENT, value);
         }
-        // The evidence goes no further: a peer in the same process must not take it for its own.
-        parts.extensions.remove::<OnBehalfOf>();
-        parts.extensions.remove::<Passage>();
-        parts.extensions.insert(Outgoing(Arc::new(matched.clone())));
+        parts.extensions.insert(Outgoing(Arc::clone(matched)));
         Request::from_parts(parts, body)
     }
 }

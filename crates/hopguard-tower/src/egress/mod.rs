@@ -15,6 +15,7 @@ mod attachment;
 mod explain;
 mod renewal;
 mod redirect;
+mod again;
 mod passthrough;
 mod dispatch;
 mod builder;
