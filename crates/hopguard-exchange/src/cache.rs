@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hopguard_core::{Clock, Denial, Facts, Fingerprint, Granted, Monotonic, Withdrawals};
+use hopguard_core::{Clock, Denial, Facts, Fingerprint, Granted, Monotonic, UnixTime, Withdrawals};
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
@@ -82,17 +82,16 @@ pub(crate) struct Life {
 /// The code of what ended it: the parent's expiry or withdrawal, or its own.
 pub(crate) fn judge(
     granted: &Granted,
-    parent: &Facts,
+    parent: Option<&Facts>,
     withdrawals: &Withdrawals,
-    clock: &dyn Clock,
+    now: UnixTime,
 ) -> Result<(), hopguard_core::Refusal> {
     use hopguard_core::Fault;
-    let now = clock.now();
     // INVARIANT: I13, I18 — judged at every use; a grant dies with its parent, whatever it says itself.
-    if now >= parent.expires {
+    if parent.is_some_and(|parent| now >= parent.expires) {
         return Err(Denial::SubjectExpired.into());
     }
-    if withdrawals.strikes(parent) {
+    if parent.is_some_and(|parent| withdrawals.strikes(parent)) {
         return Err(Denial::TokenWithdrawn.into());
     }
     if now >= granted.facts().expires {
@@ -175,10 +174,8 @@ impl Hasher for AsIs {
         }
     }
 
-    fn write_u128(&mut self, key: u128) {
-        // Both halves are hashes of the whole.
-        let [low, high] = [key, key >> 64].map(|half| (half & u128::from(u64::MAX)).try_into().unwrap_or(0));
-        self.0 = low ^ u64::rotate_left(high, 32);
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
     }
 
     fn finish(&self) -> u64 {
@@ -195,11 +192,11 @@ impl GrantCache {
         Self { kept, refused: Cache::new(most) }
     }
 
-    /// The grant under `key`, if it is live for the caller whose token `parent` describes.
+    /// The grant under `key`, if it is live for the caller whose token `parent` describes, or for us.
     pub(crate) fn grant(
         &self,
         key: GrantKey,
-        parent: &Facts,
+        parent: Option<&Facts>,
         withdrawals: &Withdrawals,
         clock: &dyn Clock,
     ) -> Option<Found> {
@@ -207,8 +204,8 @@ impl GrantCache {
         let now = clock.unix_millis();
         let live = now < kept.life.served_until
             // A second lock beside the key: no grant crosses from one subject token to another.
-            && kept.granted.parent() == parent.fingerprint
-            && judge(&kept.granted, parent, withdrawals, clock).is_ok();
+            && kept.granted.parent() == parent.map(|parent| parent.fingerprint)
+            && judge(&kept.granted, parent, withdrawals, UnixTime::from_secs(now / 1000)).is_ok();
         if live {
             return Some(Found { kept, now });
         }
@@ -264,7 +261,6 @@ impl GrantCache {
         None
     }
 
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.kept.len()
     }
@@ -278,7 +274,7 @@ impl fmt::Debug for GrantCache {
 
 #[cfg(test)]
 mod tests {
-    use hopguard_core::{Destination, Exchange, Ledger, RawToken, UnixTime, seconds};
+    use hopguard_core::{Destination, Exchange, Ledger, RawToken, seconds};
     use proptest::prelude::*;
 
     use super::*;
@@ -339,6 +335,16 @@ mod tests {
     }
 
     #[test]
+    fn renewal_is_spread_over_the_earlier_half_of_its_lead() {
+        // Served until 270 s; with 60 s ahead, renewal begins 30 s to 60 s before that.
+        let from = |chance| renewed_from(0, 300_000, 400_000, 60_000, chance);
+        assert_eq!((from(0), from(1), from(30_000)), (240_000, 239_999, 210_000));
+        assert_eq!((from(30_001), from(30_002)), (240_000, 239_999));
+        // In the second half of its life only, however far ahead is asked for.
+        assert_eq!(renewed_from(0, 300_000, 400_000, 1_000_000, 75_000), 120_000);
+    }
+
+    #[test]
     fn one_use_claims_the_renewal_and_a_later_one_claims_it_again() {
         let (cache, clock, ledger) = (GrantCache::new(10), FakeClock::at(START), Ledger::bounded());
         let mut parent = facts();
@@ -346,8 +352,8 @@ mod tests {
         let one = granted("one", &parent, START + 200);
         cache.keep(key(1), one, 100, life((START + 180) * 1000, (START + 200) * 1000), START * 1000);
         let claims = || {
-            let found = cache.grant(key(1), &parent, ledger.withdrawals(), &*clock).unwrap();
-            let again = cache.grant(key(1), &parent, ledger.withdrawals(), &*clock).unwrap();
+            let found = cache.grant(key(1), Some(&parent), ledger.withdrawals(), &*clock).unwrap();
+            let again = cache.grant(key(1), Some(&parent), ledger.withdrawals(), &*clock).unwrap();
             (found.claims_renewal(), again.claims_renewal())
         };
         clock.advance(Duration::from_millis(99_999));
@@ -374,7 +380,7 @@ mod tests {
             START * 1000,
         );
         assert_eq!(claims(), (true, false));
-        let found = cache.grant(key(1), &parent, ledger.withdrawals(), &*clock).unwrap().granted();
+        let found = cache.grant(key(1), Some(&parent), ledger.withdrawals(), &*clock).unwrap().granted();
         assert_eq!(found.facts().fingerprint, three.facts().fingerprint);
     }
 
@@ -414,7 +420,8 @@ mod tests {
         parent.expires = UnixTime::from_secs(START + 300);
         let one = granted("one", &parent, START + 200);
         cache.keep(key(1), one.clone(), 100, served((START + 180) * 1000), START * 1000);
-        let found = |parent: &Facts| cache.grant(key(1), parent, ledger.withdrawals(), &*clock).is_some();
+        let found =
+            |parent: &Facts| cache.grant(key(1), Some(parent), ledger.withdrawals(), &*clock).is_some();
         assert!(found(&parent));
         clock.advance(Duration::from_millis(179_999));
         assert!(found(&parent));
@@ -451,7 +458,7 @@ mod tests {
         let (cache, clock, ledger) = (GrantCache::new(100), FakeClock::at(START), Ledger::bounded());
         let mut parent = facts();
         parent.expires = UnixTime::from_secs(START + 300);
-        let hot = || cache.grant(key(0), &parent, ledger.withdrawals(), &*clock).is_some();
+        let hot = || cache.grant(key(0), Some(&parent), ledger.withdrawals(), &*clock).is_some();
         cache.keep(key(0), granted("hot", &parent, START + 300), 100, served(u64::MAX), 0);
         for n in 1..1000 {
             assert!(hot(), "evicted after {n}");
@@ -511,7 +518,9 @@ mod tests {
             if let Some(what) = withdrawn {
                 ledger.withdrawals().withdraw(what, clock.now(), clock.now().after(seconds(999))).unwrap();
             }
-            judge(&grant, &parent, ledger.withdrawals(), &*clock).err().map(|refusal| refusal.code())
+            judge(&grant, Some(&parent), ledger.withdrawals(), clock.now())
+                .err()
+                .map(|refusal| refusal.code())
         };
         assert_eq!(code(START + 49, None), None);
         assert_eq!(code(START + 50, None), Some("grant_expired"));

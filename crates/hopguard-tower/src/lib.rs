@@ -26,12 +26,15 @@ mod inflate;
 mod scanned;
 pub mod inbound;
 pub mod egress;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 
-pub use answer::Refused;
+pub use answer::{RealmOfStack, Refused};
 pub use audited::{AuditLayer, Audited, AuditedBody};
 pub use egress::{
-    Egress, EgressBuilder, EgressError, EgressService, ExchangeLayer, OnBehalfOf, Once, PassthroughLayer,
-    Replayable, StsEndpoint,
+    Egress, EgressBuilder, EgressError, EgressService, ExchangeLayer, Explained, OnBehalfOf, Once,
+    PassthroughLayer, Replayable, StsEndpoint,
 };
 pub use hop::Hop;
 pub use inbound::{
