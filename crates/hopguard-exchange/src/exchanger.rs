@@ -23,6 +23,7 @@ use crate::key::{GrantKey, GrantKeys};
 use crate::profile::StsProfile;
 use crate::request::{Identity, exchange_form, own_form, token_request};
 use crate::retry::{Attempts, Budget, Trouble, chance};
+use crate::status::{Counts, ExchangeStatus};
 
 /// Exchanges tokens at one authorization server; see the crate's documentation. Cloning it shares it.
 #[derive(Clone)]
@@ -50,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) flights: Arc<Flights<GrantKey, Result<Granted, Refusal>>>,
     pub(crate) refresh_ahead: Millis,
     pub(crate) overflows: AtomicU64,
+    pub(crate) counts: Counts,
 }
 
 /// What one request is about; owned, because it outlives the call that began it.
@@ -196,6 +198,12 @@ impl Exchanger {
         self.0.overflows.swap(0, Ordering::Relaxed)
     }
 
+    /// How it fares.
+    #[must_use]
+    pub fn status(&self) -> ExchangeStatus {
+        self.0.counts.status(self.0.cache.len(), self.0.flights.traffic())
+    }
+
     #[cfg(test)]
     pub(crate) fn traffic(&self) -> (usize, usize) {
         self.0.flights.traffic()
@@ -267,6 +275,7 @@ impl Inner {
         if found.claims_renewal()
             && let Boarding::Leads(pilot, _passenger) = self.flights.board(key, || None::<()>)
         {
+            self.counts.renew();
             self.fly(job(), pilot);
         }
         found.granted()
@@ -279,6 +288,9 @@ impl Inner {
         self.spawn.try_spawn(async move {
             let (key, is_of_subject) = (job.key, job.purpose.parent().is_some());
             let outcome = inner.exchange(job).await;
+            if outcome.is_err() {
+                inner.counts.fail();
+            }
             // INVARIANT: I4, G12 — only what is the caller's own fault is held against it.
             if let Err(Refusal::Denial(denial)) = &outcome
                 && is_of_subject
@@ -308,6 +320,7 @@ impl Inner {
             Boarding::Full => return Err(Fault::ExchangeOverloaded.into()),
             Boarding::Follows(passenger) => (passenger, CacheState::Coalesced),
             Boarding::Leads(pilot, passenger) => {
+                self.counts.begin();
                 self.fly(job, pilot);
                 (passenger, CacheState::Miss)
             }

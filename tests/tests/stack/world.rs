@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use hopguard::{
-    Admitted, Audit, ClientAuth, Egress, EgressError, Exchange, GuardedClient, Inbound, Issuer, Ledger,
-    ScopeGuard, SendError, StsEndpoint, Ttl, Upload, minutes,
+    Admitted, Audit, AuditSink, ClientAuth, Egress, EgressError, Exchange, GuardedClient, Inbound, Issuer,
+    Ledger, ScopeGuard, SendError, StsEndpoint, Ttl, Upload, minutes,
 };
 use hopguard_testkit::mint::Token;
 use hopguard_testkit::{FakeClock, MemorySink, MisbehavingSts, WireAnswer, WireRecorder};
@@ -40,6 +40,11 @@ impl World {
         Self::built(peer, |endpoint, _| endpoint, |egress, _| egress).await
     }
 
+    /// A world whose audit goes to what `sink` makes of the sink that is looked at.
+    pub async fn audited(peer: WireRecorder, to: impl FnOnce(Arc<MemorySink>) -> Arc<dyn AuditSink>) -> Self {
+        Self::whole(peer, to, |endpoint, _| endpoint, |egress, _| egress).await
+    }
+
     /// A world with further routes, or other settings.
     pub async fn with_routes(
         peer: WireRecorder,
@@ -53,10 +58,19 @@ impl World {
         endpoint: impl FnOnce(StsEndpoint, &str) -> StsEndpoint,
         settings: impl FnOnce(EgressBuilder, &WireRecorder) -> EgressBuilder,
     ) -> Self {
+        Self::whole(peer, |sink| sink, endpoint, settings).await
+    }
+
+    async fn whole(
+        peer: WireRecorder,
+        to: impl FnOnce(Arc<MemorySink>) -> Arc<dyn AuditSink>,
+        endpoint: impl FnOnce(StsEndpoint, &str) -> StsEndpoint,
+        settings: impl FnOnce(EgressBuilder, &WireRecorder) -> EgressBuilder,
+    ) -> Self {
         let clock = FakeClock::somewhen();
         let sts = MisbehavingSts::start(clock.clone()).await;
         let (ledger, sink) = (Ledger::bounded(), MemorySink::new());
-        let audit = Audit::new("orders", "1", sink.clone());
+        let audit = Audit::new("orders", "1", to(sink.clone()));
         let inbound = Inbound::builder(&ledger, &audit)
             .issuer(Issuer::at(&sts.issuer()))
             .audience(ORDERS)

@@ -180,6 +180,12 @@ impl Egress {
         }
     }
 
+    /// The exchanger, for how it fares.
+    #[must_use]
+    pub fn exchanger(&self) -> &Exchanger {
+        self.exchange.exchanger()
+    }
+
     /// Which route `request` would take and whether its caller may use it, and why; nothing is sent, fetched or
     /// written down, and no secret is shown.
     ///

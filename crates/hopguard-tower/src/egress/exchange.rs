@@ -210,6 +210,13 @@ impl ExchangeLayer {
     }
 }
 
+impl ExchangeLayer {
+    /// Who exchanges.
+    pub(crate) fn exchanger(&self) -> &Exchanger {
+        &self.inner.exchanger
+    }
+}
+
 impl fmt::Debug for ExchangeLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ExchangeLayer").field("routes", &self.inner.routes).finish_non_exhaustive()
