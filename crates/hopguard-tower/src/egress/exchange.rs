@@ -167,7 +167,8 @@ struct Inner {
     requested: Vec<Option<Arc<Requested>>>,
     /// One per route: the secret that is attached there.
     attachments: Vec<Option<Result<Attachment, Fault>>>,
-    budgets: Vec<Budget>,
+    /// One per route; routes of one destination share theirs.
+    budgets: Vec<Arc<Budget>>,
     exchanger: Exchanger,
 }
 
@@ -190,7 +191,7 @@ impl ExchangeLayer {
         };
         let requested = routes.routes().iter().map(|route| requested(route.rule())).collect();
         let attachments = routes.routes().iter().map(attachment).collect();
-        let budgets = routes.routes().iter().map(|_| Budget::default()).collect();
+        let budgets = budgets(routes.routes());
         let inner = Inner { hop: hop.clone(), routes, requested, attachments, budgets, exchanger };
         Self { inner: Arc::new(inner), redirects_at_most: 0 }
     }
@@ -216,6 +217,17 @@ impl ExchangeLayer {
     pub(crate) fn exchanger(&self) -> &Exchanger {
         &self.inner.exchanger
     }
+}
+
+/// A peer that answers 401 is one peer, however many routes lead to it.
+fn budgets(routes: &[Route]) -> Vec<Arc<Budget>> {
+    let mut budgets: Vec<Arc<Budget>> = Vec::with_capacity(routes.len());
+    for route in routes {
+        let known = routes.iter().position(|other| other.destination() == route.destination());
+        let shared = known.and_then(|index| budgets.get(index)).map(Arc::clone);
+        budgets.push(shared.unwrap_or_default());
+    }
+    budgets
 }
 
 impl fmt::Debug for ExchangeLayer {
