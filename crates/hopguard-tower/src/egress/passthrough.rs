@@ -95,7 +95,7 @@ use super::outgoing::{Matched, Outgoing};
 use super::subject::OnBehalfOf;
 use crate::Hop;
 use crate::answer::Refused;
-use crate::scanned::{BodyScan, ScannedBody, Watcher};
+use crate::scanned::{BodyScan, Judge, ScannedBody, Watcher};
 
 /// A body whose length is known and not above this is judged before anything is sent.
 const WHOLE: u64 = 1024 * 1024;
@@ -256,7 +256,8 @@ impl PassthroughLayer {
         if let Some(value) = &matched.attached {
             scanner = scanner.with_attached(value);
         }
-        if let Err(finding) = scanner.scan(&parts.uri, &parts.headers) {
+        // Under a waiver each of them is written down, not only the first.
+        for finding in scanner.findings(&parts.uri, &parts.headers) {
             self.rule.found(&matched, &finding)?;
         }
         let judged = self.judge_body(&matched, destination, parts, body)?;
@@ -296,25 +297,35 @@ impl PassthroughLayer {
         }
         let hop = &self.rule.hop;
         let whole = body.size_hint().exact().is_some_and(|length| length <= WHOLE);
-        let mut scanner = BodyScanner::new(hop.ledger(), Some(destination));
-        if let Some(caller) = &matched.subject {
-            scanner = scanner.with_own(caller.facts());
-        }
-        let blocked = Slot::default();
-        let watcher = OnTheWay {
-            rule: self.rule.clone(),
-            matched: matched.clone(),
-            destination: destination.clone(),
-            blocked: blocked.clone(),
+        let own = matched.subject.as_ref().map(|caller| caller.facts());
+        let mut blocked = None;
+        let judge = Judge {
+            headers: &parts.headers,
+            scan: &self.bodies,
+            hop,
+            clear: |whole: &[u8]| BodyScanner::is_clear(hop.ledger(), own.map(Arc::as_ref), whole),
+            make: || {
+                let mut scanner = BodyScanner::new(hop.ledger(), Some(destination));
+                if let Some(own) = own {
+                    scanner = scanner.with_own(own);
+                }
+                let watcher = OnTheWay {
+                    rule: self.rule.clone(),
+                    matched: matched.clone(),
+                    destination: destination.clone(),
+                    blocked: blocked.insert(Slot::default()).clone(),
+                };
+                (scanner, Box::new(watcher) as Box<dyn Watcher>)
+            },
         };
-        let mut body = ScannedBody::watched(body, &parts.headers, &self.bodies, scanner, hop, watcher)?;
+        // Whoever polls the body next leaves a waker of its own.
+        let mut context = Context::from_waker(Waker::noop());
+        let mut body = ScannedBody::judged(body, judge, WHOLE, &mut context)?;
         if whole {
-            // Whoever polls the body next leaves a waker of its own.
-            let refused = body.peek(&mut Context::from_waker(Waker::noop()), usize::MAX);
-            refused.map_or(Ok(()), Err)?;
+            body.peek(&mut context, usize::MAX).map_or(Ok(()), Err)?;
         }
         let on_its_way = !body.is_read();
-        Ok((body, on_its_way.then_some(blocked)))
+        Ok((body, blocked.filter(|_| on_its_way)))
     }
 }
 
@@ -383,13 +394,13 @@ impl Watcher for OnTheWay {
         self.keep(hop.audit().write(event).map_err(full))
     }
 
-    fn trailers(&self, trailers: &HeaderMap) -> Result<(), Finding> {
+    fn trailers(&self, trailers: &HeaderMap) -> Result<(), Refused> {
         let hop = &self.rule.hop;
         let mut scanner = Scanner::new(hop.ledger(), &self.destination, hop.now());
         if let Some(caller) = &self.matched.subject {
             scanner = scanner.with_own(caller.facts());
         }
-        scanner.trailers(trailers)
+        scanner.trailers(trailers).try_for_each(|finding| self.found(&finding))
     }
 }
 
