@@ -8,6 +8,7 @@ mod world;
 mod peers;
 mod inbound;
 mod egress;
+mod body;
 mod capture;
 mod chain;
 mod report;
@@ -25,6 +26,7 @@ const GROUPS: &[Named] = &[
     ("inbound refused", inbound::refused),
     ("egress cached", egress::cached),
     ("passthrough", egress::passthrough),
+    ("bodies", body::bodies),
     ("audit capture", capture::captured),
     ("over a socket", chain::socket),
     ("chain tax", chain::tax),
