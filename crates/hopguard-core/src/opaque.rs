@@ -161,21 +161,24 @@ impl Opaque {
         (u128::from(high.hash_one(head)) << 64) | u128::from(low.hash_one(head))
     }
 
+    /// The word of the filter that an anchor belongs to, and its three bits there: one cache line is looked at, and
+    /// what is not kept seldom finds all three.
     fn place(anchor: u64) -> (usize, u64) {
-        // The upper bits of a product depend on all bits below them.
-        let at = anchor >> (64 - FILTER_BITS);
-        (usize::try_from(at >> 6).unwrap_or(0), 1 << (at & 63))
+        // The upper bits of a sum of products depend on all bits below them.
+        let word = usize::try_from(anchor >> (64 - FILTER_BITS + 6)).unwrap_or(0);
+        let bits = [42, 36, 30].map(|shift| 1_u64 << ((anchor >> shift) & 63));
+        (word, bits.iter().fold(0, |all, bit| all | bit))
     }
 
     fn mark(&mut self, anchor: u64) {
-        let (word, bit) = Self::place(anchor);
+        let (word, bits) = Self::place(anchor);
         if let Some(word) = self.filter.get_mut(word) {
-            *word |= bit;
+            *word |= bits;
         }
     }
 
     fn is_marked(&self, anchor: u64) -> bool {
-        let (word, bit) = Self::place(anchor);
-        self.filter.get(word).is_some_and(|word| word & bit != 0)
+        let (word, bits) = Self::place(anchor);
+        self.filter.get(word).is_some_and(|word| word & bits == bits)
     }
 }

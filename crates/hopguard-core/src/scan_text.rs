@@ -143,6 +143,10 @@ impl Text {
 
     fn block(&mut self, looking: &Looking<'_>, block: &[u8]) {
         let new = self.buffer.len();
+        if self.buffer.capacity() == 0 && block.len() == BLOCK {
+            // More is to come: room for a window, what may stand beyond it, and the block that makes it too much.
+            self.buffer.reserve_exact(looking.keep.saturating_add(3 * BLOCK));
+        }
         self.buffer.extend_from_slice(block);
         let (percent, json) = self.judge_marks(looking);
         self.judge_opaque(looking);

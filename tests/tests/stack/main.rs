@@ -2,6 +2,7 @@
 
 mod world;
 mod malicious_sts;
+mod matrix;
 mod routes;
 mod passthrough;
 mod bodies;
@@ -12,5 +13,6 @@ mod withdrawal;
 mod waivers;
 mod crowd;
 mod configuration;
+mod modes;
 mod probes;
 mod leak;
