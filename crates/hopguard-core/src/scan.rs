@@ -6,6 +6,9 @@
 //! them any JWT is refused whose `aud` the matched route does not declare, even one that this process has
 //! never seen.
 //!
+//! In `Txn-Token` stands the transaction token that was verified for this request, where the destination is inside
+//! its trust domain, and nothing else.
+//!
 //! In the request target any JWT is refused, because URLs are logged: in the path, and in the query except as
 //! the value of a parameter by which a specification sends one on purpose (`state`, `id_token_hint`, `request`).
 //! A live credential is refused there like anywhere else. The signature of a presigned URL is no JWT.
@@ -26,7 +29,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
 use crate::ledger::has_one_dot;
 use crate::scan_text::without_json_escapes;
-use crate::{Destination, Facts, Fingerprint, Ledger, UnixTime};
+use crate::{Destination, Facts, Fingerprint, Ledger, TXN_TOKEN, UnixTime};
 
 /// How many encodings inside each other are undone.
 const DEPTH: usize = 3;
@@ -77,6 +80,9 @@ pub enum FindingKind {
     LiveCredential(Fingerprint),
     /// A JWT in an authorization header whose audience the route does not declare.
     UndeclaredAudience,
+    /// A transaction token that was not verified for this request, or whose trust domain the destination is
+    /// outside of.
+    UnverifiedTransaction,
     /// A JWT in the request target, where no parameter asks for one.
     TokenInTarget,
     /// More than is looked through.
@@ -102,6 +108,7 @@ pub struct Scanner<'a> {
     now: UnixTime,
     own: Option<&'a Facts>,
     attached: Option<&'a HeaderValue>,
+    transaction: Option<&'a HeaderValue>,
     audience: Option<&'a str>,
     places: &'a [HeaderName],
 }
@@ -111,13 +118,14 @@ impl<'a> Scanner<'a> {
     #[must_use]
     pub const fn new(ledger: &'a Ledger, destination: &'a Destination, now: UnixTime) -> Self {
         let destination = Some(destination);
-        Self { ledger, destination, now, own: None, attached: None, audience: None, places: &[] }
+        Self { destination, ..Self::toward_caller(ledger, now) }
     }
 
     /// A scanner for an answer to the caller, which no credential of this process may be in.
     #[must_use]
     pub const fn toward_caller(ledger: &'a Ledger, now: UnixTime) -> Self {
-        Self { ledger, destination: None, now, own: None, attached: None, audience: None, places: &[] }
+        let (destination, own, attached, transaction, audience) = (None, None, None, None, None);
+        Self { ledger, destination, now, own, attached, transaction, audience, places: &[] }
     }
 
     /// Headers beside `Authorization` and `Proxy-Authorization` in which any JWT must be for the audience that
@@ -139,6 +147,13 @@ impl<'a> Scanner<'a> {
     #[must_use]
     pub const fn with_attached(mut self, value: &'a HeaderValue) -> Self {
         self.attached = Some(value);
+        self
+    }
+
+    /// The `Txn-Token` value that passes to this destination; any other is refused.
+    #[must_use]
+    pub const fn with_transaction(mut self, value: &'a HeaderValue) -> Self {
+        self.transaction = Some(value);
         self
     }
 
@@ -183,7 +198,13 @@ impl<'a> Scanner<'a> {
         if *name == header::AUTHORIZATION && self.attached == Some(value) {
             return Ok(());
         }
+        if *name == TXN_TOKEN && self.transaction == Some(value) {
+            return Ok(());
+        }
         let mut verdict = self.value(value.as_bytes());
+        if verdict.is_ok() && *name == TXN_TOKEN {
+            verdict = Err(FindingKind::UnverifiedTransaction);
+        }
         let judged = *name == header::AUTHORIZATION
             || *name == header::PROXY_AUTHORIZATION
             || self.places.contains(name);
@@ -417,6 +438,7 @@ mod tests {
             FindingKind::UndeclaredAudience => "undeclared",
             FindingKind::TooLong => "too long",
             FindingKind::TokenInTarget => "token",
+            FindingKind::UnverifiedTransaction => "transaction",
             FindingKind::Unreadable => "unreadable",
         };
         let value = value.replace("TOKEN", &token);
@@ -530,6 +552,28 @@ mod tests {
         headers.insert(name, value.parse().unwrap());
         let found = scanner.scan(&"https://peer.internal/".parse().unwrap(), &headers);
         assert_eq!(found.map_err(|finding| finding.kind), expected, "{value}");
+    }
+
+    #[test]
+    fn a_transaction_token_passes_in_its_own_header_only() {
+        let ledger = Ledger::bounded();
+        let here = Destination::of(&"https://peer.internal".parse().unwrap()).unwrap();
+        let token = jwt(r#"{"aud":"shop.internal"}"#);
+        let verified = verified_token(&token, 2000);
+        ledger.remember_received(&verified, NOW).unwrap();
+        let value: HeaderValue = token.parse().unwrap();
+        let other = HeaderValue::from_static("anything else");
+        let scanner = Scanner::new(&ledger, &here, NOW);
+        let live = Err(FindingKind::LiveCredential(verified.facts().fingerprint));
+        let found = |scanner: &Scanner<'_>, name: &str, value| {
+            scanner.header(&name.parse().unwrap(), value).map_err(|finding| finding.kind)
+        };
+        assert_eq!(found(&scanner.with_transaction(&value), "txn-token", &value), Ok(()));
+        assert_eq!(found(&scanner.with_transaction(&value), "x-txn-token", &value), live);
+        assert_eq!(found(&scanner, "txn-token", &value), live);
+        let unverified = Err(FindingKind::UnverifiedTransaction);
+        assert_eq!(found(&scanner.with_transaction(&value), "txn-token", &other), unverified);
+        assert_eq!(found(&scanner, "txn-token", &other), unverified);
     }
 
     #[test]

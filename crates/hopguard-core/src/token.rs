@@ -77,9 +77,14 @@ impl RawToken {
 
     /// The header value that shows this token, marked sensitive; `None` if a header cannot hold it.
     pub(crate) fn as_bearer(&self) -> Option<HeaderValue> {
+        self.as_header("Bearer ")
+    }
+
+    /// The same behind another prefix.
+    pub(crate) fn as_header(&self, prefix: &str) -> Option<HeaderValue> {
         let text = self.0.expose_secret();
-        let mut value = Zeroizing::new(String::with_capacity("Bearer ".len() + text.len()));
-        value.push_str("Bearer ");
+        let mut value = Zeroizing::new(String::with_capacity(prefix.len() + text.len()));
+        value.push_str(prefix);
         value.push_str(text);
         let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(Wiped(value))).ok()?;
         value.set_sensitive(true);

@@ -36,6 +36,6 @@ pub use egress::{
 pub use hop::Hop;
 pub use inbound::{
     BindLayer, GuardExt, Inbound, InboundBuilder, OpenPaths, PeerAddress, ResponseRule, ShieldLayer,
-    VerifyLayer, admitted, evidence_missing,
+    TransactionLayer, VerifyLayer, admitted, evidence_missing,
 };
 pub use scanned::{BodyError, BodyScan, ScannedBody};

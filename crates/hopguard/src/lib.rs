@@ -30,7 +30,7 @@ pub use hopguard_reqwest::{Calls, GuardedClient, Payload, RequestBuilder, SendEr
 pub use hopguard_tower::{
     AuditLayer, BindLayer, BodyError, BodyScan, Egress, EgressError, ExchangeLayer, GuardExt, Hop, Inbound,
     OnBehalfOf, Once, OpenPaths, PassthroughLayer, Refused, Replayable, ResponseRule, ScannedBody,
-    ShieldLayer, StsEndpoint, VerifyLayer, admitted,
+    ShieldLayer, StsEndpoint, TransactionLayer, VerifyLayer, admitted,
 };
 pub use hopguard_verify::{Algorithm, Issuer, Profile, Verifier};
 

@@ -10,6 +10,7 @@ mod answers;
 mod innocent;
 mod renewal;
 mod withdrawal;
+mod transactions;
 mod waivers;
 mod crowd;
 mod configuration;

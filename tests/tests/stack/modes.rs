@@ -168,7 +168,9 @@ async fn proxy(world: &World) -> std::net::SocketAddr {
     let address = listener.local_addr().unwrap();
     let client = Client::builder(TokioExecutor::new()).build_http::<ScannedBody<hyper::body::Incoming>>();
     let (guarded, peer) = (layer(world).layer(client), world.peer.url(""));
-    tokio::spawn(async move {
+    let spawn = hopguard_client::Spawn::current();
+    let tasks = spawn.clone();
+    spawn.spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (guarded, peer) = (guarded.clone(), peer.clone());
             let service = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
@@ -189,7 +191,7 @@ async fn proxy(world: &World) -> std::net::SocketAddr {
                 }
             });
             let connection = hyper::server::conn::http1::Builder::new();
-            tokio::spawn(async move {
+            tasks.spawn(async move {
                 // A client may go away at any time; the test looks at what it got.
                 connection.serve_connection(TokioIo::new(stream), service).await.ok();
             });

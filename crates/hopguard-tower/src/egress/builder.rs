@@ -88,6 +88,7 @@ impl Egress {
             sts,
             routes: Vec::new(),
             bodies: BodyScan::default(),
+            domains: Vec::new(),
             judged: Vec::new(),
             exceptions: Vec::new(),
             report_only: None,
@@ -120,6 +121,7 @@ pub struct EgressBuilder {
     sts: StsEndpoint,
     routes: Vec<(String, RouteRule)>,
     bodies: BodyScan,
+    domains: Vec<(String, String)>,
     judged: Vec<String>,
     exceptions: Vec<(String, Waiver)>,
     report_only: Option<Waiver>,
@@ -181,6 +183,15 @@ impl EgressBuilder {
         if self.report_only.as_ref().is_some_and(|waiver| !complete(waiver)) {
             problems.add("egress.dangerous_report_only", unfounded);
         }
+        for (index, (url, domain)) in self.domains.iter().enumerate() {
+            let setting = format!("egress.trust_domain[{index}]");
+            if url.parse().ok().as_ref().and_then(Destination::of).is_none() {
+                problems.add(setting.clone(), "names no origin");
+            }
+            if domain.trim().is_empty() {
+                problems.add(setting, "names no domain");
+            }
+        }
         for (index, name) in self.judged.iter().enumerate() {
             if name.parse::<http::HeaderName>().is_err() {
                 problems.add(format!("egress.judge_header[{index}]"), "is no header name");
@@ -193,6 +204,9 @@ impl EgressBuilder {
         for name in &self.judged {
             layer = layer.judge_header(name);
         }
+        for (url, domain) in &self.domains {
+            layer = layer.trust_domain(url, domain);
+        }
         for (url, waiver) in &self.exceptions {
             layer = layer.dangerous_except(url, waiver.clone());
         }
@@ -200,6 +214,14 @@ impl EgressBuilder {
             Some(waiver) => layer.dangerous_report_only(waiver.clone()),
             None => layer,
         }
+    }
+
+    /// Says that the origin of `url` is inside the trust domain `domain`: calls there carry on the transaction token
+    /// that a [`TransactionLayer`](crate::TransactionLayer) verified for the caller's request. None goes elsewhere.
+    #[must_use]
+    pub fn trust_domain(mut self, url: &str, domain: &str) -> Self {
+        self.domains.push((url.to_owned(), domain.to_owned()));
+        self
     }
 
     /// Takes the time from `clock` in place of the system's.

@@ -12,6 +12,7 @@ mod extract;
 mod verify;
 mod gate;
 mod admit;
+mod transaction;
 mod response;
 mod builder;
 
@@ -23,4 +24,5 @@ pub use gate::{BindLayer, Gate, GateLayer, GuardExt, GuardStep};
 pub use response::{ResponseRule, Shield, ShieldLayer};
 pub(crate) use stage::Stage;
 pub use stage::{PeerAddress, Step, admitted, evidence_missing};
+pub use transaction::{TransactionLayer, VerifyTransaction};
 pub use verify::{Verify, VerifyLayer};
