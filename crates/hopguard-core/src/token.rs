@@ -48,6 +48,27 @@ const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.')
 /// # let token = hopguard_core::RawToken::new("secret-value");
 /// let same = *token == *token; // no comparison that takes longer the more is right
 /// ```
+///
+/// ```compile_fail,E0599
+/// # let token = hopguard_core::RawToken::new("secret-value");
+/// let copy = hopguard_core::RawToken::clone(&*token); // no copy of the bytes that nobody wipes
+/// ```
+///
+/// ```compile_fail,E0277
+/// # let token = hopguard_core::RawToken::new("secret-value");
+/// fn shown(text: impl AsRef<[u8]>) {}
+/// shown(&*token); // no way to its bytes by accident: not as a slice,
+/// ```
+///
+/// ```compile_fail,E0277
+/// # let token = hopguard_core::RawToken::new("secret-value");
+/// let text = String::from(&*token); // nor as a text
+/// ```
+///
+/// ```compile_fail,E0277
+/// # let token = hopguard_core::RawToken::new("secret-value");
+/// let request = http::Request::get("/").header("x-token", &*token); // nor into a request
+/// ```
 pub struct RawToken(SecretString);
 
 impl RawToken {
@@ -114,6 +135,11 @@ impl AsRef<[u8]> for Wiped {
 }
 
 /// The body of a token endpoint request (RFC 6749 appendix B); wiped when dropped.
+///
+/// ```compile_fail,E0277
+/// let form = hopguard_core::TokenForm::new();
+/// let text = format!("{form}"); // no `Display`: it holds tokens
+/// ```
 #[derive(Default)]
 pub struct TokenForm(Zeroizing<String>);
 

@@ -13,6 +13,14 @@ use crate::{Denial, Facts, UnixTime, Verified, Withdrawals};
 pub const TXN_TOKEN: HeaderName = HeaderName::from_static("txn-token");
 
 /// A transaction token that was verified for one request, and its trust domain.
+///
+/// It shows its bytes in one way, as the value of its header, which is marked sensitive:
+///
+/// ```compile_fail,E0277
+/// fn log(transaction: &hopguard_core::Transaction) -> String {
+///     format!("{transaction}") // no `Display`
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Transaction {
     verified: Verified,
