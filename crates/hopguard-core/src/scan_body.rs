@@ -444,6 +444,19 @@ mod tests {
         assert!(BodyScanner::is_clear(&ledger, None, b"too short"));
     }
 
+    /// Found by fuzzing: an escape far behind the last one gave up what had not been judged.
+    #[test]
+    fn a_later_escape_does_not_hide_an_earlier_one() {
+        let (token, verified) = (jwt("1"), verified_token(&jwt("1"), 2000));
+        let escaped = token.replace('.', "\\u002e");
+        for (dress, escape) in [(&escaped, "\\u0041"), (&token.replace('.', "%2E"), "%41")] {
+            let text = format!("{dress} {}{escape}", "far away ".repeat(400));
+            for sizes in [&[usize::MAX][..], &[1], &[64, 3]] {
+                scan(&verified, &text, sizes, true);
+            }
+        }
+    }
+
     #[test]
     fn what_is_let_pass_does_not_end_the_looking() {
         let ledger = Ledger::bounded();

@@ -309,6 +309,8 @@ impl Escaped {
         while let Some(offset) = memchr::memchr(self.mark, at.text.get(from..).unwrap_or_default()) {
             let mark = from + offset;
             if self.text.is_some() && at.place(mark).saturating_sub(self.last) > stale {
+                // What stands behind the last escape may end a credential that it is part of.
+                self.decode(at.text.get(from..mark).unwrap_or_default(), &mut decoded);
                 self.close(looking, &mut decoded);
             }
             if self.text.is_some() {

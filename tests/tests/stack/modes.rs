@@ -169,7 +169,6 @@ async fn proxy(world: &World) -> std::net::SocketAddr {
     let client = Client::builder(TokioExecutor::new()).build_http::<ScannedBody<hyper::body::Incoming>>();
     let (guarded, peer) = (layer(world).layer(client), world.peer.url(""));
     let spawn = hopguard_client::Spawn::current();
-    let tasks = spawn.clone();
     spawn.spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (guarded, peer) = (guarded.clone(), peer.clone());
@@ -191,7 +190,7 @@ async fn proxy(world: &World) -> std::net::SocketAddr {
                 }
             });
             let connection = hyper::server::conn::http1::Builder::new();
-            tasks.spawn(async move {
+            spawn.spawn(async move {
                 // A client may go away at any time; the test looks at what it got.
                 connection.serve_connection(TokioIo::new(stream), service).await.ok();
             });
