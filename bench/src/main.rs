@@ -9,6 +9,7 @@ mod peers;
 mod inbound;
 mod egress;
 mod miss;
+mod body;
 mod capture;
 mod journal;
 mod chain;
@@ -29,6 +30,7 @@ const GROUPS: &[Named] = &[
     ("egress cached", egress::cached),
     ("egress miss", miss::exchanged),
     ("passthrough", egress::passthrough),
+    ("bodies", body::bodies),
     ("audit capture", capture::captured),
     ("audit durable", journal::written),
     ("audit read", journal::read),

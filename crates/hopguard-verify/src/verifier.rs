@@ -35,6 +35,7 @@ pub struct Verifier(Arc<Inner>);
 
 struct Inner {
     issuers: Vec<Trusted>,
+    transactions: bool,
     memory: Option<Memory>,
     clock: Arc<dyn Clock>,
     leeway: Leeway,
@@ -193,6 +194,12 @@ impl Verifier {
             outcome = outcome.and(fetch.await);
         }
         outcome
+    }
+
+    /// True if its issuers have transaction tokens, and no access tokens.
+    #[must_use]
+    pub fn verifies_transactions(&self) -> bool {
+        self.0.transactions
     }
 
     /// True if there are keys of every issuer that may be used: a signal for whoever routes traffic here.
@@ -393,6 +400,15 @@ impl VerifierBuilder {
             let profile = (!checked.profile.is_standard()).then(|| checked.profile.clone());
             issuers.push(Trusted { store: Arc::new(KeyStore::new(checked, self.outside.clone())), profile });
         }
+        let of_transactions =
+            |trusted: &&Trusted| trusted.profile.as_ref().is_some_and(Profile::is_of_transactions);
+        let transactions = issuers.iter().filter(of_transactions).count();
+        if transactions > 0 && transactions < issuers.len() {
+            problems.add(
+                "issuer",
+                "has transaction tokens beside an issuer of access tokens: give each a verifier",
+            );
+        }
         let leeway = match self.leeway {
             None => Leeway::default(),
             Some(leeway) => Leeway::new(leeway).unwrap_or_else(|| {
@@ -419,6 +435,7 @@ impl VerifierBuilder {
         };
         problems.into_result(Verifier(Arc::new(Inner {
             issuers,
+            transactions: transactions > 0,
             memory,
             clock: self.outside.clock,
             leeway,
