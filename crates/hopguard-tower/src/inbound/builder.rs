@@ -38,6 +38,7 @@ use hopguard_core::{AudienceGuard, Audit, Clock, ConfigErrors, Ledger, Problems,
 use hopguard_verify::{Issuer, Verifier};
 use tower_layer::Layer;
 
+use super::admit::{Admit, AdmitLayer};
 use super::front::{Front, OpenPaths, Steps};
 use super::gate::{GateLayer, GuardExt, GuardStep, Rules};
 use super::response::{ResponseRule, Shield, ShieldLayer};
@@ -62,7 +63,7 @@ pub struct Inbound {
 }
 
 /// The service that [`Inbound`] makes of `S`.
-pub type Guarded<S> = Front<Shield<S>>;
+pub type Guarded<S> = Front<Admit<Shield<S>>, Shield<S>>;
 
 impl Inbound {
     /// Begins a stack over this ledger and audit.
@@ -115,8 +116,9 @@ impl<S: Clone> Layer<S> for Inbound {
 
     fn layer(&self, service: S) -> Guarded<S> {
         let service = ShieldLayer::new(self.hop(), self.response).layer(service);
+        let guarded = AdmitLayer(self.hop().clone()).layer(service.clone());
         let (open, verify, rules) = (self.open.clone(), self.verify.clone(), self.rules.clone());
-        Front { steps: Arc::new(Steps { open, verify, rules }), service }
+        Front { steps: Arc::new(Steps { open, verify, rules }), guarded, service }
     }
 }
 

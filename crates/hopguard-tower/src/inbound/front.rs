@@ -1,8 +1,8 @@
-//! The complete stack as one service: takes away evidence that is there already, tells open paths from guarded
-//! ones, and takes a guarded request through every step up to the handler.
+//! The front of a complete stack: takes away evidence that is there already, tells open paths from guarded ones,
+//! and takes a guarded request through every step up to its admission.
 //!
 //! The steps stand one after the other in one call, because a service for each would hand the request on, and look
-//! the evidence up, six times. What each decides is written in its own file, and is the same for the layers that
+//! the evidence up, five times. What each decides is written in its own file, and is the same for the layers that
 //! stand alone.
 //!
 //! # Readiness
@@ -22,17 +22,15 @@ use hopguard_core::{Facts, Presented, Refusal, Verified, is_ambiguous_path};
 use hopguard_verify::Check;
 use http::header::AUTHORIZATION;
 use http::{Request, Response};
-use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::util::Oneshot;
 use tower_service::Service;
 
-use super::admit::admit;
 use super::extract::extract;
 use super::gate::Rules;
+use super::stage::Stage;
 use super::verify::VerifyLayer;
-use crate::answer::Refused;
-use crate::audited::{Audited, AuditedBody, OutcomeGuard, ResponseFuture as AuditedFuture};
+use crate::AuditedBody;
 use crate::hop::{Passage, Record};
 
 /// Paths that anybody may call: health checks, metadata. Compared letter by letter with the whole path.
@@ -71,32 +69,23 @@ pub(super) struct Steps {
     pub(super) rules: Rules,
 }
 
-impl Steps {
-    /// Everything between a genuine token and the handler.
-    fn admit(&self, verified: Verified, record: &Record) -> Result<(Passage, OutcomeGuard), Refused> {
-        let hop = self.verify.hop();
-        // Verification takes no time that matters to a rule: one reading of the clock serves the whole way in. Who
-        // waited for keys has read it again.
-        let bound = self.rules.judge(hop, record, verified, record.now)?;
-        admit(hop, record, bound)
-    }
-}
-
-/// A complete stack around a service.
+/// A complete stack: `guarded` is what admitted requests go to, `service` what those to open paths go to.
 #[derive(Clone, Debug)]
-pub struct Front<S> {
+pub struct Front<G, S> {
     pub(super) steps: Arc<Steps>,
+    pub(super) guarded: G,
     pub(super) service: S,
 }
 
-impl<S, B, R> Service<Request<B>> for Front<S>
+impl<G, S, B, R> Service<Request<B>> for Front<G, S>
 where
+    G: Service<Request<B>, Response = Response<AuditedBody<R>>, Error = S::Error> + Clone,
     S: Service<Request<B>, Response = Response<R>> + Clone,
-    R: Body + Default,
+    R: Default,
 {
     type Response = Response<AuditedBody<R>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S, B, R>;
+    type Future = ResponseFuture<G, S, B, R>;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
@@ -133,43 +122,49 @@ where
     }
 }
 
-impl<S> Front<S> {
+impl<G, S> Front<G, S> {
     /// The token is genuine: judges it by the rules and hands the request on.
     fn proceed<B, R>(
         &self,
         mut request: Request<B>,
         verified: Verified,
         record: &Record,
-    ) -> ResponseFuture<S, B, R>
+    ) -> ResponseFuture<G, S, B, R>
     where
-        S: Service<Request<B>, Response = Response<R>> + Clone,
-        R: Body + Default,
+        G: Service<Request<B>> + Clone,
+        S: Service<Request<B>>,
+        R: Default,
     {
-        match self.steps.admit(verified, record) {
-            Ok((passage, outcome)) => {
+        let hop = self.steps.verify.hop();
+        // Verification takes no time that matters to a rule: one reading of the clock serves the whole way in. Who
+        // waited for keys has read it again.
+        match self.steps.rules.judge(hop, record, verified, record.now) {
+            Ok(bound) => {
+                let mut passage = Passage::begun(hop, *record);
+                passage.stage = Some(Stage::Bound(bound));
                 // INVARIANT: I1 — takes the place of whatever evidence was there before the stack.
                 request.extensions_mut().insert(passage);
-                let future = Oneshot::new(self.service.clone(), request);
-                ResponseFuture::Guarded { future: Audited::<S>::answer(future, outcome) }
+                ResponseFuture::Guarded { future: Oneshot::new(self.guarded.clone(), request) }
             }
-            Err(refused) => ResponseFuture::refused(refused.answer(self.steps.verify.hop())),
+            Err(refused) => ResponseFuture::refused(refused.answer(hop)),
         }
     }
 }
 
 /// A request whose issuer's keys are being fetched.
-struct Waiting<S, B> {
+struct Waiting<G, S, B> {
     request: Request<B>,
     presented: Presented,
     record: Record,
-    front: Front<S>,
+    front: Front<G, S>,
 }
 
 pin_project! {
     /// A refusal, or the answer of the inner service.
     #[project = ResponseProjection]
-    pub enum ResponseFuture<S, B, R>
+    pub enum ResponseFuture<G, S, B, R>
     where
+        G: Service<Request<B>>,
         S: Service<Request<B>>,
     {
         /// Without a guard.
@@ -177,17 +172,18 @@ pin_project! {
         /// Keys are being fetched.
         Checking {
             verdict: BoxFuture<'static, Result<Arc<Facts>, Refusal>>,
-            waiting: Option<Box<Waiting<S, B>>>,
+            waiting: Option<Box<Waiting<G, S, B>>>,
         },
-        /// Admitted.
-        Guarded { #[pin] future: AuditedFuture<Oneshot<S, Request<B>>, R> },
+        /// Let through by the rules.
+        Guarded { #[pin] future: Oneshot<G, Request<B>> },
         /// Refused.
         Refused { response: Option<Response<AuditedBody<R>>> },
     }
 }
 
-impl<S, B, R> ResponseFuture<S, B, R>
+impl<G, S, B, R> ResponseFuture<G, S, B, R>
 where
+    G: Service<Request<B>>,
     S: Service<Request<B>>,
 {
     fn refused(response: Response<AuditedBody<R>>) -> Self {
@@ -195,10 +191,11 @@ where
     }
 }
 
-impl<S, B, R> Future for ResponseFuture<S, B, R>
+impl<G, S, B, R> Future for ResponseFuture<G, S, B, R>
 where
+    G: Service<Request<B>, Response = Response<AuditedBody<R>>, Error = S::Error> + Clone,
     S: Service<Request<B>, Response = Response<R>> + Clone,
-    R: Body + Default,
+    R: Default,
 {
     type Output = Result<Response<AuditedBody<R>>, S::Error>;
 

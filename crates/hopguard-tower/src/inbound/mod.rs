@@ -4,7 +4,8 @@
 //! extract -> verify -> bind -> audience -> ttl -> scope -> admit -> service
 //! ```
 //!
-//! In a complete stack these are one service, [`Front`]; alone, each is a layer but the first and the last. Modules
+//! In a complete stack all but the last two are one service, [`Front`]; alone, each is a layer but the first and
+//! `admit`. Modules
 //! stand in the order in which a request meets them.
 
 mod stage;
@@ -16,6 +17,7 @@ mod admit;
 mod response;
 mod builder;
 
+pub use admit::Admit;
 pub(crate) use builder::own_transport;
 pub use builder::{Guarded, Inbound, InboundBuilder, Missing, Set};
 pub use front::{Front, OpenPaths};
