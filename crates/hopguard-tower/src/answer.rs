@@ -27,7 +27,7 @@ impl Refused {
     /// The answer for this refusal, with an empty body.
     #[must_use]
     pub fn into_response<B: Default>(self, realm: &str) -> Response<B> {
-        self.respond(&Challenges::of(realm))
+        self.respond(&Challenges::of(realm, None))
     }
 
     pub(crate) fn answer<B: Default>(self, hop: &Hop) -> Response<B> {
@@ -57,23 +57,27 @@ impl Refused {
     }
 }
 
-/// RFC 6750 section 3, for one realm: written once, because a refusal should cost whoever asks for it more than us.
+/// RFC 6750 section 3, and RFC 9728 section 5.1 where metadata is published, for one realm: written once, because a
+/// refusal should cost whoever asks for it more than us.
 #[derive(Debug)]
 pub(crate) struct Challenges {
     realm: String,
+    /// What stands behind everything else: where the metadata is.
+    tail: String,
     bare: Option<HeaderValue>,
     request: Option<HeaderValue>,
     token: Option<HeaderValue>,
 }
 
 impl Challenges {
-    pub(crate) fn of(realm: &str) -> Self {
+    pub(crate) fn of(realm: &str, metadata: Option<&str>) -> Self {
         let harmless = |c: &char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\');
         let realm = format!("Bearer realm=\"{}\"", realm.chars().filter(harmless).collect::<String>());
-        let with = |error: &str| HeaderValue::try_from(format!("{realm}{error}")).ok();
+        let tail = metadata.map_or_else(String::new, |url| format!(", resource_metadata=\"{url}\""));
+        let with = |error: &str| HeaderValue::try_from(format!("{realm}{error}{tail}")).ok();
         let (bare, request) = (with(""), with(", error=\"invalid_request\""));
         let token = with(", error=\"invalid_token\"");
-        Self { realm, bare, request, token }
+        Self { realm, tail, bare, request, token }
     }
 
     fn value(&self, denial: &Denial) -> Option<HeaderValue> {
@@ -85,7 +89,8 @@ impl Challenges {
             Challenge::InsufficientScope => {
                 // Scopes are quoted as they are: RFC 6749 keeps quote and backslash out of them.
                 let scope = denial.needed_scopes().map_or_else(String::new, |s| format!(", scope=\"{s}\""));
-                HeaderValue::try_from(format!("{}, error=\"insufficient_scope\"{scope}", self.realm)).ok()
+                let Self { realm, tail, .. } = self;
+                HeaderValue::try_from(format!("{realm}, error=\"insufficient_scope\"{scope}{tail}")).ok()
             }
         }
     }
@@ -108,6 +113,24 @@ mod tests {
         assert_eq!(header(RETRY_AFTER).as_deref(), retry);
         assert_eq!(header(EVENT), Some(event.to_string()));
         assert!(response.body().is_empty());
+    }
+
+    #[test]
+    fn published_metadata_stands_in_every_challenge() {
+        let url = "https://orders.internal/.well-known/oauth-protected-resource";
+        for (denial, expected) in [
+            (Denial::TokenMissing, Some(r#"Bearer realm="orders""#)),
+            (Denial::TokenExpired, Some(r#"Bearer realm="orders", error="invalid_token""#)),
+            (
+                Denial::InsufficientScope(ScopeSet::parse("a").unwrap()),
+                Some(r#"Bearer realm="orders", error="insufficient_scope", scope="a""#),
+            ),
+            (Denial::ScopeTooBroad, None),
+        ] {
+            let found = Challenges::of("orders", Some(url)).value(&denial);
+            let expected = expected.map(|start| format!("{start}, resource_metadata=\"{url}\""));
+            assert_eq!(found.as_ref().map(|value| value.to_str().unwrap()), expected.as_deref());
+        }
     }
 
     #[test]

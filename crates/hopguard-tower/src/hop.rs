@@ -32,8 +32,18 @@ impl Hop {
     /// A stack over this ledger and audit, with time from `clock`.
     #[must_use]
     pub fn new(ledger: &Ledger, audit: &Audit, clock: Arc<dyn Clock>) -> Self {
+        Self::described(ledger, audit, clock, None)
+    }
+
+    /// As [`Hop::new`], for a service whose metadata is published at this URL.
+    pub(crate) fn described(
+        ledger: &Ledger,
+        audit: &Audit,
+        clock: Arc<dyn Clock>,
+        metadata: Option<Arc<str>>,
+    ) -> Self {
         let (ledger, audit) = (ledger.clone(), audit.clone());
-        let challenges = Challenges::of(audit.service());
+        let challenges = Challenges::of(audit.service(), metadata.as_deref());
         Self(Arc::new(Inner { stack: StackId::unique(), ledger, audit, clock, challenges }))
     }
 

@@ -35,7 +35,7 @@ pub use egress::{
 };
 pub use hop::Hop;
 pub use inbound::{
-    BindLayer, GuardExt, Inbound, InboundBuilder, OpenPaths, PeerAddress, ResponseRule, ShieldLayer,
-    VerifyLayer, admitted, evidence_missing,
+    BindLayer, GuardExt, Inbound, InboundBuilder, OpenPaths, PeerAddress, PublishedMetadata,
+    ResourceMetadata, ResponseRule, ShieldLayer, VerifyLayer, admitted, evidence_missing,
 };
 pub use scanned::{BodyError, BodyScan, ScannedBody};

@@ -209,6 +209,11 @@ impl Verifier {
     }
 
     #[cfg(test)]
+    pub(crate) fn remembered_weight(&self) -> u64 {
+        self.0.memory.as_ref().map_or(0, Memory::weight)
+    }
+
+    #[cfg(test)]
     pub(crate) fn remembered(&self) -> usize {
         self.0.memory.as_ref().map_or(0, Memory::len)
     }
@@ -360,7 +365,10 @@ impl VerifierBuilder {
         self
     }
 
-    /// How many verified tokens are remembered: 10 000 unless set; 0 remembers none.
+    /// How many verified tokens are remembered: 10 000 unless set; 0 remembers none, fewer than 16 are taken for 16.
+    ///
+    /// The bound holds in bytes as well, with 2 KiB for each: tokens of ordinary size fill the one, and those with
+    /// very long or very many claims the other.
     pub fn remember_at_most(mut self, entries: usize) -> Self {
         self.remember_at_most = entries;
         self

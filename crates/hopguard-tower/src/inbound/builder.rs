@@ -34,13 +34,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hopguard_client::{HttpTransport, Spawn, SystemClock, Transport};
-use hopguard_core::{AudienceGuard, Audit, Clock, ConfigErrors, Ledger, Problems, ScopeGuard, TtlGuard};
+use hopguard_core::{
+    ActorGuard, AudienceGuard, Audit, Clock, ConfigErrors, Ledger, Problems, ScopeGuard, TtlGuard,
+};
 use hopguard_verify::{Issuer, Verifier};
 use tower_layer::Layer;
 
 use super::admit::{Admit, AdmitLayer};
 use super::front::{Front, OpenPaths, Steps};
 use super::gate::{GateLayer, GuardExt, GuardStep, Rules};
+use super::metadata::{PublishedMetadata, ResourceMetadata};
 use super::response::{ResponseRule, Shield, ShieldLayer};
 use super::verify::VerifyLayer;
 use crate::Hop;
@@ -60,6 +63,7 @@ pub struct Inbound {
     rules: Rules,
     open: OpenPaths,
     response: ResponseRule,
+    metadata: Option<PublishedMetadata>,
 }
 
 /// The service that [`Inbound`] makes of `S`.
@@ -80,7 +84,9 @@ impl Inbound {
             ttl: None,
             scope: None,
             leeway: None,
+            actor: None,
             response: ResponseRule::default(),
+            metadata: None,
             chosen: std::marker::PhantomData,
         }
     }
@@ -96,6 +102,12 @@ impl Inbound {
     #[must_use]
     pub fn tighten(&self, scope: ScopeGuard) -> GateLayer<GuardStep<ScopeGuard>> {
         scope.layer(self.hop())
+    }
+
+    /// What the stack tells clients about itself, if it does. An adapter serves it on an open path.
+    #[must_use]
+    pub fn resource_metadata(&self) -> Option<&PublishedMetadata> {
+        self.metadata.as_ref()
     }
 
     /// What the stack's layers share.
@@ -140,7 +152,9 @@ pub struct InboundBuilder<I = Missing, A = Missing, T = Missing, P = Missing> {
     ttl: Option<TtlGuard>,
     scope: Option<ScopeGuard>,
     leeway: Option<Duration>,
+    actor: Option<ActorGuard>,
     response: ResponseRule,
+    metadata: Option<ResourceMetadata>,
     chosen: Chosen<I, A, T, P>,
 }
 
@@ -157,7 +171,9 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
             ttl: self.ttl,
             scope: self.scope,
             leeway: self.leeway,
+            actor: self.actor,
             response: self.response,
+            metadata: self.metadata,
             chosen: std::marker::PhantomData,
         }
     }
@@ -200,6 +216,20 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
     #[must_use]
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.leeway = Some(leeway);
+        self
+    }
+
+    /// Who may hold a token now, and through how many hands it may have come; anybody unless set.
+    #[must_use]
+    pub fn actor(mut self, guard: ActorGuard) -> Self {
+        self.actor = Some(guard);
+        self
+    }
+
+    /// Publishes where tokens for this service come from (RFC 9728). Its audience must be an `https` URL then.
+    #[must_use]
+    pub fn resource_metadata(mut self, metadata: ResourceMetadata) -> Self {
+        self.metadata = Some(metadata);
         self
     }
 
@@ -263,13 +293,23 @@ impl InboundBuilder<Set, Set, Set, Set> {
             Some(Some(problem)) => problems.add("inbound.scope", problem),
             None => problems.add("inbound.scope", missing),
         }
+        if let Some(problem) = self.actor.as_ref().and_then(ActorGuard::problem) {
+            problems.add("inbound.actor", problem);
+        }
         match (verifier, self.audience, self.ttl, self.scope) {
             (Some(verifier), Some(audience), Some(ttl), Some(scope)) => {
-                let hop = Hop::new(&self.ledger, &self.audit, clock);
+                let issuers: Vec<_> =
+                    verifier.key_sets().iter().map(|keys| keys.issuer.to_string()).collect();
+                let publish =
+                    |metadata: ResourceMetadata| metadata.publish(&audience, &issuers, &scope, &mut problems);
+                let metadata = self.metadata.and_then(publish);
+                let url = metadata.as_ref().map(|published| published.shared_url().clone());
+                let hop = Hop::described(&self.ledger, &self.audit, clock, url);
                 let (audience, ttl, scope) = (GuardStep(audience), GuardStep(ttl), GuardStep(scope));
                 problems.into_result(Inbound {
                     verify: VerifyLayer::new(&hop, verifier),
-                    rules: Rules { audience, ttl, scope },
+                    rules: Rules { audience, ttl, scope, actor: self.actor.map(GuardStep) },
+                    metadata,
                     open: OpenPaths::none(),
                     response: self.response,
                 })

@@ -64,8 +64,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hopguard_core::{
-    AudienceGuard, BearerOnly, Bound, Decision, Direction, Event, EventKind, Fault, Guard, Refusal,
-    ScopeGuard, TtlGuard, UnixTime, Verified, Waived,
+    ActorGuard, AudienceGuard, BearerOnly, Bound, Decision, Direction, Event, EventKind, Fault, Guard,
+    Refusal, ScopeGuard, TtlGuard, UnixTime, Verified, Waived,
 };
 use http::{Request, Response};
 use pin_project_lite::pin_project;
@@ -232,6 +232,7 @@ pub(super) struct Rules {
     pub(super) audience: GuardStep<AudienceGuard>,
     pub(super) ttl: GuardStep<TtlGuard>,
     pub(super) scope: GuardStep<ScopeGuard>,
+    pub(super) actor: Option<GuardStep<ActorGuard>>,
 }
 
 impl Rules {
@@ -250,6 +251,9 @@ impl Rules {
         pass(hop, &self.audience, record, token, now)?;
         pass(hop, &self.ttl, record, token, now)?;
         pass(hop, &self.scope, record, token, now)?;
+        if let Some(actor) = &self.actor {
+            pass(hop, actor, record, token, now)?;
+        }
         Ok(bound)
     }
 }
