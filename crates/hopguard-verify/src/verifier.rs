@@ -245,7 +245,7 @@ impl Inner {
                 if valid == Err(Denial::TokenExpired) {
                     memory.forget(tag);
                 }
-                return Ok(valid.map(|()| verdict.facts.clone())?);
+                return Ok(valid.map(|()| verdict.facts)?);
             }
             memory.forget(tag);
         }

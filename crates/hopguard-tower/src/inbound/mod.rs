@@ -5,8 +5,7 @@
 //! ```
 //!
 //! In a complete stack all but the last two are one service, [`Front`]; alone, each is a layer but the first and
-//! `admit`. Modules
-//! stand in the order in which a request meets them.
+//! `admit`. Modules stand in the order in which a request meets them.
 
 mod stage;
 mod front;

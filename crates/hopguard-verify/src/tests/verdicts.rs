@@ -283,6 +283,27 @@ fn a_key_serves_its_own_issuer_only() {
 }
 
 #[test]
+fn another_issuers_name_in_the_claims_hides_no_key() {
+    let (ours, theirs) = (Signer::es256("k1"), Signer::es256("k2"));
+    let rig = Rig::built(&[], |builder| {
+        builder
+            .issuer(Issuer::at(ISSUER).keys_fixed(&set_of(&[&ours])))
+            .issuer(Issuer::at("https://other.internal").keys_fixed(&set_of(&[&theirs])))
+    });
+    for iss in ["https://other.internal", r"https:\/\/other.internal", r"https://other\u002einternal"] {
+        let body =
+            claims().to_string().replace(ISSUER, iss).replacen('{', &format!("{{\"a\":\"{ISSUER}\","), 1);
+        let found = rig.check(&theirs.raw(&theirs.header().to_string(), &body)).unwrap();
+        assert_eq!(&*found.issuer, "https://other.internal");
+        assert_eq!(
+            rig.check(&ours.raw(&ours.header().to_string(), &body)).err(),
+            Some("key_unknown"),
+            "{iss}"
+        );
+    }
+}
+
+#[test]
 fn an_issuer_serves_the_algorithms_that_are_configured() {
     let (rs, ps) = (Signer::new(Algorithm::Rs256, Some("k1")), Signer::new(Algorithm::Ps256, Some("k1")));
     let bare = json!({"keys": [rs.bare_jwk()]}).to_string();
