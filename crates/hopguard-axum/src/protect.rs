@@ -15,7 +15,7 @@ use axum::serve::IncomingStream;
 use futures_util::FutureExt;
 use futures_util::future::{Either, Map, Ready, ready};
 use hopguard_tower::inbound::Guarded;
-use hopguard_tower::{AuditedBody, Inbound, OpenPaths, PeerAddress, PublishedMetadata, ScannedBody};
+use hopguard_tower::{Inbound, OpenPaths, PeerAddress, PublishedMetadata, ScannedBody, TimedBody, Upload};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 use tokio::net::TcpListener;
@@ -33,7 +33,7 @@ pub trait Protect {
 impl Protect for Inbound {
     fn protect(&self, router: Router, open: OpenPaths) -> Protected {
         let metadata = self.resource_metadata().cloned();
-        Protected { service: self.clone().open(open).layer(router), metadata }
+        Protected { service: self.clone().open(open).layer(Inner(router)), metadata }
     }
 }
 
@@ -43,21 +43,40 @@ impl Protect for Inbound {
 /// no route, and no route can take it.
 #[derive(Clone, Debug)]
 pub struct Protected {
-    service: Guarded<Router>,
+    service: Guarded<Inner>,
     metadata: Option<PublishedMetadata>,
 }
 
-type Answer = Result<http::Response<AuditedBody<ScannedBody<Body>>>, Infallible>;
+/// The router within the stack, whose bodies end with their tokens.
+#[derive(Clone, Debug)]
+pub struct Inner(Router);
+
+impl Service<http::Request<Upload<Body>>> for Inner {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = <Router as Service<Request>>::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        <Router as Service<Request>>::poll_ready(&mut self.0, context)
+    }
+
+    fn call(&mut self, request: http::Request<Upload<Body>>) -> Self::Future {
+        // A body without time to keep, as most are, is the server's own: nothing is allocated for it.
+        self.0.call(request.map(|body| body.into_untimed().unwrap_or_else(Body::new)))
+    }
+}
+
+type Answer = Result<http::Response<TimedBody<ScannedBody<Body>>>, Infallible>;
 type Rendered<F> = Map<F, fn(Answer) -> Result<Response, Infallible>>;
 type Published = Ready<Result<Response, Infallible>>;
 
 impl Service<Request> for Protected {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<Published, Rendered<<Guarded<Router> as Service<Request>>::Future>>;
+    type Future = Either<Published, Rendered<<Guarded<Inner> as Service<Request>>::Future>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        <Guarded<Router> as Service<Request>>::poll_ready(&mut self.service, context)
+        <Guarded<Inner> as Service<Request>>::poll_ready(&mut self.service, context)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {

@@ -95,6 +95,10 @@ denials! {
     TokenFromFuture = "token_from_future", 401, InvalidToken, "the token was issued in the future";
     /// The key, issuer, subject or token was withdrawn.
     TokenWithdrawn = "token_withdrawn", 401, InvalidToken, "the token was withdrawn";
+    /// The token expired while the request was served: what was running was ended, body, upload or upgrade (I13).
+    StreamExpired = "stream_expired", 401, InvalidToken, "the token expired while the request was served";
+    /// The token was withdrawn while the request was served: what was running was ended (I13).
+    StreamWithdrawn = "stream_withdrawn", 401, InvalidToken, "the token was withdrawn while the request was served";
     /// The token is bound to a key, and nobody proved to hold it.
     HolderUnproven = "holder_unproven", 401, InvalidToken, "the token is bound to a key that was not proven";
     /// `aud` does not name this service.

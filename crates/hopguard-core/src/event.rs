@@ -13,7 +13,7 @@ use http::HeaderValue;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::{Denial, Facts, Fault, Fingerprint, Id, ScopeSet, Waived};
+use crate::{Denial, Facts, Fault, Fingerprint, Id, ScopeSet, UnixTime, Waived};
 
 /// The version that every event carries.
 pub const SCHEMA_VERSION: u16 = 1;
@@ -263,6 +263,8 @@ pub struct Event {
     pub waiver: Option<Box<Waived>>,
     /// Which attempt at the call this is, from 1.
     pub attempt: Option<u8>,
+    /// How long what was admitted may run, where that is longer than its token lives.
+    pub lasts_until: Option<UnixTime>,
     /// How many refusals a count stands for.
     pub count: Option<u64>,
     /// The trace that the request belongs to.
@@ -308,6 +310,7 @@ impl Event {
             place: None,
             waiver: None,
             attempt: None,
+            lasts_until: None,
             count: None,
             trace: None,
             latency: None,
@@ -386,6 +389,7 @@ impl Serialize for Event {
         optional(&mut map, "place", self.place.as_deref())?;
         optional(&mut map, "waiver", self.waiver.as_deref())?;
         optional(&mut map, "attempt", self.attempt.as_ref())?;
+        optional(&mut map, "lasts_until", self.lasts_until.map(UnixTime::as_secs).as_ref())?;
         optional(&mut map, "count", self.count.as_ref())?;
         optional(&mut map, "trace_id", self.trace.map(|trace| trace.trace_id()).as_ref())?;
         optional(&mut map, "latency_us", self.latency.map(|took| took.as_micros()).as_ref())?;
@@ -407,7 +411,7 @@ impl Serialize for Shown<'_> {
         map.serialize_entry("scopes", &self.0.scopes)?;
         map.serialize_entry("actors", &self.0.actors)?;
         map.serialize_entry("expires", &self.0.expires.as_secs())?;
-        optional(&mut map, "issued_at", self.0.issued_at.map(crate::UnixTime::as_secs).as_ref())?;
+        optional(&mut map, "issued_at", self.0.issued_at.map(UnixTime::as_secs).as_ref())?;
         optional(&mut map, "token_id", self.0.token_id.as_ref())?;
         optional(&mut map, "key_id", self.0.key_id.as_ref())?;
         if !self.0.confirmation.is_none() {
@@ -459,6 +463,7 @@ mod tests {
         let relaxation = crate::Relaxation::ForeignAudience("account".into());
         event.waiver = Some(Box::new(Waived { relaxation, waiver: grounds }));
         (event.attempt, event.count) = (Some(1), Some(2));
+        event.lasts_until = Some(crate::UnixTime::from_secs(9));
         event.trace = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
         event.latency = Some(Duration::from_micros(12));
         event

@@ -40,10 +40,10 @@ impl Hop {
         ledger: &Ledger,
         audit: &Audit,
         clock: Arc<dyn Clock>,
-        metadata: Option<Arc<str>>,
+        metadata: Option<&str>,
     ) -> Self {
         let (ledger, audit) = (ledger.clone(), audit.clone());
-        let challenges = Challenges::of(audit.service(), metadata.as_deref());
+        let challenges = Challenges::of(audit.service(), metadata);
         Self(Arc::new(Inner { stack: StackId::unique(), ledger, audit, clock, challenges }))
     }
 

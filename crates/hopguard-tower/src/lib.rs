@@ -35,7 +35,8 @@ pub use egress::{
 };
 pub use hop::Hop;
 pub use inbound::{
-    BindLayer, GuardExt, Inbound, InboundBuilder, OpenPaths, PeerAddress, PublishedMetadata,
-    ResourceMetadata, ResponseRule, ShieldLayer, VerifyLayer, admitted, evidence_missing,
+    BindLayer, GuardExt, Inbound, InboundBuilder, LongStream, OpenPaths, PeerAddress, PublishedMetadata,
+    ResourceMetadata, ResponseRule, ShieldLayer, StreamError, TimedBody, TimedUpgrade, UpgradeFailed,
+    Upgrading, Upload, VerifyLayer, admitted, evidence_missing,
 };
 pub use scanned::{BodyError, BodyScan, ScannedBody};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hopguard_client::{BoxFuture, Spawn, Transport};
@@ -40,6 +41,7 @@ struct Inner {
     leeway: Leeway,
     token_at_most: usize,
     actors_at_most: usize,
+    signature_checks: AtomicU64,
 }
 
 /// An issuer that is trusted: its keys, and how it writes its tokens.
@@ -208,6 +210,13 @@ impl Verifier {
         self.0.issuers.iter().map(|one| one.store.status()).collect()
     }
 
+    /// How many signatures were checked so far, good ones and bad ones. Beside the number of requests it tells how
+    /// much of a flood comes as far as the costly step, and how much the memory of verified tokens saves.
+    #[must_use]
+    pub fn signature_checks(&self) -> u64 {
+        self.0.signature_checks.load(Ordering::Relaxed)
+    }
+
     #[cfg(test)]
     pub(crate) fn remembered_weight(&self) -> u64 {
         self.0.memory.as_ref().map_or(0, Memory::weight)
@@ -285,6 +294,7 @@ impl Inner {
             }
             Lookup::Unknown | Lookup::Ambiguous => return Err(Denial::KeyUnknown.into()),
         };
+        self.signature_checks.fetch_add(1, Ordering::Relaxed);
         let fingerprint = key
             .verify(segments.signing_input.as_bytes(), signature.as_bytes())
             .ok_or(Denial::SignatureInvalid)?;
@@ -449,6 +459,7 @@ impl VerifierBuilder {
             leeway,
             token_at_most: self.token_at_most,
             actors_at_most: self.actors_at_most,
+            signature_checks: AtomicU64::new(0),
         })))
     }
 }

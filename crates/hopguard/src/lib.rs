@@ -29,8 +29,9 @@ pub use hopguard_exchange::Exchanger;
 pub use hopguard_reqwest::{Calls, GuardedClient, Payload, RequestBuilder, SendError};
 pub use hopguard_tower::{
     AuditLayer, BindLayer, BodyError, BodyScan, Egress, EgressError, ExchangeLayer, GuardExt, Hop, Inbound,
-    OnBehalfOf, Once, OpenPaths, PassthroughLayer, PublishedMetadata, Refused, Replayable, ResourceMetadata,
-    ResponseRule, ScannedBody, ShieldLayer, StsEndpoint, VerifyLayer, admitted,
+    LongStream, OnBehalfOf, Once, OpenPaths, PassthroughLayer, PublishedMetadata, Refused, Replayable,
+    ResourceMetadata, ResponseRule, ScannedBody, ShieldLayer, StreamError, StsEndpoint, TimedUpgrade,
+    Upgrading, Upload, VerifyLayer, admitted,
 };
 pub use hopguard_verify::{Algorithm, Issuer, Profile, Verifier};
 

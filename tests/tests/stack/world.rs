@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use hopguard::{
     Admitted, Audit, ClientAuth, Egress, EgressError, Exchange, GuardedClient, Inbound, Issuer, Ledger,
-    ScopeGuard, SendError, StsEndpoint, Ttl, minutes,
+    ScopeGuard, SendError, StsEndpoint, Ttl, Upload, minutes,
 };
 use hopguard_testkit::mint::Token;
 use hopguard_testkit::{FakeClock, MemorySink, MisbehavingSts, WireAnswer, WireRecorder};
@@ -73,7 +73,7 @@ impl World {
     pub async fn admit(&self, token: &str) -> Admitted {
         let seen = Arc::new(Mutex::new(None));
         let keep = seen.clone();
-        let service = self.inbound.layer(service_fn(move |request: Request<String>| {
+        let service = self.inbound.layer(service_fn(move |request: Request<Upload<String>>| {
             *keep.lock().unwrap() = hopguard_tower::admitted(request.extensions()).cloned();
             async { Ok::<_, Infallible>(Response::new(String::new())) }
         }));

@@ -33,16 +33,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hopguard_client::{HttpTransport, Spawn, SystemClock, Transport};
+use hopguard_client::{HttpTransport, Spawn, SystemClock, SystemTimer, Timer, Transport};
 use hopguard_core::{
     ActorGuard, AudienceGuard, Audit, Clock, ConfigErrors, Ledger, Problems, ScopeGuard, TtlGuard,
 };
 use hopguard_verify::{Issuer, Verifier};
 use tower_layer::Layer;
 
-use super::admit::{Admit, AdmitLayer};
 use super::front::{Front, OpenPaths, Steps};
 use super::gate::{GateLayer, GuardExt, GuardStep, Rules};
+use super::lifetime::{LongStream, Streams};
 use super::metadata::{PublishedMetadata, ResourceMetadata};
 use super::response::{ResponseRule, Shield, ShieldLayer};
 use super::verify::VerifyLayer;
@@ -61,13 +61,14 @@ pub struct Set;
 pub struct Inbound {
     verify: VerifyLayer,
     rules: Rules,
+    streams: Arc<Streams>,
     open: OpenPaths,
     response: ResponseRule,
     metadata: Option<PublishedMetadata>,
 }
 
 /// The service that [`Inbound`] makes of `S`.
-pub type Guarded<S> = Front<Admit<Shield<S>>, Shield<S>>;
+pub type Guarded<S> = Front<Shield<S>>;
 
 impl Inbound {
     /// Begins a stack over this ledger and audit.
@@ -87,6 +88,8 @@ impl Inbound {
             actor: None,
             response: ResponseRule::default(),
             metadata: None,
+            timer: None,
+            long: Vec::new(),
             chosen: std::marker::PhantomData,
         }
     }
@@ -128,9 +131,9 @@ impl<S: Clone> Layer<S> for Inbound {
 
     fn layer(&self, service: S) -> Guarded<S> {
         let service = ShieldLayer::new(self.hop(), self.response).layer(service);
-        let guarded = AdmitLayer(self.hop().clone()).layer(service.clone());
-        let (open, verify, rules) = (self.open.clone(), self.verify.clone(), self.rules.clone());
-        Front { steps: Arc::new(Steps { open, verify, rules }), guarded, service }
+        let (open, verify) = (self.open.clone(), self.verify.clone());
+        let (rules, streams) = (self.rules.clone(), self.streams.clone());
+        Front { steps: Arc::new(Steps { open, verify, rules, streams }), service }
     }
 }
 
@@ -155,6 +158,8 @@ pub struct InboundBuilder<I = Missing, A = Missing, T = Missing, P = Missing> {
     actor: Option<ActorGuard>,
     response: ResponseRule,
     metadata: Option<ResourceMetadata>,
+    timer: Option<Arc<dyn Timer>>,
+    long: Vec<LongStream>,
     chosen: Chosen<I, A, T, P>,
 }
 
@@ -174,6 +179,8 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
             actor: self.actor,
             response: self.response,
             metadata: self.metadata,
+            timer: self.timer,
+            long: self.long,
             chosen: std::marker::PhantomData,
         }
     }
@@ -240,6 +247,20 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
         self
     }
 
+    /// Lets the streams of one route outlive their tokens; see [`LongStream`]. All others end with theirs.
+    #[must_use]
+    pub fn long_stream(mut self, stream: LongStream) -> Self {
+        self.long.push(stream);
+        self
+    }
+
+    /// Waits for the end of streams by `timer` in place of the runtime's.
+    #[must_use]
+    pub fn timer(mut self, timer: Arc<dyn Timer>) -> Self {
+        self.timer = Some(timer);
+        self
+    }
+
     /// Takes the time from `clock` in place of the system's.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -296,6 +317,11 @@ impl InboundBuilder<Set, Set, Set, Set> {
         if let Some(problem) = self.actor.as_ref().and_then(ActorGuard::problem) {
             problems.add("inbound.actor", problem);
         }
+        for (at, stream) in self.long.iter().enumerate() {
+            if let Some(problem) = stream.problem() {
+                problems.add(format!("inbound.long_stream[{at}]"), problem);
+            }
+        }
         match (verifier, self.audience, self.ttl, self.scope) {
             (Some(verifier), Some(audience), Some(ttl), Some(scope)) => {
                 let issuers: Vec<_> =
@@ -303,12 +329,15 @@ impl InboundBuilder<Set, Set, Set, Set> {
                 let publish =
                     |metadata: ResourceMetadata| metadata.publish(&audience, &issuers, &scope, &mut problems);
                 let metadata = self.metadata.and_then(publish);
-                let url = metadata.as_ref().map(|published| published.shared_url().clone());
+                let url = metadata.as_ref().map(PublishedMetadata::url);
                 let hop = Hop::described(&self.ledger, &self.audit, clock, url);
                 let (audience, ttl, scope) = (GuardStep(audience), GuardStep(ttl), GuardStep(scope));
+                let timer = self.timer.unwrap_or_else(SystemTimer::shared);
+                let (spawn, long) = (self.spawn, self.long);
                 problems.into_result(Inbound {
                     verify: VerifyLayer::new(&hop, verifier),
                     rules: Rules { audience, ttl, scope, actor: self.actor.map(GuardStep) },
+                    streams: Arc::new(Streams { hop, timer, spawn, long }),
                     metadata,
                     open: OpenPaths::none(),
                     response: self.response,

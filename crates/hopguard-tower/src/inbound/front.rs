@@ -1,8 +1,8 @@
-//! The front of a complete stack: takes away evidence that is there already, tells open paths from guarded ones,
-//! and takes a guarded request through every step up to its admission.
+//! The complete stack as one service: takes away evidence that is there already, tells open paths from guarded
+//! ones, and takes a guarded request through every step up to the handler.
 //!
 //! The steps stand one after the other in one call, because a service for each would hand the request on, and look
-//! the evidence up, five times. What each decides is written in its own file, and is the same for the layers that
+//! the evidence up, six times. What each decides is written in its own file, and is the same for the layers that
 //! stand alone.
 //!
 //! # Readiness
@@ -22,15 +22,17 @@ use hopguard_core::{Facts, Presented, Refusal, Verified, is_ambiguous_path};
 use hopguard_verify::Check;
 use http::header::AUTHORIZATION;
 use http::{Request, Response};
+use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::util::Oneshot;
 use tower_service::Service;
 
+use super::admit::{Admission, admit};
 use super::extract::extract;
 use super::gate::Rules;
-use super::stage::Stage;
+use super::lifetime::{Answering, Offer, ResponseFuture as Timed, Streams, TimedBody, Upload};
 use super::verify::VerifyLayer;
-use crate::AuditedBody;
+use crate::answer::Refused;
 use crate::hop::{Passage, Record};
 
 /// Paths that anybody may call: health checks, metadata. Compared letter by letter with the whole path.
@@ -67,25 +69,35 @@ pub(super) struct Steps {
     pub(super) open: OpenPaths,
     pub(super) verify: VerifyLayer,
     pub(super) rules: Rules,
+    pub(super) streams: Arc<Streams>,
 }
 
-/// A complete stack: `guarded` is what admitted requests go to, `service` what those to open paths go to.
+impl Steps {
+    /// Everything between a genuine token and the handler.
+    fn admit(&self, verified: Verified, record: &Record, path: &str) -> Result<Admission, Refused> {
+        // Verification takes no time that matters to a rule: one reading of the clock serves the whole way in. Who
+        // waited for keys has read it again.
+        let bound = self.rules.judge(self.verify.hop(), record, verified, record.now)?;
+        admit(&self.streams, record, bound, path)
+    }
+}
+
+/// A complete stack around a service.
 #[derive(Clone, Debug)]
-pub struct Front<G, S> {
+pub struct Front<S> {
     pub(super) steps: Arc<Steps>,
-    pub(super) guarded: G,
     pub(super) service: S,
 }
 
-impl<G, S, B, R> Service<Request<B>> for Front<G, S>
+impl<S, B, R> Service<Request<B>> for Front<S>
 where
-    G: Service<Request<B>, Response = Response<AuditedBody<R>>, Error = S::Error> + Clone,
-    S: Service<Request<B>, Response = Response<R>> + Clone,
-    R: Default,
+    S: Service<Request<Upload<B>>, Response = Response<R>> + Clone,
+    B: Body,
+    R: Body,
 {
-    type Response = Response<AuditedBody<R>>;
+    type Response = Response<TimedBody<R>>;
     type Error = S::Error;
-    type Future = ResponseFuture<G, S, B, R>;
+    type Future = ResponseFuture<S, B, R>;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
@@ -100,6 +112,7 @@ where
             request.extensions_mut().insert(Passage::begun(hop, record));
             // Nobody has checked it, so nobody may take it for checked.
             request.headers_mut().remove(AUTHORIZATION);
+            let request = request.map(Upload::untimed);
             return ResponseFuture::Open { future: Oneshot::new(self.service.clone(), request) };
         }
         let presented = match extract(hop, &mut request) {
@@ -122,88 +135,84 @@ where
     }
 }
 
-impl<G, S> Front<G, S> {
+impl<S> Front<S> {
     /// The token is genuine: judges it by the rules and hands the request on.
     fn proceed<B, R>(
         &self,
         mut request: Request<B>,
         verified: Verified,
         record: &Record,
-    ) -> ResponseFuture<G, S, B, R>
+    ) -> ResponseFuture<S, B, R>
     where
-        G: Service<Request<B>> + Clone,
-        S: Service<Request<B>>,
-        R: Default,
+        S: Service<Request<Upload<B>>, Response = Response<R>> + Clone,
+        B: Body,
+        R: Body,
     {
-        let hop = self.steps.verify.hop();
-        // Verification takes no time that matters to a rule: one reading of the clock serves the whole way in. Who
-        // waited for keys has read it again.
-        match self.steps.rules.judge(hop, record, verified, record.now) {
-            Ok(bound) => {
-                let mut passage = Passage::begun(hop, *record);
-                passage.stage = Some(Stage::Bound(bound));
+        match self.steps.admit(verified, record, request.uri().path()) {
+            Ok(Admission { passage, outcome, life }) => {
                 // INVARIANT: I1 — takes the place of whatever evidence was there before the stack.
                 request.extensions_mut().insert(passage);
-                ResponseFuture::Guarded { future: Oneshot::new(self.guarded.clone(), request) }
+                let offer = Offer::instead(&mut request);
+                let request = request.map(|body| Upload::watched(body, &life));
+                let future = Oneshot::new(self.service.clone(), request);
+                ResponseFuture::Guarded { future: Timed::calling(future, Answering { outcome, life, offer }) }
             }
-            Err(refused) => ResponseFuture::refused(refused.answer(hop)),
+            Err(refused) => ResponseFuture::refused(refused.answer(self.steps.verify.hop())),
         }
     }
 }
 
 /// A request whose issuer's keys are being fetched.
-struct Waiting<G, S, B> {
+struct Waiting<S, B> {
     request: Request<B>,
     presented: Presented,
     record: Record,
-    front: Front<G, S>,
+    front: Front<S>,
 }
 
 pin_project! {
     /// A refusal, or the answer of the inner service.
     #[project = ResponseProjection]
-    pub enum ResponseFuture<G, S, B, R>
+    pub enum ResponseFuture<S, B, R>
     where
-        G: Service<Request<B>>,
-        S: Service<Request<B>>,
+        S: Service<Request<Upload<B>>>,
     {
         /// Without a guard.
-        Open { #[pin] future: Oneshot<S, Request<B>> },
+        Open { #[pin] future: Oneshot<S, Request<Upload<B>>> },
         /// Keys are being fetched.
         Checking {
             verdict: BoxFuture<'static, Result<Arc<Facts>, Refusal>>,
-            waiting: Option<Box<Waiting<G, S, B>>>,
+            waiting: Option<Box<Waiting<S, B>>>,
         },
-        /// Let through by the rules.
-        Guarded { #[pin] future: Oneshot<G, Request<B>> },
+        /// Admitted.
+        Guarded { #[pin] future: Timed<Oneshot<S, Request<Upload<B>>>> },
         /// Refused.
-        Refused { response: Option<Response<AuditedBody<R>>> },
+        Refused { response: Option<Response<TimedBody<R>>> },
     }
 }
 
-impl<G, S, B, R> ResponseFuture<G, S, B, R>
+impl<S, B, R> ResponseFuture<S, B, R>
 where
-    G: Service<Request<B>>,
-    S: Service<Request<B>>,
+    S: Service<Request<Upload<B>>>,
 {
-    fn refused(response: Response<AuditedBody<R>>) -> Self {
+    fn refused(response: Response<TimedBody<R>>) -> Self {
         Self::Refused { response: Some(response) }
     }
 }
 
-impl<G, S, B, R> Future for ResponseFuture<G, S, B, R>
+impl<S, B, R> Future for ResponseFuture<S, B, R>
 where
-    G: Service<Request<B>, Response = Response<AuditedBody<R>>, Error = S::Error> + Clone,
-    S: Service<Request<B>, Response = Response<R>> + Clone,
-    R: Default,
+    S: Service<Request<Upload<B>>, Response = Response<R>> + Clone,
+    B: Body,
+    R: Body,
 {
-    type Output = Result<Response<AuditedBody<R>>, S::Error>;
+    type Output = Result<Response<TimedBody<R>>, S::Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let next = match self.as_mut().project() {
                 ResponseProjection::Open { future } => {
-                    return future.poll(context).map_ok(|response| response.map(AuditedBody::unaudited));
+                    return future.poll(context).map_ok(|response| response.map(TimedBody::untimed));
                 }
                 ResponseProjection::Guarded { future } => return future.poll(context),
                 ResponseProjection::Checking { verdict, waiting } => {

@@ -119,10 +119,6 @@ impl PublishedMetadata {
         &self.0.url
     }
 
-    pub(super) fn shared_url(&self) -> &Arc<str> {
-        &self.0.url
-    }
-
     /// True if the document is to be found at `path`, letter by letter.
     #[must_use]
     pub fn is_at(&self, path: &str) -> bool {

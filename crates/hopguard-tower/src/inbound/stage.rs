@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use hopguard_core::{
-    Admitted, Bound, Decision, Direction, EventKind, Fault, Id, Refusal, StackId, UnixTime, Verified, Waived,
+    Admitted, Bound, Decision, Direction, EventKind, Fault, Id, Refusal, UnixTime, Verified, Waived,
 };
 use http::Extensions;
 
@@ -28,16 +28,6 @@ impl Stage {
             Self::Verified(verified) => verified,
             Self::Bound(bound) => bound.verified(),
             Self::Admitted(admitted) => admitted.bound().verified(),
-        }
-    }
-
-    /// Takes the evidence that a complete stack's rules left, if it is this stack's.
-    pub(crate) fn take_bound(extensions: &mut Extensions, stack: StackId) -> Result<Bound, Fault> {
-        let passage = extensions.get_mut::<Passage>().ok_or(Fault::EvidenceMissing)?;
-        passage.stage_of(stack)?;
-        match passage.stage.take() {
-            Some(Self::Bound(bound)) => Ok(bound),
-            _ => Err(Fault::EvidenceMissing),
         }
     }
 
