@@ -44,6 +44,7 @@ mod route;
 mod narrowing;
 mod withdrawal;
 mod withdrawal_watch;
+mod expiries;
 mod held;
 mod opaque;
 mod ledger;
