@@ -24,7 +24,9 @@ type Named = (&'static str, fn(Pace) -> Group);
 
 const GROUPS: &[Named] = &[
     ("inbound first ES256", inbound::first_es256),
+    ("inbound first EdDSA", inbound::first_eddsa),
     ("inbound first RS256", inbound::first_rs256),
+    ("inbound first 2 KiB of claims", inbound::first_large),
     ("inbound seen", inbound::seen),
     ("inbound refused", inbound::refused),
     ("egress cached", egress::cached),

@@ -46,6 +46,7 @@ mod own_grant;
 mod withdrawal;
 mod withdrawal_watch;
 mod transaction;
+mod expiries;
 mod held;
 mod opaque;
 mod ledger;

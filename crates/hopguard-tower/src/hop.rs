@@ -91,6 +91,7 @@ impl Hop {
     }
 
     /// An event of the request that `record` belongs to.
+    #[inline]
     pub(crate) fn event(
         &self,
         record: &Record,
