@@ -3,7 +3,7 @@
 //! `hopguard-verify`'s and the grant is `hopguard-exchange`'s.
 //!
 //! ```text
-//! request -> Front -> Verify -> Gate(bind) -> Gate(audience) -> Gate(ttl) -> Gate(scope) -> Admit -> handler
+//! request -> Front -> Verify -> Gate(bind) -> Gate(audience) -> Gate(ttl) -> Gate(scope) -> Gate(actor) -> Admit -> handler
 //! peer <- client <- Dispatch <- Passthrough <- Exchanging <- request of the handler
 //! ```
 //!

@@ -20,9 +20,9 @@ pub use hopguard_client::{
 pub use hopguard_core::{
     Actor, ActorChain, ActorGuard, Admitted, Anonymous, AudienceGuard, Audit, AuditFull, AuditSink, Clock,
     ConfigErrors, Decision, Denial, Deny, Destination, Direction, Event, EventKind, Exchange, Facts, Fault,
-    Fingerprint, Guard, Id, Ledger, Monotonic, Overflow, Refusal, Route, RouteMap, RouteRule, ScopeGuard,
-    ScopeSet, StrangerLimits, Ttl, TtlGuard, UnixTime, Verified, Waiver, Withdrawal, Withdrawals, codes,
-    minutes, seconds,
+    Fingerprint, Guard, Id, Ledger, Monotonic, Overflow, PeerIdentity, Refusal, Route, RouteMap, RouteRule,
+    ScopeGuard, ScopeSet, StrangerLimits, Ttl, TtlGuard, UnixTime, Verified, Waiver, Withdrawal, Withdrawals,
+    codes, minutes, seconds,
 };
 pub use hopguard_exchange::Exchanger;
 #[cfg(feature = "reqwest")]

@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use hopguard_client::{HttpTransport, Spawn, SystemClock, SystemTimer, Timer, Transport};
 use hopguard_core::{
-    AudienceGuard, Audit, BearerOnly, Clock, ConfigErrors, Ledger, Problems, ScopeGuard, TtlGuard,
+    ActorGuard, AudienceGuard, Audit, BearerOnly, Clock, ConfigErrors, Ledger, Problems, ScopeGuard, TtlGuard,
 };
 use hopguard_verify::{Issuer, Verifier};
 use tower_layer::Layer;
@@ -66,6 +66,7 @@ pub struct Inbound {
     audience: GateLayer<GuardStep<AudienceGuard>>,
     ttl: GateLayer<GuardStep<TtlGuard>>,
     scope: GateLayer<GuardStep<ScopeGuard>>,
+    actor: GateLayer<GuardStep<ActorGuard>>,
     streams: Arc<Streams>,
     open: OpenPaths,
     response: ResponseRule,
@@ -76,7 +77,10 @@ pub type Guarded<S> = Front<
     Verify<
         Gate<
             Gate<
-                Gate<Gate<Admit<Shield<S>>, GuardStep<ScopeGuard>>, GuardStep<TtlGuard>>,
+                Gate<
+                    Gate<Gate<Admit<Shield<S>>, GuardStep<ActorGuard>>, GuardStep<ScopeGuard>>,
+                    GuardStep<TtlGuard>,
+                >,
                 GuardStep<AudienceGuard>,
             >,
             BearerOnly,
@@ -99,6 +103,7 @@ impl Inbound {
             audience: None,
             ttl: None,
             scope: None,
+            actor: None,
             leeway: None,
             response: ResponseRule::default(),
             timer: None,
@@ -139,7 +144,7 @@ impl<S: Clone> Layer<S> for Inbound {
     fn layer(&self, service: S) -> Guarded<S> {
         let service = ShieldLayer::new(&self.hop, self.response).layer(service);
         let admit = AdmitLayer(self.streams.clone()).layer(service.clone());
-        let scope = self.scope.layer(admit);
+        let scope = self.scope.layer(self.actor.layer(admit));
         let ttl = self.ttl.layer(scope);
         let audience = self.audience.layer(ttl);
         let bind = self.bind.layer(audience);
@@ -165,6 +170,7 @@ pub struct InboundBuilder<I = Missing, A = Missing, T = Missing, P = Missing> {
     audience: Option<AudienceGuard>,
     ttl: Option<TtlGuard>,
     scope: Option<ScopeGuard>,
+    actor: Option<ActorGuard>,
     leeway: Option<Duration>,
     response: ResponseRule,
     timer: Option<Arc<dyn Timer>>,
@@ -184,6 +190,7 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
             audience: self.audience,
             ttl: self.ttl,
             scope: self.scope,
+            actor: self.actor,
             leeway: self.leeway,
             response: self.response,
             timer: self.timer,
@@ -224,6 +231,14 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
     pub fn scope(mut self, guard: ScopeGuard) -> InboundBuilder<I, A, T, Set> {
         self.scope = Some(guard);
         self.choose()
+    }
+
+    /// Who may act with a token, through how many hands it may have come, and whether the party that acts must show it
+    /// itself; anybody and as many as a token may name, unless set.
+    #[must_use]
+    pub fn actor(mut self, guard: ActorGuard) -> Self {
+        self.actor = Some(guard);
+        self
     }
 
     /// Leeway for `nbf` and `iat`; five seconds unless set, 60 at most. `exp` has none.
@@ -307,6 +322,11 @@ impl InboundBuilder<Set, Set, Set, Set> {
             Some(Some(problem)) => problems.add("inbound.scope", problem),
             None => problems.add("inbound.scope", missing),
         }
+        if let Some(problem) = self.actor.as_ref().and_then(ActorGuard::problem) {
+            problems.add("inbound.actor", problem);
+        }
+        // Absent it asks nothing: a token names no more actors than the verifier reads.
+        let actor = self.actor.unwrap_or_else(|| ActorGuard::depth_at_most(usize::MAX));
         for (at, stream) in self.long.iter().enumerate() {
             if let Some(problem) = stream.problem() {
                 problems.add(format!("inbound.long_stream[{at}]"), problem);
@@ -324,6 +344,7 @@ impl InboundBuilder<Set, Set, Set, Set> {
                     audience: GateLayer::within(&hop, GuardStep(audience)),
                     ttl: GateLayer::within(&hop, GuardStep(ttl)),
                     scope: GateLayer::within(&hop, GuardStep(scope)),
+                    actor: GateLayer::within(&hop, GuardStep(actor)),
                     open: OpenPaths::none(),
                     response: self.response,
                     verifier,

@@ -1,7 +1,7 @@
 //! The stack in front of a service.
 //!
 //! ```text
-//! Front -> Verify -> Gate(bind) -> Gate(audience) -> Gate(ttl) -> Gate(scope) -> Admit -> service
+//! Front -> Verify -> Gate(bind) -> Gate(audience) -> Gate(ttl) -> Gate(scope) -> Gate(actor) -> Admit -> service
 //! ```
 //!
 //! What was admitted runs no longer than its token lives (see [`LongStream`] for the exception), so that the service
