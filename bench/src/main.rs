@@ -30,12 +30,14 @@ const GROUPS: &[Named] = &[
     ("chain tax", chain::tax),
 ];
 
-const USAGE: &str = "[NAME] [--json] [--quick] [--dwell LANE]
+const USAGE: &str = "[NAME] [--json] [--quick] [--dwell LANE [--times N]]
 
 NAME     only the groups whose name contains it; PERFORMANCE.md stays as it is
 --json   the rows as JSON, and nothing else, on standard output
 --quick  shorter rounds and fewer; PERFORMANCE.md stays as it is
---dwell  only the lane of this name, for ten seconds, for a profiler; measures nothing";
+--dwell  only the lane of this name, for ten seconds, for a profiler; measures nothing
+--times  with --dwell: so many operations instead, all within one call of `harness::watched`, for a profiler that
+         counts instructions: valgrind --tool=callgrind --toggle-collect='*harness::watched*'";
 
 /// What the command line asks for.
 #[derive(Default)]
@@ -44,6 +46,7 @@ struct Wanted {
     json: bool,
     quick: bool,
     dwell: Option<String>,
+    times: Option<usize>,
 }
 
 fn main() -> ExitCode {
@@ -64,6 +67,10 @@ fn wanted() -> Result<Wanted, String> {
             "--json" => wanted.json = true,
             "--quick" => wanted.quick = true,
             "--dwell" => wanted.dwell = Some(arguments.next().ok_or("--dwell needs a lane's name")?),
+            "--times" => {
+                let times = arguments.next().and_then(|times| times.parse().ok());
+                wanted.times = Some(times.ok_or("--times needs a number")?);
+            }
             "--help" | "-h" => return Err(USAGE.to_owned()),
             unknown if unknown.starts_with('-') => return Err(format!("`{unknown}` is unknown\n\n{USAGE}")),
             _ if wanted.name.is_some() => return Err(format!("one NAME at most\n\n{USAGE}")),
@@ -82,7 +89,10 @@ fn run(wanted: &Wanted) -> Result<(), String> {
         return Err(format!("no group is named like `{name}`; there are: {}", names.join(", ")));
     }
     if let Some(lane) = &wanted.dwell {
-        chosen.iter().for_each(|(_, build)| harness::dwell(build(pace), lane));
+        match wanted.times {
+            None => chosen.iter().for_each(|(_, build)| harness::dwell(build(pace), lane)),
+            Some(times) => chosen.iter().for_each(|(_, build)| harness::count(build(pace), lane, times)),
+        }
         return Ok(());
     }
     let mut rows = Vec::new();

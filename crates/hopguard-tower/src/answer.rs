@@ -27,16 +27,25 @@ impl Refused {
     /// The answer for this refusal, with an empty body.
     #[must_use]
     pub fn into_response<B: Default>(self, realm: &str) -> Response<B> {
+        self.respond(&Challenges::of(realm, None))
+    }
+
+    pub(crate) fn answer<B: Default>(self, hop: &Hop) -> Response<B> {
+        self.respond(hop.challenges())
+    }
+
+    fn respond<B: Default>(self, challenges: &Challenges) -> Response<B> {
         let mut response = Response::new(B::default());
         *response.status_mut() =
             StatusCode::from_u16(self.refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
+        headers.reserve(4);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Ok(id) = HeaderValue::try_from(self.event.to_string()) {
+        if let Ok(id) = HeaderValue::from_bytes(&self.event.digits()) {
             headers.insert(EVENT, id);
         }
         if let Refusal::Denial(denial) = &self.refusal
-            && let Some(challenge) = challenge(denial, realm)
+            && let Some(challenge) = challenges.value(denial)
         {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
@@ -46,30 +55,45 @@ impl Refused {
         response.extensions_mut().insert(self);
         response
     }
-
-    pub(crate) fn answer<B: Default>(self, hop: &Hop) -> Response<B> {
-        self.into_response(hop.audit().service())
-    }
 }
 
-/// RFC 6750 section 3. Scopes are quoted as they are: RFC 6749 keeps quote and backslash out of them.
-fn challenge(denial: &Denial, realm: &str) -> Option<HeaderValue> {
-    let error = match denial.challenge() {
-        Challenge::None => return None,
-        Challenge::Bare => "",
-        Challenge::InvalidRequest => ", error=\"invalid_request\"",
-        Challenge::InvalidToken => ", error=\"invalid_token\"",
-        Challenge::InsufficientScope => ", error=\"insufficient_scope\"",
-    };
-    // Written in one go: a refusal should cost whoever asks for it more than us.
-    let mut value = String::with_capacity(128);
-    value.push_str("Bearer realm=\"");
-    value.extend(realm.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')));
-    value.extend(["\"", error]);
-    if let Some(needed) = denial.needed_scopes() {
-        value.extend([", scope=\"", &needed.to_string(), "\""]);
+/// RFC 6750 section 3, and RFC 9728 section 5.1 where metadata is published, for one realm: written once, because a
+/// refusal should cost whoever asks for it more than us.
+#[derive(Debug)]
+pub(crate) struct Challenges {
+    realm: String,
+    /// What stands behind everything else: where the metadata is.
+    tail: String,
+    bare: Option<HeaderValue>,
+    request: Option<HeaderValue>,
+    token: Option<HeaderValue>,
+}
+
+impl Challenges {
+    pub(crate) fn of(realm: &str, metadata: Option<&str>) -> Self {
+        let harmless = |c: &char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\');
+        let realm = format!("Bearer realm=\"{}\"", realm.chars().filter(harmless).collect::<String>());
+        let tail = metadata.map_or_else(String::new, |url| format!(", resource_metadata=\"{url}\""));
+        let with = |error: &str| HeaderValue::try_from(format!("{realm}{error}{tail}")).ok();
+        let (bare, request) = (with(""), with(", error=\"invalid_request\""));
+        let token = with(", error=\"invalid_token\"");
+        Self { realm, tail, bare, request, token }
     }
-    HeaderValue::try_from(value).ok()
+
+    fn value(&self, denial: &Denial) -> Option<HeaderValue> {
+        match denial.challenge() {
+            Challenge::None => None,
+            Challenge::Bare => self.bare.clone(),
+            Challenge::InvalidRequest => self.request.clone(),
+            Challenge::InvalidToken => self.token.clone(),
+            Challenge::InsufficientScope => {
+                // Scopes are quoted as they are: RFC 6749 keeps quote and backslash out of them.
+                let scope = denial.needed_scopes().map_or_else(String::new, |s| format!(", scope=\"{s}\""));
+                let Self { realm, tail, .. } = self;
+                HeaderValue::try_from(format!("{realm}, error=\"insufficient_scope\"{scope}{tail}")).ok()
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -89,6 +113,24 @@ mod tests {
         assert_eq!(header(RETRY_AFTER).as_deref(), retry);
         assert_eq!(header(EVENT), Some(event.to_string()));
         assert!(response.body().is_empty());
+    }
+
+    #[test]
+    fn published_metadata_stands_in_every_challenge() {
+        let url = "https://orders.internal/.well-known/oauth-protected-resource";
+        for (denial, expected) in [
+            (Denial::TokenMissing, Some(r#"Bearer realm="orders""#)),
+            (Denial::TokenExpired, Some(r#"Bearer realm="orders", error="invalid_token""#)),
+            (
+                Denial::InsufficientScope(ScopeSet::parse("a").unwrap()),
+                Some(r#"Bearer realm="orders", error="insufficient_scope", scope="a""#),
+            ),
+            (Denial::ScopeTooBroad, None),
+        ] {
+            let found = Challenges::of("orders", Some(url)).value(&denial);
+            let expected = expected.map(|start| format!("{start}, resource_metadata=\"{url}\""));
+            assert_eq!(found.as_ref().map(|value| value.to_str().unwrap()), expected.as_deref());
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! `hopguard-verify`'s and the grant is `hopguard-exchange`'s.
 //!
 //! ```text
-//! request -> Front -> Verify -> Gate(bind) -> Gate(audience) -> Gate(ttl) -> Gate(scope) -> Gate(actor) -> Admit -> handler
+//! request -> Front: extract, verify, bind, audience, ttl, scope, admit -> handler
 //! peer <- client <- Dispatch <- Passthrough <- Exchanging <- request of the handler
 //! ```
 //!
@@ -35,8 +35,8 @@ pub use egress::{
 };
 pub use hop::Hop;
 pub use inbound::{
-    BindLayer, GuardExt, Inbound, InboundBuilder, LongStream, OpenPaths, PeerAddress, ResponseRule,
-    ShieldLayer, StreamError, TimedBody, TimedUpgrade, UpgradeFailed, Upgrading, Upload, VerifyLayer,
-    admitted, evidence_missing,
+    BindLayer, GuardExt, Inbound, InboundBuilder, LongStream, OpenPaths, PeerAddress, PublishedMetadata,
+    ResourceMetadata, ResponseRule, ShieldLayer, StreamError, TimedBody, TimedUpgrade, UpgradeFailed,
+    Upgrading, Upload, VerifyLayer, admitted, evidence_missing,
 };
 pub use scanned::{BodyError, BodyScan, ScannedBody};

@@ -13,7 +13,7 @@
 
 pub use hopguard_audit::{DurableLog, Fanout, JsonLines, LogKey, LogVerifier, Promise, TracingSink};
 #[cfg(feature = "axum")]
-pub use hopguard_axum::{Caller, CallerMissing, EgressRejection, Protect, Protected};
+pub use hopguard_axum::{Caller, CallerMissing, EgressRejection, Protect, Protected, ready};
 pub use hopguard_client::{
     BoxFuture, ClientAuth, HttpTransport, SigningKey, Spawn, SystemClock, Transport, TransportError,
 };
@@ -29,9 +29,9 @@ pub use hopguard_exchange::Exchanger;
 pub use hopguard_reqwest::{Calls, GuardedClient, Payload, RequestBuilder, SendError};
 pub use hopguard_tower::{
     AuditLayer, BindLayer, BodyError, BodyScan, Egress, EgressError, ExchangeLayer, GuardExt, Hop, Inbound,
-    LongStream, OnBehalfOf, Once, OpenPaths, PassthroughLayer, Refused, Replayable, ResponseRule,
-    ScannedBody, ShieldLayer, StreamError, StsEndpoint, TimedUpgrade, Upgrading, Upload, VerifyLayer,
-    admitted,
+    LongStream, OnBehalfOf, Once, OpenPaths, PassthroughLayer, PublishedMetadata, Refused, Replayable,
+    ResourceMetadata, ResponseRule, ScannedBody, ShieldLayer, StreamError, StsEndpoint, TimedUpgrade,
+    Upgrading, Upload, VerifyLayer, admitted,
 };
 pub use hopguard_verify::{Algorithm, Issuer, Profile, Verifier};
 

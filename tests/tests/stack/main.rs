@@ -12,5 +12,6 @@ mod withdrawal;
 mod waivers;
 mod crowd;
 mod configuration;
+mod published;
 mod probes;
 mod leak;

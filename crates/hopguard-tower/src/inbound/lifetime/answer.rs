@@ -23,24 +23,18 @@ pub(in crate::inbound) struct Answering {
 }
 
 pin_project! {
-    /// The inner service's answer, watched to its end; or a refusal.
-    #[project = ResponseProjection]
+    /// The inner service's answer, watched to its end.
     #[derive(Debug)]
-    pub enum ResponseFuture<F, R> {
-        /// The inner service is at work.
-        Calling { #[pin] future: Option<F>, answering: Option<Answering> },
-        /// Refused.
-        Refused { response: Option<Response<TimedBody<R>>> },
+    pub struct ResponseFuture<F> {
+        #[pin]
+        future: Option<F>,
+        answering: Option<Answering>,
     }
 }
 
-impl<F, R> ResponseFuture<F, R> {
+impl<F> ResponseFuture<F> {
     pub(in crate::inbound) fn calling(future: F, answering: Answering) -> Self {
-        Self::Calling { future: Some(future), answering: Some(answering) }
-    }
-
-    pub(in crate::inbound) fn refused(response: Response<TimedBody<R>>) -> Self {
-        Self::Refused { response: Some(response) }
+        Self { future: Some(future), answering: Some(answering) }
     }
 }
 
@@ -65,7 +59,7 @@ impl Answering {
     }
 }
 
-impl<F, R, E> Future for ResponseFuture<F, R>
+impl<F, R, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
     R: Body,
@@ -73,12 +67,8 @@ where
     type Output = Result<Response<TimedBody<R>>, E>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let (mut future, answering) = match self.project() {
-            ResponseProjection::Calling { future, answering } => (future, answering),
-            ResponseProjection::Refused { response } => {
-                return response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)));
-            }
-        };
+        let this = self.project();
+        let (mut future, answering) = (this.future, this.answering);
         let Some(running) = future.as_mut().as_pin_mut() else { return Poll::Pending };
         // The handler first, so that it hears from its own upload that the time is up.
         let answer = running.poll(context);
