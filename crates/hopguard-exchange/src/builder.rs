@@ -17,6 +17,7 @@ use crate::exchanger::{Exchanger, Inner};
 use crate::flight::Flights;
 use crate::key::GrantKeys;
 use crate::retry::Budget;
+use crate::status::Counts;
 
 /// Collects the settings of an [`Exchanger`].
 #[derive(Clone)]
@@ -168,6 +169,7 @@ impl ExchangerBuilder {
                 flights: Flights::new(self.flights_at_most, self.waiters_at_most),
                 refresh_ahead: u64::try_from(self.refresh_ahead.as_millis()).unwrap_or(u64::MAX),
                 overflows: AtomicU64::new(0),
+                counts: Counts::default(),
             }))),
             _ => Err(problems.into_errors()),
         }

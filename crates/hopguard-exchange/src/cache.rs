@@ -231,7 +231,6 @@ impl GrantCache {
         None
     }
 
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.kept.len()
     }
@@ -303,6 +302,16 @@ mod tests {
             prop_assert_eq!(renewed_from(asked, end, end, ahead, chance), NEVER);
             prop_assert_eq!(renewed_from(asked, end, end + 1, 0, chance), NEVER);
         }
+    }
+
+    #[test]
+    fn renewal_is_spread_over_the_earlier_half_of_its_lead() {
+        // Served until 270 s; with 60 s ahead, renewal begins 30 s to 60 s before that.
+        let from = |chance| renewed_from(0, 300_000, 400_000, 60_000, chance);
+        assert_eq!((from(0), from(1), from(30_000)), (240_000, 239_999, 210_000));
+        assert_eq!((from(30_001), from(30_002)), (240_000, 239_999));
+        // In the second half of its life only, however far ahead is asked for.
+        assert_eq!(renewed_from(0, 300_000, 400_000, 1_000_000, 75_000), 120_000);
     }
 
     #[test]

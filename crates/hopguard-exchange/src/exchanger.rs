@@ -23,6 +23,7 @@ use crate::flight::{Boarding, Flights, Pilot};
 use crate::key::{GrantKey, GrantKeys};
 use crate::request::token_request;
 use crate::retry::{Attempts, Budget, Trouble, chance};
+use crate::status::{Counts, ExchangeStatus};
 
 /// Exchanges tokens at one authorization server; see the crate's documentation. Cloning it shares it.
 #[derive(Clone)]
@@ -48,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) flights: Arc<Flights<GrantKey, Result<Granted, Refusal>>>,
     pub(crate) refresh_ahead: Millis,
     pub(crate) overflows: AtomicU64,
+    pub(crate) counts: Counts,
 }
 
 /// What one exchange is about; owned, because it outlives the call that began it.
@@ -171,6 +173,12 @@ impl Exchanger {
         self.0.overflows.swap(0, Ordering::Relaxed)
     }
 
+    /// How it fares.
+    #[must_use]
+    pub fn status(&self) -> ExchangeStatus {
+        self.0.counts.status(self.0.cache.len(), self.0.flights.traffic())
+    }
+
     #[cfg(test)]
     pub(crate) fn traffic(&self) -> (usize, usize) {
         self.0.flights.traffic()
@@ -236,6 +244,7 @@ impl Inner {
         if found.claims_renewal()
             && let Boarding::Leads(pilot, _passenger) = self.flights.board(key, || None::<()>)
         {
+            self.counts.renew();
             self.fly(Job::of(key, subject, target, destination), pilot);
         }
         Some(found.granted())
@@ -248,6 +257,9 @@ impl Inner {
         self.spawn.try_spawn(async move {
             let key = job.key;
             let outcome = inner.exchange(job).await;
+            if outcome.is_err() {
+                inner.counts.fail();
+            }
             // INVARIANT: I4, G12 — only what is the caller's own fault is held against it.
             if let Err(Refusal::Denial(denial)) = &outcome {
                 inner.cache.refuse(key, denial.clone(), inner.clock.monotonic());
@@ -274,6 +286,7 @@ impl Inner {
             Boarding::Full => return Err(Fault::ExchangeOverloaded.into()),
             Boarding::Follows(passenger) => (passenger, CacheState::Coalesced),
             Boarding::Leads(pilot, passenger) => {
+                self.counts.begin();
                 self.fly(job, pilot);
                 (passenger, CacheState::Miss)
             }

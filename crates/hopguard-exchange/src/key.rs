@@ -10,11 +10,12 @@ use crate::request::{ACCESS_TOKEN, GRANT_TYPE};
 
 /// What a grant is kept under: 128 bits of a hash whose key was drawn when the process started.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct GrantKey(u128);
+pub(crate) struct GrantKey([u64; 2]);
 
 impl fmt::Debug for GrantKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "GrantKey({:08x})", self.0 >> 96)
+        let [half, _] = self.0;
+        write!(f, "GrantKey({:08x})", half >> 32)
     }
 }
 
@@ -132,8 +133,8 @@ impl Dimensions {
     }
 
     fn finish(&self) -> GrantKey {
-        let [high, low] = &self.0;
-        GrantKey((u128::from(high.finish()) << 64) | u128::from(low.finish()))
+        let [one, other] = &self.0;
+        GrantKey([one.finish(), other.finish()])
     }
 }
 

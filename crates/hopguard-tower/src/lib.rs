@@ -26,6 +26,9 @@ mod inflate;
 mod scanned;
 pub mod inbound;
 pub mod egress;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 
 pub use answer::Refused;
 pub use audited::{AuditLayer, Audited, AuditedBody};

@@ -9,7 +9,8 @@
 //! | write every decision down | [`Audit`], over [`TracingSink`] or [`JsonLines`] |
 //! | use one layer alone | [`VerifyLayer`], [`GuardExt::layer`], [`ExchangeLayer`], [`PassthroughLayer`], [`AuditLayer`], tied together by a [`Hop`] |
 //!
-//! With the feature `axum` come `Protect` and `Caller`, with `reqwest` comes `GuardedClient`.
+//! With the feature `axum` come `Protect` and `Caller`, with `reqwest` comes `GuardedClient`, with `config` comes
+//! `Config`, which makes all of it from one TOML file, and with `metrics` come `Metered` and `Observer`.
 
 pub use hopguard_audit::{DurableLog, Fanout, JsonLines, LogKey, LogVerifier, Promise, TracingSink};
 #[cfg(feature = "axum")]
@@ -17,6 +18,8 @@ pub use hopguard_axum::{Caller, CallerMissing, EgressRejection, Protect, Protect
 pub use hopguard_client::{
     BoxFuture, ClientAuth, HttpTransport, SigningKey, Spawn, SystemClock, Transport, TransportError,
 };
+#[cfg(feature = "config")]
+pub use hopguard_config::{Config, Parts};
 pub use hopguard_core::{
     Actor, ActorChain, ActorGuard, Admitted, Anonymous, AudienceGuard, Audit, AuditFull, AuditSink, Clock,
     ConfigErrors, Decision, Denial, Deny, Destination, Direction, Event, EventKind, Exchange, Facts, Fault,
@@ -25,6 +28,8 @@ pub use hopguard_core::{
     codes, minutes, seconds,
 };
 pub use hopguard_exchange::Exchanger;
+#[cfg(feature = "metrics")]
+pub use hopguard_metrics::{METRICS, Metered, Metric, Observer};
 #[cfg(feature = "reqwest")]
 pub use hopguard_reqwest::{Calls, GuardedClient, Payload, RequestBuilder, SendError};
 pub use hopguard_tower::{

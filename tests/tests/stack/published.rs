@@ -42,6 +42,8 @@ type Builder = hopguard_tower::InboundBuilder<
     hopguard_tower::inbound::Set,
 >;
 
+type Setting = fn(Builder) -> Builder;
+
 async fn served(guard: &Inbound) -> SocketAddr {
     let router = Router::new()
         .route("/ready", ready(guard))
@@ -114,7 +116,7 @@ async fn the_root_answers_for_a_resource_without_a_path_or_by_name_only() {
     let at_root = |builder: Builder| builder.resource_metadata(ResourceMetadata::published().also_at_root());
     let plain = |builder: Builder| builder.resource_metadata(ResourceMetadata::published());
     let silent = |builder: Builder| builder;
-    let cases: [(&str, fn(Builder) -> Builder, u16, u16); 4] = [
+    let cases: [(&str, Setting, u16, u16); 4] = [
         ("https://orders.internal", plain, 200, 401),
         (RESOURCE, plain, 401, 200),
         (RESOURCE, at_root, 200, 200),

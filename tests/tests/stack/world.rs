@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use hopguard::{
-    Admitted, Audit, ClientAuth, Egress, EgressError, Exchange, GuardedClient, Inbound, Issuer, Ledger,
-    ScopeGuard, SendError, StsEndpoint, Ttl, Upload, minutes,
+    Admitted, Audit, AuditSink, ClientAuth, Egress, EgressError, Exchange, GuardedClient, Inbound, Issuer,
+    Ledger, ScopeGuard, SendError, StsEndpoint, Ttl, Upload, minutes,
 };
 use hopguard_testkit::mint::Token;
 use hopguard_testkit::{FakeClock, MemorySink, MisbehavingSts, WireAnswer, WireRecorder};
@@ -35,10 +35,15 @@ impl World {
     }
 
     pub async fn with_peer(peer: WireRecorder) -> Self {
+        Self::audited(peer, |sink| sink).await
+    }
+
+    /// A world whose audit goes to what `sink` makes of the sink that is looked at.
+    pub async fn audited(peer: WireRecorder, to: impl FnOnce(Arc<MemorySink>) -> Arc<dyn AuditSink>) -> Self {
         let clock = FakeClock::somewhen();
         let sts = MisbehavingSts::start(clock.clone()).await;
         let (ledger, sink) = (Ledger::bounded(), MemorySink::new());
-        let audit = Audit::new("orders", "1", sink.clone());
+        let audit = Audit::new("orders", "1", to(sink.clone()));
         let inbound = Inbound::builder(&ledger, &audit)
             .issuer(Issuer::at(&sts.issuer()))
             .audience(ORDERS)

@@ -96,6 +96,12 @@ impl Egress {
         }
     }
 
+    /// The exchanger, for how it fares.
+    #[must_use]
+    pub fn exchanger(&self) -> &Exchanger {
+        self.exchange.exchanger()
+    }
+
     /// What the stack's layers share.
     #[must_use]
     pub fn hop(&self) -> &Hop {

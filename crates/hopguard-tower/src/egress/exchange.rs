@@ -179,6 +179,13 @@ impl ExchangeLayer {
     }
 }
 
+impl ExchangeLayer {
+    /// Who exchanges.
+    pub(crate) fn exchanger(&self) -> &Exchanger {
+        &self.0.exchanger
+    }
+}
+
 impl fmt::Debug for ExchangeLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ExchangeLayer").field("routes", &self.0.routes).finish_non_exhaustive()

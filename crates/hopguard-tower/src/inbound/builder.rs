@@ -329,8 +329,8 @@ impl InboundBuilder<Set, Set, Set, Set> {
                 let publish =
                     |metadata: ResourceMetadata| metadata.publish(&audience, &issuers, &scope, &mut problems);
                 let metadata = self.metadata.and_then(publish);
-                let url = metadata.as_ref().map(|published| published.shared_url().clone());
-                let hop = Hop::described(&self.ledger, &self.audit, clock, url.as_deref());
+                let url = metadata.as_ref().map(PublishedMetadata::url);
+                let hop = Hop::described(&self.ledger, &self.audit, clock, url);
                 let (audience, ttl, scope) = (GuardStep(audience), GuardStep(ttl), GuardStep(scope));
                 let timer = self.timer.unwrap_or_else(SystemTimer::shared);
                 let (spawn, long) = (self.spawn, self.long);

@@ -13,7 +13,7 @@ use crate::Hop;
 const SCHEME: &str = "Bearer";
 
 /// Takes the credential out, whatever it is, and reads it if it is exactly one well-formed bearer token.
-pub(super) fn extract<B>(hop: &Hop, request: &mut Request<B>) -> Result<Presented, Denial> {
+pub(crate) fn extract<B>(hop: &Hop, request: &mut Request<B>) -> Result<Presented, Denial> {
     let mut values = request.headers().get_all(AUTHORIZATION).iter();
     // INVARIANT: I15 — a second credential refuses, instead of one of the two being picked.
     let outcome = match (values.next(), values.next()) {

@@ -107,7 +107,7 @@ pub struct PublishedMetadata(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    url: Arc<str>,
+    url: Box<str>,
     paths: Vec<Box<str>>,
     document: Bytes,
 }
@@ -116,10 +116,6 @@ impl PublishedMetadata {
     /// The document's URL, as challenges name it.
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.0.url
-    }
-
-    pub(super) fn shared_url(&self) -> &Arc<str> {
         &self.0.url
     }
 

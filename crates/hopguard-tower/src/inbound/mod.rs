@@ -22,6 +22,8 @@ mod builder;
 
 pub(crate) use builder::own_transport;
 pub use builder::{Guarded, Inbound, InboundBuilder, Missing, Set};
+#[cfg(any(test, fuzzing))]
+pub(crate) use extract::extract;
 pub use front::{Front, OpenPaths};
 pub use gate::{BindLayer, Gate, GateLayer, GuardExt, GuardStep};
 pub use lifetime::{LongStream, StreamError, TimedBody, TimedUpgrade, UpgradeFailed, Upgrading, Upload};
