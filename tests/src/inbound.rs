@@ -8,7 +8,7 @@ use axum::extract::Request;
 use axum::routing::any;
 use bytes::Bytes;
 use hopguard_axum::{Caller, Protect, Protected};
-use hopguard_core::{Audit, Ledger, ScopeGuard, StrangerLimits, Ttl, TtlGuard, minutes};
+use hopguard_core::{ActorGuard, Audit, Ledger, ScopeGuard, StrangerLimits, Ttl, TtlGuard, minutes};
 use hopguard_testkit::corpus::{Prepared, Stage};
 use hopguard_testkit::{FakeClock, MemorySink, ScriptedTransport};
 use hopguard_tower::inbound::{GateLayer, GuardStep};
@@ -103,6 +103,8 @@ pub struct Setting {
     pub ttl: TtlGuard,
     /// The scopes that every guarded path needs.
     pub scope: ScopeGuard,
+    /// Who may act, and through how many hands a token may have come.
+    pub actor: ActorGuard,
     /// The ledger.
     pub ledger: Ledger,
     /// Where events go.
@@ -121,6 +123,7 @@ impl Setting {
         Self {
             ttl: Ttl::lifetime_at_most(minutes(5)),
             scope: ScopeGuard::all_of([Stage::SCOPE]),
+            actor: actors(),
             ledger: Ledger::bounded(),
             sink: MemorySink::new(),
             limits: ALL_SINGLY,
@@ -174,7 +177,7 @@ impl Service {
         setting: Setting,
         router: impl FnOnce(&Inbound, &Reached) -> Router,
     ) -> Self {
-        let Setting { ttl, scope, ledger, sink, limits, transport, long } = setting;
+        let Setting { ttl, scope, actor, ledger, sink, limits, transport, long } = setting;
         let audit = Audit::with_limits("orders", "1", sink.clone(), limits);
         let [first, second, lax] = world.issuers();
         let builder = long.into_iter().fold(Inbound::builder(&ledger, &audit), InboundBuilder::long_stream);
@@ -185,6 +188,7 @@ impl Service {
             .audience(Stage::AUDIENCE)
             .ttl(ttl)
             .scope(scope)
+            .actor(actor)
             .clock(world.clock.clone())
             .timer(world.clock.timer())
             .transport(transport.clone())
@@ -212,6 +216,11 @@ impl Service {
         }
         self.answer(prepared.request).await
     }
+}
+
+/// Who may act with a token.
+pub fn actors() -> ActorGuard {
+    ActorGuard::any_of(Stage::ACTORS).at_most(2)
 }
 
 /// What `/admin` needs.

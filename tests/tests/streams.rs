@@ -50,6 +50,11 @@ struct Inner {
     raw: AtomicBool,
 }
 
+/// What must come and does not shall fail the test, not stop the run.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), what).await.expect("it goes on, and should have ended")
+}
+
 impl Seen {
     fn end(&self, how: impl ToString) {
         self.0.ends.lock().unwrap().push(how.to_string());
@@ -57,12 +62,15 @@ impl Seen {
     }
 
     async fn next_end(&self) -> String {
-        loop {
-            if let Some(end) = self.0.ends.lock().unwrap().pop() {
-                return end;
+        soon(async {
+            loop {
+                if let Some(end) = self.0.ends.lock().unwrap().pop() {
+                    return end;
+                }
+                self.0.ended.notified().await;
             }
-            self.0.ended.notified().await;
-        }
+        })
+        .await
     }
 
     fn dropped(&self) -> usize {
@@ -251,14 +259,18 @@ impl Served {
 
     /// Waits until so many events about requests are there.
     async fn events(&self, count: usize) -> Vec<Event> {
-        loop {
-            let events = events_of_requests(&self.service.sink);
-            if events.len() >= count {
-                assert_eq!(self.service.sink.reserved(), 0, "room that is not given back");
-                return events;
+        let enough = async {
+            loop {
+                let events = events_of_requests(&self.service.sink);
+                if events.len() >= count {
+                    return events;
+                }
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
-        }
+        };
+        let events = soon(enough).await;
+        assert_eq!(self.service.sink.reserved(), 0, "room that is not given back");
+        events
     }
 
     /// Fails unless one request was admitted, and ended so.
@@ -304,7 +316,7 @@ impl Client {
     async fn until(&mut self, text: &str) {
         let mut buffer = [0; 1024];
         while !self.text().contains(text) {
-            let read = self.stream.read(&mut buffer).await.unwrap();
+            let read = soon(self.stream.read(&mut buffer)).await.unwrap();
             assert!(read > 0, "the connection was closed before {text:?}: {:?}", self.text());
             self.read.extend_from_slice(&buffer[..read]);
         }
@@ -313,7 +325,7 @@ impl Client {
     /// Reads until the connection is closed, in whatever way, and returns all there was.
     async fn closed(mut self) -> String {
         let mut buffer = [0; 1024];
-        while let Ok(read @ 1..) = self.stream.read(&mut buffer).await {
+        while let Ok(read @ 1..) = soon(self.stream.read(&mut buffer)).await {
             self.read.extend_from_slice(&buffer[..read]);
         }
         self.text()

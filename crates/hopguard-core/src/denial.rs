@@ -123,6 +123,10 @@ denials! {
     ActorUnlisted = "actor_unlisted", 403, None, "the acting party may not call this service";
     /// The token came through more hands than this service allows.
     ActorsTooMany = "actors_too_many", 403, None, "the token came through too many hands";
+    /// The party that acts must show the token itself, and the transport does not say who its other end is.
+    PeerUnproven = "peer_unproven", 403, None, "the sender did not prove who it is";
+    /// The transport's other end is not the party that acts with the token.
+    PeerNotActor = "peer_not_actor", 403, None, "the sender is not the acting party";
     /// A rule of this service's own refuses the caller; the event's gate says which.
     PolicyRefused = "policy_refused", 403, None, "a rule of this service refuses the caller";
     /// The caller's token lacks a scope that the route out of this service demands (I6).

@@ -26,19 +26,55 @@ impl StackId {
     }
 }
 
+/// Who the transport's other end has proven to be: a SPIFFE id, or another name of the certificate with which it
+/// opened the connection.
+///
+/// Whatever terminates TLS puts it into the request's extensions, before the stack. It says who holds the connection
+/// and nothing about the token.
+///
+/// ```
+/// use hopguard_core::PeerIdentity;
+///
+/// let gateway = PeerIdentity::assert_authenticated("spiffe://shop.internal/gateway");
+/// assert_eq!(gateway.name(), "spiffe://shop.internal/gateway");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerIdentity(Arc<str>);
+
+impl PeerIdentity {
+    /// For whoever has verified the peer's certificate, and nobody else: never from a header.
+    #[must_use]
+    pub fn assert_authenticated(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A credential was shown: exactly one, well formed, taken out of the request.
 #[derive(Clone, Debug)]
 pub struct Presented {
     stack: StackId,
     token: Arc<RawToken>,
     peer: Option<SocketAddr>,
+    proven: Option<PeerIdentity>,
 }
 
 impl Presented {
     /// For the step that reads the credential out of the request, and nobody else.
     #[must_use]
     pub fn assert_extracted(stack: StackId, token: Arc<RawToken>, peer: Option<SocketAddr>) -> Self {
-        Self { stack, token, peer }
+        Self { stack, token, peer, proven: None }
+    }
+
+    /// The same, shown by somebody whom the transport knows.
+    #[must_use]
+    pub fn by(self, proven: Option<PeerIdentity>) -> Self {
+        Self { proven, ..self }
     }
 
     /// The token as shown. Nothing is known about it yet.
@@ -51,6 +87,12 @@ impl Presented {
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// Who the transport's other end has proven to be, where the transport asks.
+    #[must_use]
+    pub fn peer_identity(&self) -> Option<&PeerIdentity> {
+        self.proven.as_ref()
     }
 }
 

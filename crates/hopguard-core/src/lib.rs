@@ -79,7 +79,7 @@ pub use event::{
     CacheState, Decision, Direction, Event, EventKind, Requested, SCHEMA_VERSION, TraceContext, Unverified,
     is_steering,
 };
-pub use evidence::{Admitted, Bound, Granted, Presented, StackId, Verified};
+pub use evidence::{Admitted, Bound, Granted, PeerIdentity, Presented, StackId, Verified};
 pub use facts::{Facts, MayAct};
 pub use fault::Fault;
 pub use fingerprint::Fingerprint;

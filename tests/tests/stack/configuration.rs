@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hopguard::{
-    Anonymous, AudienceGuard, Audit, ClientAuth, ConfigErrors, Egress, Exchange, GuardedClient, Inbound,
-    Issuer, Ledger, LongStream, ScopeGuard, StsEndpoint, Ttl, minutes,
+    ActorGuard, Anonymous, AudienceGuard, Audit, ClientAuth, ConfigErrors, Egress, Exchange, GuardedClient,
+    Inbound, Issuer, Ledger, LongStream, ScopeGuard, StsEndpoint, Ttl, minutes,
 };
 use hopguard_testkit::MemorySink;
 
@@ -31,6 +31,7 @@ fn every_problem_of_the_way_in_is_told_at_once() {
         .audience_guard(AudienceGuard::exactly("").or_alias("orders"))
         .ttl(Ttl::lifetime_at_most(Duration::ZERO))
         .scope(ScopeGuard::all_of([]))
+        .actor(ActorGuard::any_of([]))
         .long_stream(LongStream::on("/events", minutes(30)))
         .long_stream(LongStream::on("/events/{*rest}", minutes(30)))
         .leeway(minutes(2))
@@ -43,6 +44,7 @@ fn every_problem_of_the_way_in_is_told_at_once() {
         "inbound.audience",
         "inbound.ttl",
         "inbound.scope",
+        "inbound.actor",
         "inbound.long_stream[1]",
     ];
     let mut found: Vec<_> = errors.problems().iter().map(|problem| problem.setting.as_str()).collect();

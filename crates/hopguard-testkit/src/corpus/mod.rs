@@ -41,7 +41,8 @@ pub use stage::{Prepared, Stage};
 use crate::misbehave::Misbehaviour;
 
 /// What may be left out of an inbound stack, one at a time, to see which attack then gets through.
-pub const GUARDS: &[&str] = &["extract", "verify", "bind", "audience", "ttl", "scope", "route_scope"];
+pub const GUARDS: &[&str] =
+    &["extract", "verify", "bind", "audience", "ttl", "scope", "actor", "route_scope"];
 
 /// What may be left out of an egress stack: the route map with its default deny, what a route requires of the
 /// caller, the proof that the grant is narrower, the passthrough block.

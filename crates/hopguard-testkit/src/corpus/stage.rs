@@ -44,6 +44,8 @@ impl Stage {
     pub const LAX_ISSUER: &str = "https://lax.example";
     /// The service's own audience.
     pub const AUDIENCE: &str = "https://orders.internal";
+    /// Who may act with a token, or be its client; two of them at most.
+    pub const ACTORS: [&str; 2] = ["testkit", "gateway"];
     /// The scope that every guarded path needs.
     pub const SCOPE: &str = "orders:read";
 

@@ -3,7 +3,7 @@
 //! From `Authorization` only: never the query, the body or a cookie. The header is removed, so that no
 //! handler can pass it on.
 
-use hopguard_core::{Denial, Presented, RawToken};
+use hopguard_core::{Denial, PeerIdentity, Presented, RawToken};
 use http::Request;
 use http::header::AUTHORIZATION;
 
@@ -23,7 +23,8 @@ pub(crate) fn extract<B>(hop: &Hop, request: &mut Request<B>) -> Result<Presente
     };
     request.headers_mut().remove(AUTHORIZATION);
     let peer = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
-    outcome.map(|token| Presented::assert_extracted(hop.stack(), token, peer))
+    let proven = request.extensions().get::<PeerIdentity>().cloned();
+    outcome.map(|token| Presented::assert_extracted(hop.stack(), token, peer).by(proven))
 }
 
 fn read(value: &[u8]) -> Result<std::sync::Arc<RawToken>, Denial> {
