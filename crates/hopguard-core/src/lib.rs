@@ -55,6 +55,7 @@ mod refusal;
 mod config_error;
 mod codes;
 mod id;
+mod redact;
 mod event;
 mod acknowledgement;
 mod audit;
@@ -83,6 +84,7 @@ pub use holder::BearerOnly;
 pub use id::Id;
 pub use ledger::{Ledger, LedgerId, Overflow, Remembered};
 pub use narrowing::{Bounds, Expectation, prove_narrowing};
+pub use redact::redacted;
 pub use refusal::Refusal;
 pub use route::{
     Anonymous, Deny, Destination, Exchange, InvalidRoute, Requires, Route, RouteChoice, RouteMap, RouteRule,
