@@ -392,7 +392,15 @@ async fn no_token_in_any_input_shows_in_any_output() {
     assert!(file.flush(hopguard::seconds(20)));
     let written = std::fs::read_to_string(folder.join("audit.jsonl")).unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
-    let (log, json) = (capture.text(), format!("{:?}", world.sink.json()));
+    // So much comes together here that it shows whether the schema is true, too.
+    for _ in 0..50 {
+        show(&world.inbound, Request::get("/").body(String::new()).unwrap()).await;
+    }
+    world.audit.finish(hopguard_core::Clock::unix_millis(&*world.clock));
+    let events = world.sink.json();
+    let kinds = crate::schema::assert_described(&events);
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["count", "decision", "notice", "outcome"]);
+    let (log, json) = (capture.text(), format!("{events:?}"));
     assert!(log.contains("hopguard::audit") && written.lines().count() > 50);
     // That a token was there is told, by its fingerprint.
     assert!(written.contains("[token ") && log.contains("[token "));

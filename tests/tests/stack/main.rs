@@ -15,3 +15,4 @@ mod crowd;
 mod configuration;
 mod probes;
 mod leak;
+mod schema;
