@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::redact::{Redacted, may_hold_one};
 use crate::{Denial, Facts, Fault, Fingerprint, Id, ScopeSet, Waived, redacted};
@@ -347,8 +348,33 @@ impl Serialize for Event {
         use serde::ser::Error;
         let mut line = Vec::new();
         self.write_line(&mut line).map_err(S::Error::custom)?;
-        let members: serde_json::Value = serde_json::from_slice(&line).map_err(S::Error::custom)?;
-        members.serialize(serializer)
+        let Members(members) = serde_json::from_slice(&line).map_err(S::Error::custom)?;
+        serializer.collect_map(members)
+    }
+}
+
+/// The members of a line, in their order.
+struct Members(Vec<(String, serde_json::Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an event")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Reader)
     }
 }
 
@@ -532,6 +558,27 @@ mod tests {
         let required = schema["required"].as_array().unwrap();
         assert_eq!(required.len(), bare.as_object().unwrap().len());
         assert!(required.iter().all(|name| bare.get(name.as_str().unwrap()).is_some()));
+    }
+
+    /// By whatever way: the same members in the same order, and no token.
+    #[test]
+    fn no_way_of_showing_an_event_shows_a_token() {
+        let token = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl";
+        let mut event = full();
+        event.place = Some(token.into());
+        event.destination = Some(format!("https://{token}").into());
+        let mut line = Vec::new();
+        event.write_line(&mut line).unwrap();
+        let line = String::from_utf8(line).unwrap();
+        let by_serde = serde_json::to_string(&event).unwrap();
+        let begin = |text: &str| text[..60].to_owned();
+        assert!(
+            line.starts_with("{\"version\":1,\"time_ms\":7,\"event_id\":")
+                && begin(&line) == begin(&by_serde)
+        );
+        for text in [&line, &by_serde, &format!("{event:?}")] {
+            assert!(!text.contains("eyJ") && text.matches("[token ").count() == 2, "{text}");
+        }
     }
 
     #[test]
