@@ -22,7 +22,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use hopguard_core::{
-    AuditFull, AuditSink, CacheState, Decision, Direction, Event, EventKind, Facts, is_steering,
+    AuditFull, AuditSink, CacheState, Decision, Direction, Event, EventKind, Facts, is_steering, redacted,
 };
 
 /// Writes audit events to whatever subscriber is installed. See the module docs.
@@ -98,11 +98,12 @@ impl AuditSink for TracingSink {
     }
 }
 
-/// `text` without anything that ends a line or steers a terminal. Subscribers are not ours, and some write
-/// values as they are.
+/// `text` without tokens, and without anything that ends a line or steers a terminal. Subscribers are not ours, and
+/// some write values as they are.
 fn clean(text: &str) -> Cow<'_, str> {
+    let text = redacted(text);
     if !text.contains(is_steering) {
-        return Cow::Borrowed(text);
+        return text;
     }
     let mut out = String::with_capacity(text.len() + 8);
     for c in text.chars() {

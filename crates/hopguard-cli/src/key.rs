@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use hopguard_audit::LogKey;
 
-use crate::{Ended, print};
+use crate::{Ended, print_as_is};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -28,6 +28,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Ended, String> {
     let text = key.dangerous_expose();
     file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n")).map_err(cannot)?;
     file.sync_all().map_err(cannot)?;
-    print(&key.verifier().to_string())?;
+    // A key may look like a token by chance; its name may not.
+    print_as_is(&key.verifier().to_string())?;
     Ok(Ended::Well)
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use hopguard_audit::lineage::{Lineage, Node, Record, Suspicion, TokenSeen};
+use hopguard_core::{Fingerprint, redacted};
 use serde_json::json;
 
 use crate::show::{plain, table, time};
@@ -11,7 +12,7 @@ use crate::{Ended, html, print, progress};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Trace {
-    /// The beginning of a fingerprint, a token id, trace id, subject, request or event id
+    /// The beginning of a fingerprint, a token id, trace id, subject, request or event id, or a JWT itself
     query: String,
     /// Log files, or folders of them; one for each service that is to be heard
     #[arg(required = true, value_name = "LOG")]
@@ -29,7 +30,7 @@ pub(crate) struct Trace {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Find {
-    /// The beginning of a fingerprint, a token id, trace id, subject, request or event id
+    /// The beginning of a fingerprint, a token id, trace id, subject, request or event id, or a JWT itself
     query: String,
     /// Log files, or folders of them
     #[arg(required = true, value_name = "LOG")]
@@ -47,6 +48,11 @@ pub(crate) struct Stats {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What is looked for. Somebody who has the token itself need not work out its fingerprint; it is used and not shown.
+fn query(text: &str) -> String {
+    if redacted(text) == text { text.to_owned() } else { Fingerprint::of_token(text.trim()).to_string() }
 }
 
 fn read(logs: &[PathBuf]) -> Result<Lineage, String> {
@@ -67,20 +73,21 @@ fn read(logs: &[PathBuf]) -> Result<Lineage, String> {
 
 pub(crate) fn trace(arguments: &Trace) -> Result<Ended, String> {
     let lineage = read(&arguments.logs)?;
-    let trees = lineage.trace(&arguments.query);
+    let query = query(&arguments.query);
+    let trees = lineage.trace(&query);
     let mut tokens = BTreeMap::new();
     trees.iter().for_each(|tree| members(tree, &mut tokens));
     let mut suspicions = lineage.suspicions();
     suspicions.retain(|suspicion| tokens.contains_key(suspicion.fingerprint.as_str()));
     if trees.is_empty() && !arguments.json {
-        return Err(format!("no verified token is named by `{}`", arguments.query));
+        return Err(format!("no verified token is named by `{query}`"));
     }
     let text = if arguments.json {
-        json!({ "query": arguments.query, "trees": trees, "suspicions": suspicions }).to_string()
+        json!({ "query": query, "trees": trees, "suspicions": suspicions }).to_string()
     } else if arguments.dot {
         dot(&trees, &suspicions)
     } else if arguments.html {
-        html::page(&arguments.query, &lineage, &trees, &suspicions)
+        html::page(&query, &lineage, &trees, &suspicions)
     } else {
         told(&trees, &suspicions)
     };
@@ -195,7 +202,7 @@ fn quoted(text: &str) -> String {
 
 pub(crate) fn find(arguments: &Find) -> Result<Ended, String> {
     let lineage = read(&arguments.logs)?;
-    let found = lineage.find(&arguments.query);
+    let found = lineage.find(&query(&arguments.query));
     if arguments.json {
         let lines = found.iter().map(|record| serde_json::to_string(record).map_err(|e| e.to_string()));
         let lines = lines.collect::<Result<Vec<_>, _>>()?;

@@ -21,6 +21,7 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use hopguard_core::redacted;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -63,7 +64,11 @@ enum Ended {
 }
 
 fn main() -> ExitCode {
-    let Command::Audit(command) = Arguments::parse().command;
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(said) => return told(&said),
+    };
+    let Command::Audit(command) = arguments.command;
     let ended = match command {
         Audit::Key(arguments) => key::run(&arguments),
         Audit::Verify(arguments) => verify::run(&arguments),
@@ -81,8 +86,25 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes to standard output; a reader that went away, as `head` does, is no failure.
+/// Help, or what is wrong with the arguments: these are quoted, and one of them may be a token.
+fn told(said: &clap::Error) -> ExitCode {
+    let text = said.render().to_string();
+    if said.use_stderr() {
+        eprint!("{}", redacted(&text));
+    } else if print(text.trim_end()).is_err() {
+        return ExitCode::from(2);
+    }
+    ExitCode::from(u8::try_from(said.exit_code()).unwrap_or(2))
+}
+
+/// Writes to standard output, whatever looks like a token redacted: logs may come from elsewhere.
 fn print(text: &str) -> Result<(), String> {
+    // INVARIANT: I10 — everything but a key of ours goes through here.
+    print_as_is(&redacted(text))
+}
+
+/// Writes to standard output; a reader that went away, as `head` does, is no failure.
+fn print_as_is(text: &str) -> Result<(), String> {
     use std::io::{ErrorKind, Write};
     let mut output = std::io::stdout().lock();
     let written = output.write_all(text.as_bytes()).and_then(|()| output.write_all(b"\n"));

@@ -1,6 +1,7 @@
 //! Text for people: tables, times, and values from logs made harmless.
 
 use comfy_table::{ContentArrangement, Table, presets};
+use hopguard_core::{is_steering, redacted};
 
 pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
@@ -9,15 +10,11 @@ pub(crate) fn table(header: &[&str]) -> Table {
     table
 }
 
-/// `text` without anything that steers a terminal or turns the reading direction: subjects and paths are chosen
-/// by strangers.
+/// `text` without tokens, and without anything that steers a terminal or turns the reading direction: subjects and
+/// paths are chosen by strangers.
 pub(crate) fn plain(text: &str) -> String {
-    let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
-        if steers(c) {
+    redacted(text).chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        if is_steering(c) || matches!(c, '\u{200b}'..='\u{200d}') {
             out.extend(c.escape_unicode());
         } else {
             out.push(c);

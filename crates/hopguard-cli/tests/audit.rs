@@ -210,6 +210,90 @@ fn other_stories_have_other_reasons() {
     assert_eq!(reasons(&logs.0, TO_INVENTORY), ["used_after_expiry 1565abafa03f"]);
 }
 
+/// Logs of services that are not ours may hold tokens, and so may the arguments: none comes out, in any form.
+#[test]
+fn no_token_comes_out_of_the_command() {
+    let encode = |text: &str| base64::Engine::encode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, text);
+    let (mut number, mut tokens) = (0, Vec::new());
+    let mut token = || {
+        number += 1;
+        let payload =
+            format!("{{\"sub\":\"somebody, number {number}\",\"iss\":\"https://elsewhere.example\"}}");
+        let signature = encode(&format!("{number:064}"));
+        let made = format!("{}.{}.{signature}", encode("{\"alg\":\"ES256\"}"), encode(&payload));
+        tokens.push(made.clone());
+        made
+    };
+    let logs = changed("orders", |log| {
+        let mut lines = String::new();
+        for line in log.lines() {
+            let mut event: Value = serde_json::from_str(line).unwrap();
+            for member in ["service", "instance", "gate", "code", "event_id", "destination", "peer", "place"]
+            {
+                event[member] = token().into();
+            }
+            for of_token in ["subject", "client", "issuer", "token_id"] {
+                event["token"][of_token] = token().into();
+            }
+            event["token"]["audiences"] = [token()].as_slice().into();
+            event["token"]["scopes"] = [token()].as_slice().into();
+            event["token"]["actors"] = serde_json::json!([{ "subject": token(), "issuer": token() }]);
+            lines.push_str(&format!("{event}\n"));
+        }
+        lines
+    });
+    let (stranger, elsewhere) = (token(), logs.0.join(token()));
+    let all: &[&[&str]] = &[
+        &["trace", TRACE],
+        &["trace", TRACE, "--json"],
+        &["trace", TRACE, "--dot"],
+        &["trace", TRACE, "--html"],
+        &["find", TRACE],
+        &["find", TRACE, "--json"],
+        &["stats"],
+        &["stats", "--json"],
+        &["trace", &stranger],
+        &["trace", &stranger, "--json"],
+        &["trace", &stranger, "--html"],
+        &["find", &stranger],
+        &["verify"],
+        &["verify", "--json"],
+        &["verify", "--key", &stranger],
+        &["verify", "--against", &stranger],
+        &[&stranger],
+        &["stats", &format!("--{stranger}")],
+        &["key", &stranger, "--out", &stranger],
+    ];
+    let mut said = Vec::new();
+    for arguments in all {
+        for path in [&logs.0, &elsewhere] {
+            let output = run(arguments, &[path]);
+            said.push((
+                arguments.first(),
+                String::from_utf8([output.stdout, output.stderr].concat()).unwrap(),
+            ));
+        }
+    }
+    assert!(said.iter().any(|(_, text)| text.contains("[token ")));
+    for (command, text) in said {
+        for part in tokens.iter().flat_map(|token| token.split('.').skip(1)) {
+            assert!(
+                !text.contains(&part[..24]) && !text.contains(&part[part.len() - 24..]),
+                "{command:?}: {text}"
+            );
+        }
+    }
+    // A token itself is a name for what is known of it.
+    let known = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl";
+    let print = hopguard_core::Fingerprint::of_token(known).to_string();
+    let old = "77c18db5fe58";
+    let logs = changed("gateway", |log| {
+        let at = log.find(old).unwrap();
+        log.replace(&log[at..at + 64], &print)
+    });
+    assert_eq!(json(&["trace", known], &[&logs.0])["trees"][0]["token"]["fingerprint"], print.as_str());
+}
+
 #[test]
 fn events_are_found_and_counted() {
     let logs = chain();

@@ -184,7 +184,10 @@ impl fmt::Debug for ClientAuth {
             Method::AssertionFile { kind: SVID_TYPE, .. } => "jwt_svid_file",
             Method::AssertionFile { .. } => "assertion_file",
         };
-        f.debug_struct("ClientAuth").field("client_id", &self.client_id).field("method", &method).finish()
+        f.debug_struct("ClientAuth")
+            .field("client_id", &hopguard_core::redacted(&self.client_id))
+            .field("method", &method)
+            .finish()
     }
 }
 

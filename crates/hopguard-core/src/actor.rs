@@ -4,8 +4,10 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::redact::Redacted;
+
 /// One actor: a subject, and its issuer where the token names one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Actor {
     /// `sub` of the actor.
     pub subject: Box<str>,
@@ -19,6 +21,13 @@ impl Actor {
     #[must_use]
     pub fn new(subject: &str) -> Self {
         Self { subject: subject.into(), issuer: None }
+    }
+}
+
+impl fmt::Debug for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (subject, issuer) = (Redacted(&self.subject), Redacted(&self.issuer));
+        f.debug_struct("Actor").field("subject", &subject).field("issuer", &issuer).finish()
     }
 }
 
@@ -84,6 +93,6 @@ impl ActorChain {
 
 impl fmt::Debug for ActorChain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|actor| &actor.subject)).finish()
+        f.debug_list().entries(self.0.iter().map(|actor| Redacted(&actor.subject))).finish()
     }
 }

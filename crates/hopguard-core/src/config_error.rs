@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::redacted;
+
 /// One setting that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigProblem {
@@ -67,9 +69,13 @@ impl Problems {
         Self(Vec::new())
     }
 
-    /// Notes that `setting` is wrong; `problem` reads on from the setting's name.
+    /// Notes that `setting` is wrong; `problem` reads on from the setting's name. Whoever put a token into a
+    /// setting does not see it again.
     pub fn add(&mut self, setting: impl Into<String>, problem: impl Into<String>) {
-        self.0.push(ConfigProblem { setting: setting.into(), problem: problem.into() });
+        // INVARIANT: I10 — what is wrong is often quoted.
+        let (setting, problem) = (setting.into(), problem.into());
+        let (setting, problem) = (redacted(&setting).into_owned(), redacted(&problem).into_owned());
+        self.0.push(ConfigProblem { setting, problem });
     }
 
     /// Takes over the problems of a nested configuration, each below `parent`.

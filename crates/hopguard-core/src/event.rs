@@ -4,16 +4,19 @@
 //! serialises it. What a token *said* before it was verified stands under `unverified`, and lineage never
 //! reads it.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::{NonZeroU64, NonZeroU128};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Denial, Facts, Fault, Fingerprint, Id, ScopeSet, UnixTime, Waived};
+use crate::redact::{Redacted, may_hold_one};
+use crate::{Denial, Facts, Fault, Fingerprint, Id, ScopeSet, UnixTime, Waived, redacted};
 
 /// The version that every event carries.
 pub const SCHEMA_VERSION: u16 = 1;
@@ -90,7 +93,7 @@ pub enum CacheState {
 }
 
 /// What was asked of the authorization server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct Requested {
     /// `audience`.
     pub audience: Arc<str>,
@@ -98,8 +101,15 @@ pub struct Requested {
     pub scopes: ScopeSet,
 }
 
+impl fmt::Debug for Requested {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (audience, scopes) = (Redacted(&self.audience), Redacted(&self.scopes));
+        f.debug_struct("Requested").field("audience", &audience).field("scopes", &scopes).finish()
+    }
+}
+
 /// What a token that was never verified claimed of itself; bounded, and to be believed by nobody.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Unverified {
     /// `iss`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,6 +117,13 @@ pub struct Unverified {
     /// `kid`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_id: Option<Box<str>>,
+}
+
+impl fmt::Debug for Unverified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (issuer, key_id) = (Redacted(&self.issuer), Redacted(&self.key_id));
+        f.debug_struct("Unverified").field("issuer", &issuer).field("key_id", &key_id).finish()
+    }
 }
 
 impl Unverified {
@@ -215,7 +232,10 @@ impl std::fmt::Display for TraceContext {
 }
 
 /// One event. Fields that do not apply are `None` and are not written.
-#[derive(Clone, Debug)]
+///
+/// Whatever way it is shown (as a line, by `Serialize`, by `Debug`), what looks like a token in it is shown as that
+/// token's fingerprint.
+#[derive(Clone)]
 pub struct Event {
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub time_millis: u64,
@@ -326,7 +346,52 @@ impl Event {
     ///
     /// None that this type can bring about; `serde_json` has one in its signature.
     pub fn write_line(&self, line: &mut Vec<u8>) -> Result<(), serde_json::Error> {
-        self.serialize(&mut serde_json::Serializer::with_formatter(line, Harmless))
+        Written(self).serialize(&mut serde_json::Serializer::with_formatter(line, Harmless))
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = Vec::new();
+        self.write_line(&mut line).map_err(|_| fmt::Error)?;
+        write!(f, "Event {}", String::from_utf8_lossy(&line))
+    }
+}
+
+impl Serialize for Event {
+    /// By way of the line, so that no serializer gets what the line hides; for speed there is
+    /// [`Event::write_line`].
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::Error;
+        let mut line = Vec::new();
+        self.write_line(&mut line).map_err(S::Error::custom)?;
+        let Members(members) = serde_json::from_slice(&line).map_err(S::Error::custom)?;
+        serializer.collect_map(members)
+    }
+}
+
+/// The members of a line, in their order.
+struct Members(Vec<(String, serde_json::Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an event")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Reader)
     }
 }
 
@@ -340,7 +405,8 @@ pub fn is_steering(c: char) -> bool {
         )
 }
 
-/// JSON with every steering character escaped; `serde_json` leaves those above U+001F as they are.
+/// JSON with tokens redacted, and every steering character escaped; `serde_json` leaves those above U+001F as they
+/// are.
 struct Harmless;
 
 impl serde_json::ser::Formatter for Harmless {
@@ -349,50 +415,66 @@ impl serde_json::ser::Formatter for Harmless {
         writer: &mut W,
         fragment: &str,
     ) -> std::io::Result<()> {
-        let mut rest = fragment;
-        while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_steering(*c)) {
-            let (before, after) = rest.split_at(at);
-            writer.write_all(before.as_bytes())?;
-            // All of them lie in the basic plane: one escape each.
-            write!(writer, "\\u{:04x}", u32::from(c))?;
-            rest = after.get(c.len_utf8()..).unwrap_or("");
+        // INVARIANT: I10 — others choose these texts, and a token can stand in any. Escapes end a fragment, and no
+        // token has a character that needs one.
+        if may_hold_one(fragment) {
+            return harmless(writer, &redacted(fragment));
         }
-        writer.write_all(rest.as_bytes())
+        harmless(writer, fragment)
     }
 }
 
-impl Serialize for Event {
+fn harmless<W: std::io::Write + ?Sized>(writer: &mut W, fragment: &str) -> std::io::Result<()> {
+    if fragment.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return writer.write_all(fragment.as_bytes());
+    }
+    let mut rest = fragment;
+    while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_steering(*c)) {
+        let (before, after) = rest.split_at(at);
+        writer.write_all(before.as_bytes())?;
+        // All of them lie in the basic plane: one escape each.
+        write!(writer, "\\u{:04x}", u32::from(c))?;
+        rest = after.get(c.len_utf8()..).unwrap_or("");
+    }
+    writer.write_all(rest.as_bytes())
+}
+
+/// An event as it is, for the formatter to make harmless.
+struct Written<'a>(&'a Event);
+
+impl Serialize for Written<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
+        let event = self.0;
         map.serialize_entry("version", &SCHEMA_VERSION)?;
-        map.serialize_entry("time_ms", &self.time_millis)?;
-        map.serialize_entry("event_id", &self.id)?;
-        optional(&mut map, "request_id", self.request_id.as_ref())?;
-        map.serialize_entry("service", &*self.service)?;
-        map.serialize_entry("instance", &*self.instance)?;
-        map.serialize_entry("direction", &self.direction)?;
-        map.serialize_entry("kind", &self.kind)?;
-        map.serialize_entry("gate", self.gate)?;
-        map.serialize_entry("decision", self.decision.name())?;
-        map.serialize_entry("code", self.decision.code())?;
-        optional(&mut map, "route", self.route.as_deref())?;
-        optional(&mut map, "status", self.status.as_ref())?;
-        optional(&mut map, "token", self.token.as_deref().map(Shown).as_ref())?;
-        optional(&mut map, "unverified", self.unverified.as_ref())?;
-        optional(&mut map, "peer", self.peer.as_ref())?;
-        optional(&mut map, "destination", self.destination.as_deref())?;
-        optional(&mut map, "client", self.client.as_deref())?;
-        optional(&mut map, "requested", self.requested.as_deref())?;
-        optional(&mut map, "grant", self.grant.as_deref().map(Shown).as_ref())?;
-        optional(&mut map, "cache", self.cache.as_ref())?;
-        optional(&mut map, "found", self.found.as_ref())?;
-        optional(&mut map, "place", self.place.as_deref())?;
-        optional(&mut map, "waiver", self.waiver.as_deref())?;
-        optional(&mut map, "attempt", self.attempt.as_ref())?;
-        optional(&mut map, "lasts_until", self.lasts_until.map(UnixTime::as_secs).as_ref())?;
-        optional(&mut map, "count", self.count.as_ref())?;
-        optional(&mut map, "trace_id", self.trace.map(|trace| trace.trace_id()).as_ref())?;
-        optional(&mut map, "latency_us", self.latency.map(|took| took.as_micros()).as_ref())?;
+        map.serialize_entry("time_ms", &event.time_millis)?;
+        map.serialize_entry("event_id", &event.id)?;
+        optional(&mut map, "request_id", event.request_id.as_ref())?;
+        map.serialize_entry("service", &*event.service)?;
+        map.serialize_entry("instance", &*event.instance)?;
+        map.serialize_entry("direction", &event.direction)?;
+        map.serialize_entry("kind", &event.kind)?;
+        map.serialize_entry("gate", event.gate)?;
+        map.serialize_entry("decision", event.decision.name())?;
+        map.serialize_entry("code", event.decision.code())?;
+        optional(&mut map, "route", event.route.as_deref())?;
+        optional(&mut map, "status", event.status.as_ref())?;
+        optional(&mut map, "token", event.token.as_deref().map(Shown).as_ref())?;
+        optional(&mut map, "unverified", event.unverified.as_ref())?;
+        optional(&mut map, "peer", event.peer.as_ref())?;
+        optional(&mut map, "destination", event.destination.as_deref())?;
+        optional(&mut map, "client", event.client.as_deref())?;
+        optional(&mut map, "requested", event.requested.as_deref())?;
+        optional(&mut map, "grant", event.grant.as_deref().map(Shown).as_ref())?;
+        optional(&mut map, "cache", event.cache.as_ref())?;
+        optional(&mut map, "found", event.found.as_ref())?;
+        optional(&mut map, "place", event.place.as_deref())?;
+        optional(&mut map, "waiver", event.waiver.as_deref())?;
+        optional(&mut map, "attempt", event.attempt.as_ref())?;
+        optional(&mut map, "lasts_until", event.lasts_until.map(UnixTime::as_secs).as_ref())?;
+        optional(&mut map, "count", event.count.as_ref())?;
+        optional(&mut map, "trace_id", event.trace.map(|trace| trace.trace_id()).as_ref())?;
+        optional(&mut map, "latency_us", event.latency.map(|took| took.as_micros()).as_ref())?;
         map.end()
     }
 }
@@ -495,6 +577,27 @@ mod tests {
         let required = schema["required"].as_array().unwrap();
         assert_eq!(required.len(), bare.as_object().unwrap().len());
         assert!(required.iter().all(|name| bare.get(name.as_str().unwrap()).is_some()));
+    }
+
+    /// By whatever way: the same members in the same order, and no token.
+    #[test]
+    fn no_way_of_showing_an_event_shows_a_token() {
+        let token = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl";
+        let mut event = full();
+        event.place = Some(token.into());
+        event.destination = Some(format!("https://{token}").into());
+        let mut line = Vec::new();
+        event.write_line(&mut line).unwrap();
+        let line = String::from_utf8(line).unwrap();
+        let by_serde = serde_json::to_string(&event).unwrap();
+        let begin = |text: &str| text[..60].to_owned();
+        assert!(
+            line.starts_with("{\"version\":1,\"time_ms\":7,\"event_id\":")
+                && begin(&line) == begin(&by_serde)
+        );
+        for text in [&line, &by_serde, &format!("{event:?}")] {
+            assert!(!text.contains("eyJ") && text.matches("[token ").count() == 2, "{text}");
+        }
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! What a verified token says.
 
+use std::fmt;
 use std::sync::Arc;
 
+use crate::redact::Redacted;
 use crate::{ActorChain, Confirmation, Fingerprint, RawToken, ScopeSet, UnixTime};
 
 /// The claims of a token whose signature was checked, and what identifies it.
 ///
 /// Facts are data: holding them proves nothing. Trust comes from the evidence around them
 /// ([`Verified`](crate::Verified) and what follows), which only a stack makes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Facts {
     /// What stands for the token in logs and lineage.
     pub fingerprint: Fingerprint,
@@ -72,6 +74,29 @@ impl Facts {
     #[must_use]
     pub fn acting_party(&self) -> Option<&str> {
         self.actors.current().map(|actor| actor.subject.as_ref()).or(self.client.as_deref())
+    }
+}
+
+impl fmt::Debug for Facts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // INVARIANT: I10 — a claim can hold a token.
+        f.debug_struct("Facts")
+            .field("fingerprint", &self.fingerprint)
+            .field("issuer", &Redacted(&self.issuer))
+            .field("subject", &Redacted(&self.subject))
+            .field("client", &Redacted(&self.client))
+            .field("audiences", &Redacted(&self.audiences))
+            .field("expires", &self.expires)
+            .field("not_before", &self.not_before)
+            .field("issued_at", &self.issued_at)
+            .field("token_id", &Redacted(&self.token_id))
+            .field("scopes", &Redacted(&self.scopes))
+            .field("actors", &self.actors)
+            .field("may_act", &self.may_act)
+            .field("confirmation", &Redacted(&self.confirmation))
+            .field("key_id", &Redacted(&self.key_id))
+            .field("structured", &self.structured)
+            .finish_non_exhaustive()
     }
 }
 

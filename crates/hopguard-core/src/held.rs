@@ -1,12 +1,12 @@
 //! What the ledger keeps beside a credential's anchor: until when it lives, where it may go, and by what a
 //! withdrawal knows it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::withdrawal::{Struck, Withdrawals};
 use crate::{Destination, Facts, Fingerprint, UnixTime};
 
-#[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) fingerprint: Fingerprint,
     pub(crate) expires: UnixTime,
@@ -15,6 +15,17 @@ pub(crate) struct Held {
     subject: Box<str>,
     key_id: Option<Arc<str>>,
     issued_at: Option<UnixTime>,
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What a withdrawal knows it by are claims, and a claim can hold a token.
+        f.debug_struct("Held")
+            .field("fingerprint", &self.fingerprint)
+            .field("expires", &self.expires)
+            .field("granted_for", &self.granted_for)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Held {

@@ -60,6 +60,7 @@ mod refusal;
 mod config_error;
 mod codes;
 mod id;
+mod redact;
 mod event;
 mod acknowledgement;
 mod audit;
@@ -89,6 +90,7 @@ pub use id::Id;
 pub use ledger::{Ledger, LedgerId, Overflow, Remembered};
 pub use narrowing::{Bounds, Expectation, prove_narrowing};
 pub use own_grant::{OwnExpectation, prove_own};
+pub use redact::redacted;
 pub use refusal::Refusal;
 pub use route::{
     Anonymous, AsOurselves, Asked, Considered, Demand, Deny, Destination, Exchange, Explanation, Fit,

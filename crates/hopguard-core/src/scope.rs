@@ -140,7 +140,7 @@ impl fmt::Display for ScopeSet {
 
 impl fmt::Debug for ScopeSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ScopeSet({self})")
+        write!(f, "ScopeSet({})", crate::redacted(&self.to_string()))
     }
 }
 

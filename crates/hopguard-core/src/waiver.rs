@@ -4,12 +4,14 @@
 //! ever, so that a workaround which everybody forgot fails where it can be seen; while it holds, each use of it
 //! is on the [`Granted`](crate::Granted) it was needed for, to be written down.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::UnixTime;
+use crate::redact::Redacted;
 
 /// A permission to relax one check, with its reason, its owner and its end.
 ///
@@ -24,11 +26,22 @@ use crate::UnixTime;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiver(Arc<Terms>);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 struct Terms {
     reason: Box<str>,
     owner: Box<str>,
     until: UnixTime,
+}
+
+impl fmt::Debug for Terms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (reason, owner) = (Redacted(&self.reason), Redacted(&self.owner));
+        f.debug_struct("Terms")
+            .field("reason", &reason)
+            .field("owner", &owner)
+            .field("until", &self.until)
+            .finish()
+    }
 }
 
 impl Waiver {

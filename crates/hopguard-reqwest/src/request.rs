@@ -1,8 +1,10 @@
 //! One guarded request, as a `reqwest` user expects to write it.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hopguard_core::redacted;
 use hopguard_tower::{EgressError, EgressService, OnBehalfOf};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
@@ -23,7 +25,6 @@ type Sent<T> = Result<T, EgressError<SendError>>;
 ///
 /// The URL is judged as it was written: nothing resolves `..` or rewrites it on the way to the route map. Put
 /// what comes from a caller into [`segment`](Self::segment) and [`query`](Self::query), which encode it.
-#[derive(Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct RequestBuilder {
     service: EgressService<ReqwestTransport>,
@@ -35,6 +36,19 @@ pub struct RequestBuilder {
     headers: HeaderMap,
     payload: Payload,
     timeout: Option<Duration>,
+}
+
+impl fmt::Debug for RequestBuilder {
+    /// Shows where the request goes and what it is made of, and no value that may hold a credential.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // INVARIANT: I10 — a handler may have put a token anywhere.
+        f.debug_struct("RequestBuilder")
+            .field("method", &redacted(self.method.as_str()))
+            .field("url", &redacted(&self.url))
+            .field("headers", &self.headers.len())
+            .field("mistake", &self.mistake)
+            .finish_non_exhaustive()
+    }
 }
 
 impl RequestBuilder {

@@ -73,7 +73,12 @@ impl MemorySink {
     /// Everything that was written, as the lines that a file would hold; for the leak check.
     #[must_use]
     pub fn text(&self) -> String {
-        self.json().iter().map(|line| format!("{line}\n")).collect()
+        let mut text = Vec::new();
+        for event in &self.lock().events {
+            event.write_line(&mut text).unwrap();
+            text.push(b'\n');
+        }
+        String::from_utf8(text).unwrap()
     }
 
     /// Fails the test unless exactly these codes were written, in this order.

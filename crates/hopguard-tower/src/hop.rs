@@ -72,11 +72,24 @@ impl Hop {
     ///
     /// [`WithdrawalsFull`] if no more can be kept; nothing was taken back then.
     pub fn withdraw(&self, what: Withdrawal, until: UnixTime) -> Result<(), WithdrawalsFull> {
-        self.0.ledger.withdrawals().withdraw(what, self.now(), until)?;
         let (notice, withdrawn) = (EventKind::Notice, Decision::Allow("withdrawal"));
         let at = self.0.clock.unix_millis();
+        let mut event = self.0.audit.event(at, Direction::Internal, notice, "withdrawal", withdrawn);
+        // What is struck: lineage finds later uses of a token by its fingerprint.
+        let (place, of) = match &what {
+            Withdrawal::Token(token) => {
+                event.found = Some(*token);
+                ("token".into(), None)
+            }
+            Withdrawal::Key { issuer, key_id } => (format!("key {key_id}"), Some(issuer)),
+            Withdrawal::Issuer(issuer) => ("issuer".into(), Some(issuer)),
+            Withdrawal::Subject { issuer, subject } => (format!("subject {subject}"), Some(issuer)),
+        };
+        event.place = Some(place.into());
+        event.destination = of.cloned();
+        self.0.ledger.withdrawals().withdraw(what, self.now(), until)?;
         // Written whatever the audit's state: the withdrawal must not wait for it.
-        self.0.audit.refusal(self.0.audit.event(at, Direction::Internal, notice, "withdrawal", withdrawn));
+        self.0.audit.refusal(event);
         Ok(())
     }
 

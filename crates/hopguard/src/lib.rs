@@ -24,9 +24,9 @@ pub use hopguard_config::{Config, Parts};
 pub use hopguard_core::{
     Actor, ActorChain, ActorGuard, Admitted, Anonymous, AsOurselves, AudienceGuard, Audit, AuditFull,
     AuditSink, Clock, ConfigErrors, Decision, Denial, Deny, Destination, Direction, Event, EventKind,
-    Exchange, Facts, Fault, Fingerprint, Guard, Id, Ledger, Monotonic, Overflow, PeerIdentity, RawToken, Refusal, Route,
-    RouteMap, RouteRule, ScopeGuard, ScopeSet, Static, StepUp, StrangerLimits, Ttl, TtlGuard, UnixTime,
-    Verified, Waiver, Withdrawal, Withdrawals, codes, minutes, seconds,
+    Exchange, Facts, Fault, Fingerprint, Guard, Id, Ledger, Monotonic, Overflow, PeerIdentity, RawToken,
+    Refusal, Route, RouteMap, RouteRule, ScopeGuard, ScopeSet, Static, StepUp, StrangerLimits, Ttl, TtlGuard,
+    UnixTime, Verified, Waiver, Withdrawal, Withdrawals, codes, minutes, seconds,
 };
 pub use hopguard_exchange::{ActorToken, Exchanger, StsProfile};
 #[cfg(feature = "metrics")]

@@ -277,7 +277,8 @@ fn torn_bytes(log: &Path) -> Result<u64, Failure> {
 /// Leaves what a kill inside of one write leaves: the beginning of a record.
 fn tear(log: &Path, random: &mut u64) -> Result<Option<u64>, Failure> {
     let Some(newest) = files(log)?.pop() else { return Ok(None) };
-    let record = serde_json::to_vec(&event(u64::MAX))?;
+    let mut record = Vec::new();
+    event(u64::MAX).write_line(&mut record)?;
     let length = 1 + next(random) % (u64::try_from(record.len())? - 1);
     let torn = record.get(..usize::try_from(length)?).ok_or("no record")?;
     OpenOptions::new().append(true).open(newest)?.write_all(torn)?;

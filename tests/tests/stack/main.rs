@@ -25,3 +25,4 @@ mod modes;
 mod published;
 mod probes;
 mod leak;
+mod schema;

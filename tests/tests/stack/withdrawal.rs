@@ -19,7 +19,11 @@ async fn each_kind_of_withdrawal_stops_the_way_out() {
             _ => Withdrawal::Key { issuer: facts.issuer.clone(), key_id: facts.key_id.clone().unwrap() },
         };
         world.inbound.hop().withdraw(what, world.clock.now().after(minutes(10))).unwrap();
-        world.sink.sole("withdrawal");
+        let event = world.sink.sole("withdrawal");
+        // Lineage finds later uses by this.
+        assert_eq!(event.found, (kind == 0).then_some(facts.fingerprint));
+        let place = event.place.unwrap();
+        assert!(place.starts_with(["token", "issuer", "subject alice", "key sts-1"][kind]), "{place}");
         let outcome = world.call(&caller).await;
         world.refused(outcome, "token_withdrawn");
         assert_eq!(world.reached(), 1);

@@ -16,7 +16,7 @@ use aws_lc_rs::rand;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use hopguard_core::{ConfigErrors, Problems};
+use hopguard_core::{ConfigErrors, Problems, redacted};
 use zeroize::Zeroizing;
 
 use super::tree::Hash;
@@ -95,7 +95,9 @@ impl LogKey {
 
     fn new(origin: &str, seed: Zeroizing<[u8; 32]>) -> Result<Self, ConfigErrors> {
         if !is_name(origin) {
-            return Err(problem("has a name that is empty, too long, or holds spaces or `+`"));
+            return Err(problem(
+                "has a name that is empty, too long, holds spaces or `+`, or looks like a token",
+            ));
         }
         let pair = Ed25519KeyPair::from_seed_unchecked(&*seed).map_err(|_| problem("is no Ed25519 key"))?;
         let public = <[u8; 32]>::try_from(pair.public_key().as_ref());
@@ -241,7 +243,8 @@ fn split(key: &str) -> Option<(&str, u32, &str)> {
 
 fn is_name(origin: &str) -> bool {
     let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '+';
-    !origin.is_empty() && origin.len() <= 256 && origin.chars().all(plain)
+    // The name is shown with every checkpoint.
+    !origin.is_empty() && origin.len() <= 256 && origin.chars().all(plain) && redacted(origin) == origin
 }
 
 fn problem(what: &str) -> ConfigErrors {
@@ -313,5 +316,6 @@ mod tests {
             assert!(LogVerifier::parse(wrong).is_err(), "{wrong}");
         }
         assert!(LogKey::generate("two words").is_err());
+        assert!(LogKey::generate("eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2ln").is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::{Checkpoint, LogVerifier, notes};
-use super::tree::{Hash, Leaf, Tree};
+use super::tree::{Hash, Leaves, Tree};
 use crate::json_lines::Mended;
 use crate::json_lines::file;
 
@@ -40,22 +40,14 @@ pub(crate) fn segments(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 
 /// Reads the hashes of a file's records; an end without a line break is no record.
 pub(crate) fn hashes(path: &Path, mut each: impl FnMut(Hash)) -> io::Result<()> {
-    let mut reader = BufReader::with_capacity(1 << 18, File::open(path)?);
-    let mut leaf = Leaf::new();
+    let (mut reader, mut leaves) = (BufReader::with_capacity(1 << 18, File::open(path)?), Leaves::new());
     loop {
         let bytes = reader.fill_buf()?;
         let length = bytes.len();
         if length == 0 {
             return Ok(());
         }
-        let mut rest = bytes;
-        while let Some(at) = rest.iter().position(|&byte| byte == b'\n') {
-            let (line, after) = rest.split_at(at);
-            leaf.update(line);
-            each(std::mem::replace(&mut leaf, Leaf::new()).finish());
-            rest = after.get(1..).unwrap_or_default();
-        }
-        leaf.update(rest);
+        leaves.feed(bytes, &mut each);
         reader.consume(length);
     }
 }

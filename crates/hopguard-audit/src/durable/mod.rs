@@ -63,18 +63,16 @@ pub use self::checkpoint::{LogKey, LogVerifier};
 pub use self::verify::{Finding, FindingKind, Verification, verify};
 
 use self::paper::{LogPaper, Settings};
-use crate::json_lines::queue::{Limits, Queue};
-use crate::json_lines::{Mended, Promise, QueueStatus, writer};
+use crate::json_lines::queue::Limits;
+use crate::json_lines::running::Running;
+use crate::json_lines::{Mended, Promise, QueueStatus};
 
-/// How long dropping a log waits for a writer that hangs.
-const LAST_RECORDS: Duration = Duration::from_secs(5);
 /// A file of records smaller than this would be one of thousands.
 const SMALLEST_FILE: u64 = 4096;
 
 /// Writes each audit event as a record of a tamper-evident log. See the module docs.
 pub struct DurableLog {
-    queue: Arc<Queue>,
-    writer: Option<JoinHandle<()>>,
+    running: Running,
     ticker: Option<(Sender<()>, JoinHandle<()>)>,
     mended: Option<Mended>,
 }
@@ -103,13 +101,13 @@ impl DurableLog {
     /// False if the time was up, or if the writer tried and failed.
     #[must_use]
     pub fn flush(&self, at_most: Duration) -> bool {
-        self.queue.flush(at_most)
+        self.running.queue().flush(at_most)
     }
 
     /// How the queue stands.
     #[must_use]
     pub fn status(&self) -> QueueStatus {
-        self.queue.status()
+        self.running.queue().status()
     }
 
     /// What was done to the end of the newest file when it was opened; `None` if it was whole.
@@ -166,13 +164,7 @@ impl DurableLogBuilder {
     /// that has lost or changed what was signed, or that another key signed.
     pub fn open(self) -> Result<DurableLog, ConfigErrors> {
         let mut problems = Problems::new();
-        for (setting, places) in
-            [("audit.places", self.limits.places), ("audit.stranger_places", self.limits.stranger_places)]
-        {
-            if !(1..=Limits::MOST).contains(&places) {
-                problems.add(setting, format!("is {places}: name a number from 1 to {}", Limits::MOST));
-            }
-        }
+        self.limits.check(&mut problems);
         if self.every.is_zero() {
             problems.add("audit.checkpoint_every", "is nothing: name a time");
         }
@@ -195,18 +187,14 @@ impl DurableLogBuilder {
             problems.add("audit", format!("cannot start its writer: {error}"));
             problems.into_errors()
         };
-        let mut paper = LogPaper::new(self.settings, found).map_err(cannot)?;
-        let queue = Arc::new(Queue::new(self.limits));
+        let paper = LogPaper::new(self.settings, found).map_err(cannot)?;
         let cut = match mended {
             Some(Mended::Cut(bytes)) => Some(bytes),
             Some(Mended::Ended) | None => None,
         };
-        let writer = std::thread::Builder::new().name("hopguard-audit".into()).spawn({
-            let queue = queue.clone();
-            move || writer::run(&queue, &mut paper, cut)
-        });
-        let writer = Some(writer.map_err(cannot)?);
-        let mut log = DurableLog { queue: queue.clone(), writer, ticker: None, mended };
+        let running = Running::start(self.limits, paper, cut).map_err(cannot)?;
+        let queue = running.queue().clone();
+        let mut log = DurableLog { running, ticker: None, mended };
         let (end, ended) = mpsc::channel::<()>();
         let ticker = std::thread::Builder::new().name("hopguard-audit-tick".into()).spawn(move || {
             while ended.recv_timeout(self.every) == Err(RecvTimeoutError::Timeout) {
@@ -220,46 +208,39 @@ impl DurableLogBuilder {
 
 impl AuditSink for DurableLog {
     fn reserve(&self) -> Result<(), AuditFull> {
-        self.queue.reserve()
+        self.running.queue().reserve()
     }
 
     fn release(&self) {
-        self.queue.release();
+        self.running.queue().release();
     }
 
     fn commit(&self, event: Event) {
-        self.queue.commit(event);
+        self.running.queue().commit(event);
     }
 
     fn commit_durably(&self, event: Event) -> Acknowledgement {
-        self.queue.commit_durably(event)
+        self.running.queue().commit_durably(event)
     }
 
     fn offer(&self, event: Event) {
-        self.queue.offer(event);
+        self.running.queue().offer(event);
     }
 }
 
 impl Drop for DurableLog {
-    /// Writes what is queued, signs it, then ends the writer; gives up on one that hangs for five seconds.
+    /// No checkpoint is due any more; the writer signs the last one when it ends.
     fn drop(&mut self) {
         if let Some((end, ticker)) = self.ticker.take() {
             drop(end);
             let _ = ticker.join();
-        }
-        let ended = self.queue.stop(LAST_RECORDS);
-        let Some(writer) = self.writer.take() else { return };
-        if ended {
-            let _ = writer.join();
-        } else {
-            tracing::error!("the audit writer hangs; its last records may be lost");
         }
     }
 }
 
 impl fmt::Debug for DurableLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DurableLog").field("queue", &self.queue).field("mended", &self.mended).finish()
+        f.debug_struct("DurableLog").field("queue", &self.running).field("mended", &self.mended).finish()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::checkpoint::LogKey;
 use super::folder::{self, CHECKPOINTS, Found};
-use super::tree::{Hash, Leaf, Tree};
+use super::tree::{Hash, Leaves, Tree};
 use crate::json_lines::file;
 use crate::json_lines::writer::Paper;
 
@@ -27,8 +27,7 @@ pub(super) struct LogPaper {
     length: u64,
     leaves: File,
     tree: Tree,
-    /// The record being written.
-    leaf: Leaf,
+    lines: Leaves,
     /// Hashes of records that are written, while their own file does not hold them.
     fresh: Vec<Hash>,
     signed: u64,
@@ -44,7 +43,7 @@ impl LogPaper {
             length,
             leaves: found.leaves,
             tree: found.tree,
-            leaf: Leaf::new(),
+            lines: Leaves::new(),
             fresh: Vec::new(),
             signed: found.signed,
             complained: false,
@@ -77,16 +76,11 @@ impl Write for LogPaper {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.records.write(bytes)?;
         self.length += u64::try_from(count).unwrap_or(0);
-        let mut rest = bytes.get(..count).unwrap_or_default();
-        while let Some(at) = rest.iter().position(|&byte| byte == b'\n') {
-            let (line, after) = rest.split_at(at);
-            self.leaf.update(line);
-            let leaf = std::mem::replace(&mut self.leaf, Leaf::new()).finish();
-            self.tree.push(leaf);
-            self.fresh.push(leaf);
-            rest = after.get(1..).unwrap_or_default();
-        }
-        self.leaf.update(rest);
+        let Self { tree, fresh, lines, .. } = self;
+        lines.feed(bytes.get(..count).unwrap_or_default(), |leaf| {
+            tree.push(leaf);
+            fresh.push(leaf);
+        });
         Ok(count)
     }
 

@@ -165,7 +165,7 @@ fn records_changed_with_their_hashes_are_found() {
     let mut all = lines(&path);
     all[6] = all[6].replace("orders", "others");
     put(&path, &all);
-    let leaves: Vec<_> = all.iter().map(|line| tree::Leaf::of(line.as_bytes())).collect();
+    let leaves: Vec<_> = all.iter().map(|line| tree::Leaves::of(line.as_bytes())).collect();
     fs::write(folder.0.join("leaves"), leaves.as_flattened()).unwrap();
     let found = verified(&folder.0, &[]);
     assert_eq!(found.findings.len(), 1, "{found:?}");

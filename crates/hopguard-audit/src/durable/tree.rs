@@ -1,34 +1,42 @@
 //! The Merkle tree of RFC 6962 section 2.1, grown leaf by leaf: only its right edge is kept.
 
-use aws_lc_rs::digest::{Context, SHA256, digest};
+use aws_lc_rs::digest::{SHA256, digest};
+use memchr::memchr;
 
 /// SHA-256.
 pub(crate) type Hash = [u8; 32];
 
-/// The hash of one record, fed in pieces.
-pub(crate) struct Leaf(Context);
+/// Turns a stream of lines into the hashes of records: each line without its break. A line may come in pieces.
+pub(crate) struct Leaves {
+    /// What every leaf begins with, and the beginning of a line whose end has not come yet. One call for a whole
+    /// record takes half the time of feeding the digest in pieces.
+    line: Vec<u8>,
+}
 
-impl Leaf {
+impl Leaves {
     pub(crate) fn new() -> Self {
-        let mut context = Context::new(&SHA256);
         // RFC 6962 section 2.1: leaves and nodes are told apart by their first byte.
-        context.update(&[0]);
-        Self(context)
+        Self { line: vec![0] }
+    }
+
+    pub(crate) fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Hash)) {
+        let mut rest = bytes;
+        while let Some(at) = memchr(b'\n', rest) {
+            let (line, after) = rest.split_at(at);
+            self.line.extend_from_slice(line);
+            each(taken(digest(&SHA256, &self.line).as_ref()));
+            self.line.truncate(1);
+            rest = after.get(1..).unwrap_or_default();
+        }
+        self.line.extend_from_slice(rest);
     }
 
     #[cfg(test)]
     pub(crate) fn of(record: &[u8]) -> Hash {
-        let mut leaf = Self::new();
-        leaf.update(record);
-        leaf.finish()
-    }
-
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    pub(crate) fn finish(self) -> Hash {
-        taken(self.0.finish().as_ref())
+        let (mut leaves, mut hash) = (Self::new(), None);
+        leaves.feed(record, |_| ());
+        leaves.feed(b"\n", |leaf| hash = Some(leaf));
+        hash.unwrap_or_default()
     }
 }
 
@@ -64,11 +72,11 @@ impl Tree {
 }
 
 fn node(left: &Hash, right: &Hash) -> Hash {
-    let mut context = Context::new(&SHA256);
-    context.update(&[1]);
-    context.update(left);
-    context.update(right);
-    taken(context.finish().as_ref())
+    let mut both = [1; 65];
+    for (to, from) in both.iter_mut().skip(1).zip(left.iter().chain(right)) {
+        *to = *from;
+    }
+    taken(digest(&SHA256, &both).as_ref())
 }
 
 fn taken(digest: &[u8]) -> Hash {
@@ -113,7 +121,7 @@ mod tests {
         let mut tree = Tree::default();
         assert_eq!(hex(tree.root()), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         for (leaf, root) in leaves.iter().zip(roots) {
-            tree.push(Leaf::of(leaf));
+            tree.push(Leaves::of(leaf));
             assert_eq!(hex(tree.root()), root);
         }
         assert_eq!(tree.size(), 8);

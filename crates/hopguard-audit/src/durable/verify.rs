@@ -240,9 +240,12 @@ impl Log {
         }
         self.found.signed = agreed.0;
         let mut sound = agreed.0;
-        for (checkpoints, whose) in [(own, "the log's own checkpoint"), (held, "a checkpoint held elsewhere")]
+        // What is held elsewhere is mostly the log's own: the tree is not grown again for that.
+        let good_too = |one: &Checkpoint| agreed.1.is_none() && own.contains(one);
+        let theirs = if held.iter().all(good_too) { (0, None) } else { agreement(&hashes, held) };
+        for ((good, bad), whose) in
+            [(agreed, "the log's own checkpoint"), (theirs, "a checkpoint held elsewhere")]
         {
-            let (good, bad) = agreement(&hashes, checkpoints);
             sound = sound.max(good);
             let Some(bad) = bad else { continue };
             let length = count(hashes.len());

@@ -8,8 +8,36 @@ use super::Mended;
 
 /// A last line longer than this was not written by us.
 const LONGEST_LINE: u64 = 1024 * 1024;
-/// How every line of ours begins.
-const BEGINNING: &[u8] = b"{\"version\":";
+/// How every line of ours begins, after the version.
+const BEGINNING: [&[u8]; 2] = [b"{\"version\":", b",\"time_ms\":"];
+
+/// What every event has; other programs write JSON with a `version`, too.
+#[derive(serde::Deserialize)]
+struct Ours {
+    #[serde(rename = "version")]
+    _version: u16,
+    #[serde(rename = "time_ms")]
+    _time: u64,
+    #[serde(rename = "event_id")]
+    _id: String,
+    #[serde(rename = "decision")]
+    _decision: String,
+    #[serde(rename = "code")]
+    _code: String,
+}
+
+fn is_event(line: &[u8]) -> bool {
+    serde_json::from_slice::<Ours>(line).is_ok()
+}
+
+/// True if an event of ours can begin like this.
+fn may_begin_an_event(torn: &[u8]) -> bool {
+    let [open, then] = BEGINNING;
+    let Some(rest) = torn.strip_prefix(open) else { return open.starts_with(torn) };
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let rest = rest.get(digits..).unwrap_or_default();
+    rest.is_empty() || (digits > 0 && (rest.starts_with(then) || then.starts_with(rest)))
+}
 
 /// Opens `path` for appending, alone. The error reads on from the path.
 pub(crate) fn open(path: &Path) -> Result<(File, Option<Mended>), String> {
@@ -55,7 +83,12 @@ fn mend(file: &mut File) -> io::Result<Result<Option<Mended>, String>> {
     let mut end = Vec::new();
     file.seek(SeekFrom::Start(start))?;
     file.read_to_end(&mut end)?;
-    let last = end.rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
+    let mut lines = end.rsplit(|&byte| byte == b'\n');
+    let last = lines.next().unwrap_or_default();
+    // The line before tells whose file it is, unless it began before the part that was read.
+    if lines.next().is_some_and(|whole| !is_event(whole)) {
+        return Ok(Err("ends in something that is no audit event: name another file".to_owned()));
+    }
     if last.is_empty() {
         return Ok(Ok(None));
     }
@@ -65,7 +98,7 @@ fn mend(file: &mut File) -> io::Result<Result<Option<Mended>, String>> {
     if torn > LONGEST_LINE - 1 {
         return foreign();
     }
-    if last.starts_with(BEGINNING) && serde_json::from_slice::<serde_json::Value>(last).is_ok() {
+    if is_event(last) {
         file.write_all(b"\n")?;
         return Ok(Ok(Some(Mended::Ended)));
     }
@@ -73,7 +106,7 @@ fn mend(file: &mut File) -> io::Result<Result<Option<Mended>, String>> {
     let written = last.iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
     let text = last.get(..written).unwrap_or_default();
     // Only our own beginning is ever cut away: somebody else's file that was named by mistake is left alone.
-    if !text.starts_with(BEGINNING) && !BEGINNING.starts_with(text) {
+    if !may_begin_an_event(text) {
         return foreign();
     }
     file.set_len(length - torn)?;
@@ -82,11 +115,12 @@ fn mend(file: &mut File) -> io::Result<Result<Option<Mended>, String>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::json_lines::tests::Folder;
 
-    const WHOLE: &str = "{\"version\":1,\"code\":\"admitted\"}";
+    pub(crate) const WHOLE: &str =
+        r#"{"version":1,"time_ms":7,"event_id":"00","decision":"allow","code":"admitted"}"#;
 
     #[track_caller]
     fn mended(before: &str, expected: Result<Option<Mended>, ()>, after: &str) {
@@ -104,7 +138,14 @@ mod tests {
         mended(&format!("{WHOLE}\n"), Ok(None), &format!("{WHOLE}\n"));
         mended(WHOLE, Ok(Some(Mended::Ended)), &format!("{WHOLE}\n"));
         mended(&format!("{WHOLE}\n{WHOLE}"), Ok(Some(Mended::Ended)), &format!("{WHOLE}\n{WHOLE}\n"));
-        for torn in ["{", "{\"versi", "{\"version\":1,\"code\":\"adm", "\0\0\0", "{\"version\":1,\0\0"] {
+        for torn in [
+            "{",
+            "{\"versi",
+            "{\"version\":1,\"time_ms\":7,\"eve",
+            "\0\0\0",
+            "{\"version\":1,\0\0",
+            "{\"version\":1,\"ti",
+        ] {
             let cut = Mended::Cut(torn.len() as u64);
             mended(&format!("{WHOLE}\n{torn}"), Ok(Some(cut)), &format!("{WHOLE}\n"));
             mended(torn, Ok(Some(cut)), "");
@@ -113,7 +154,20 @@ mod tests {
 
     #[test]
     fn a_file_of_somebody_else_is_left_alone() {
-        for foreign in ["root:x:0:0", "{\"other\":1}", "line\nno end", &"x".repeat(2 << 20)] {
+        for foreign in [
+            "root:x:0:0",
+            "root:x:0:0\n",
+            "{\"other\":1}",
+            "{\"other\":1}\n",
+            // Files of other programs that begin as ours do: ended, torn, and one before our own torn beginning.
+            "{\"version\":1,\"packages\":[]}\n",
+            "{\"version\":1,\"packages\":[]}",
+            "{\"version\":1,\"packa",
+            "{\"version\":1,\"packages\":[]}\n{\"versi",
+            "\n",
+            "line\nno end",
+            &"x".repeat(2 << 20),
+        ] {
             mended(foreign, Err(()), foreign);
         }
     }

@@ -37,21 +37,18 @@
 
 pub(crate) mod file;
 pub(crate) mod queue;
+pub(crate) mod running;
 pub(crate) mod writer;
 
 use std::fmt;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hopguard_core::{Acknowledgement, AuditFull, AuditSink, ConfigErrors, Event, Problems};
 
-use self::queue::{Limits, Queue};
-
-/// How long dropping a sink waits for a writer that hangs.
-const LAST_LINES: Duration = Duration::from_secs(5);
+use self::queue::Limits;
+use self::running::Running;
 
 /// What happens to an event that finds no place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,8 +98,7 @@ pub struct QueueStatus {
 
 /// Writes each audit event as a line of JSON. See the module docs.
 pub struct JsonLines {
-    queue: Arc<Queue>,
-    writer: Option<JoinHandle<()>>,
+    running: Running,
     mended: Option<Mended>,
 }
 
@@ -136,13 +132,13 @@ impl JsonLines {
     /// False if the time was up, or if the writer tried and failed.
     #[must_use]
     pub fn flush(&self, at_most: Duration) -> bool {
-        self.queue.flush(at_most)
+        self.running.queue().flush(at_most)
     }
 
     /// How the queue stands.
     #[must_use]
     pub fn status(&self) -> QueueStatus {
-        self.queue.status()
+        self.running.queue().status()
     }
 
     /// What was done to the file's last line when it was opened; `None` if it was whole.
@@ -185,13 +181,7 @@ impl JsonLinesBuilder {
     /// writer, or ends in something that is no audit event.
     pub fn open(self) -> Result<JsonLines, ConfigErrors> {
         let mut problems = Problems::new();
-        for (setting, places) in
-            [("audit.places", self.limits.places), ("audit.stranger_places", self.limits.stranger_places)]
-        {
-            if !(1..=Limits::MOST).contains(&places) {
-                problems.add(setting, format!("is {places}: name a number from 1 to {}", Limits::MOST));
-            }
-        }
+        self.limits.check(&mut problems);
         let mut opened: Option<(Box<dyn Write + Send>, Option<Mended>)> = None;
         match self.target {
             Target::Writer(writer) => opened = Some((writer, None)),
@@ -202,13 +192,8 @@ impl JsonLinesBuilder {
         }
         let Some((output, mended)) = opened else { return Err(problems.into_errors()) };
         problems.into_result(())?;
-        let queue = Arc::new(Queue::new(self.limits));
-        let started = std::thread::Builder::new().name("hopguard-audit".into()).spawn({
-            let queue = queue.clone();
-            move || writer::run(&queue, &mut writer::Plain(output), None)
-        });
-        match started {
-            Ok(writer) => Ok(JsonLines { queue, writer: Some(writer), mended }),
+        match Running::start(self.limits, writer::Plain(output), None) {
+            Ok(running) => Ok(JsonLines { running, mended }),
             Err(error) => {
                 let mut problems = Problems::new();
                 problems.add("audit", format!("cannot start its writer thread: {error}"));
@@ -220,42 +205,29 @@ impl JsonLinesBuilder {
 
 impl AuditSink for JsonLines {
     fn reserve(&self) -> Result<(), AuditFull> {
-        self.queue.reserve()
+        self.running.queue().reserve()
     }
 
     fn release(&self) {
-        self.queue.release();
+        self.running.queue().release();
     }
 
     fn commit(&self, event: Event) {
-        self.queue.commit(event);
+        self.running.queue().commit(event);
     }
 
     fn commit_durably(&self, event: Event) -> Acknowledgement {
-        self.queue.commit_durably(event)
+        self.running.queue().commit_durably(event)
     }
 
     fn offer(&self, event: Event) {
-        self.queue.offer(event);
-    }
-}
-
-impl Drop for JsonLines {
-    /// Writes what is queued, then ends the writer; gives up on one that hangs for five seconds.
-    fn drop(&mut self) {
-        let ended = self.queue.stop(LAST_LINES);
-        let Some(writer) = self.writer.take() else { return };
-        if ended {
-            let _ = writer.join();
-        } else {
-            tracing::error!("the audit writer hangs; its last lines may be lost");
-        }
+        self.running.queue().offer(event);
     }
 }
 
 impl fmt::Debug for JsonLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JsonLines").field("queue", &self.queue).field("mended", &self.mended).finish()
+        f.debug_struct("JsonLines").field("queue", &self.running).field("mended", &self.mended).finish()
     }
 }
 

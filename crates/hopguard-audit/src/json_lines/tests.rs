@@ -1,11 +1,13 @@
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
 
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::queue::Queue;
 use super::*;
 use crate::events_for_tests::{admitted, decided, hostile, numbered};
 
@@ -296,7 +298,7 @@ fn no_value_begins_a_line_of_its_own() {
 #[test]
 fn a_torn_line_is_told() {
     let folder = Folder::new();
-    std::fs::write(folder.file(), "{\"version\":1,\"kind\":\"outcome\"}\n{\"version\":1,\"ki").unwrap();
+    std::fs::write(folder.file(), format!("{}\n{{\"version\":1,\"ti", file::tests::WHOLE)).unwrap();
     let sink = JsonLines::at(folder.file()).open().unwrap();
     assert_eq!(sink.mended(), Some(Mended::Cut(16)));
     sink.reserve().unwrap();

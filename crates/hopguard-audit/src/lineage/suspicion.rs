@@ -20,11 +20,14 @@ pub enum SuspicionKind {
     PresentationUnmatched,
     /// The token was shown from two addresses.
     TwoPeers,
+    /// Two services say that they sent the token, which is granted to one.
+    TwoHolders,
     /// The token was shown to a service that it was not granted for.
     UsedElsewhere,
     /// A credential was about to leave for where it was not granted, and was stopped.
     LeakBlocked,
-    /// A service says that it was granted a token; the authorization server's log says otherwise.
+    /// A service says that it was granted a token, or was shown one that was exchanged; the authorization server's
+    /// log says otherwise.
     EdgeContradicted,
     /// A grant is good for more than was asked, or than its parent was.
     AudienceGrew,
@@ -43,6 +46,7 @@ impl SuspicionKind {
         match self {
             Self::PresentationUnmatched => "presentation_unmatched",
             Self::TwoPeers => "two_peers",
+            Self::TwoHolders => "two_holders",
             Self::UsedElsewhere => "used_elsewhere",
             Self::LeakBlocked => "leak_blocked",
             Self::EdgeContradicted => "edge_contradicted",
@@ -91,6 +95,7 @@ pub(super) fn find(lineage: &Lineage) -> Vec<Suspicion> {
     let records = &lineage.records;
     unmatched(records, &mut found);
     peers(records, &mut found);
+    holders(records, &mut found);
     contradicted(records, &mut found);
     uses(records, &mut found);
     let mut edges = BTreeSet::new();
@@ -152,21 +157,41 @@ fn peers(records: &[Record], found: &mut Found) {
     }
 }
 
+/// A grant is made for one service. Its processes may share it; nobody else may.
+fn holders(records: &[Record], found: &mut Found) {
+    let mut first: BTreeMap<&str, &Record> = BTreeMap::new();
+    let mut told = BTreeSet::new();
+    for record in records.iter().filter(|r| r.direction == "outbound" && r.is_decision() && r.allowed()) {
+        let Some(grant) = &record.grant else { continue };
+        let earlier = first.entry(&grant.fingerprint).or_insert(record);
+        if earlier.service != record.service && told.insert((&grant.fingerprint, &record.service)) {
+            let reason = format!("sent by {} here, and before by {}", record.service, earlier.service);
+            found.add(SuspicionKind::TwoHolders, &grant.fingerprint, record, reason);
+        }
+    }
+}
+
 fn contradicted(records: &[Record], found: &mut Found) {
     let exchanged = |record: &&Record| record.is_exchange() && record.allowed();
     let mut servers: BTreeMap<&str, BTreeSet<(&str, &str)>> = BTreeMap::new();
+    // What each server has made, and from when on its log tells.
+    let mut made: BTreeMap<&str, (u64, BTreeSet<&str>)> = BTreeMap::new();
     for record in records.iter().filter(exchanged) {
         if let (Some(grant), Some(edge)) = (&record.grant, edge(record)) {
             servers.entry(&grant.issuer).or_default().insert(edge);
+            let (_, all) = made.entry(&grant.issuer).or_insert_with(|| (record.time_ms, BTreeSet::new()));
+            all.insert(edge.1);
         }
     }
     let mut told = BTreeSet::new();
+    let mut named = BTreeSet::new();
     for record in records.iter().filter(|record| !record.is_exchange() && record.allowed()) {
         let (Some(grant), Some(said)) = (&record.grant, edge(record)) else { continue };
         let Some(issued) = servers.get(grant.issuer.as_str()) else { continue };
         if issued.contains(&said) || !told.insert(said) {
             continue;
         }
+        named.insert(said.1);
         let other = issued.iter().find(|(_, child)| *child == said.1);
         let reason = match other {
             Some((parent, _)) => {
@@ -176,6 +201,16 @@ fn contradicted(records: &[Record], found: &mut Found) {
             None => "the authorization server's log does not know this grant".to_owned(),
         };
         found.add(SuspicionKind::EdgeContradicted, said.1, record, reason);
+    }
+    // Only an exchange names an actor. A token that names one and was never made is forged with a stolen key.
+    for (_, token, record) in presentations(records) {
+        let Some((since, all)) = made.get(token.issuer.as_str()) else { continue };
+        let in_its_time = token.issued_at.is_none_or(|at| at.saturating_mul(1000) >= *since);
+        let unknown = !token.actors.is_empty() && !all.contains(token.fingerprint.as_str());
+        if unknown && in_its_time && record.time_ms >= *since && named.insert(&token.fingerprint) {
+            let reason = "names an actor, and the authorization server's log does not know it".to_owned();
+            found.add(SuspicionKind::EdgeContradicted, &token.fingerprint, record, reason);
+        }
     }
 }
 
@@ -351,6 +386,115 @@ mod tests {
                 all.push(notice);
             },
             &[(UsedAfterWithdrawal, "g")],
+        );
+    }
+
+    #[test]
+    fn a_grant_has_one_holder() {
+        use SuspicionKind::{EdgeContradicted, TwoHolders};
+        // Another service sends what was granted to the gateway.
+        suspected(
+            |all| {
+                let mut again = all[2].clone();
+                again.service = "batch".into();
+                all.push(again);
+            },
+            &[(TwoHolders, "g")],
+        );
+        // A second process of the same service may.
+        suspected(
+            |all| {
+                let mut again = all[2].clone();
+                again.instance = "2".into();
+                all.push(again);
+                let mut shown = all[3].clone();
+                shown.event_id = "again".into();
+                all.push(shown);
+            },
+            &[],
+        );
+        // A token with an actor that no exchange made: its signature was good.
+        let forged = || record("billing", "inbound", "admitted", 60, &token("f", &["batch"]));
+        suspected(|all| all.push(forged()), &[(EdgeContradicted, "f")]);
+        // It may have been made before the log at hand begins; and of another server's log nothing is known.
+        suspected(
+            |all| {
+                all.iter_mut().for_each(|record| record.time_ms += 100_000);
+                let mut old = forged();
+                old.time_ms += 100_000;
+                old.token.as_mut().unwrap().issued_at = Some(5);
+                all.push(old);
+            },
+            &[],
+        );
+        suspected(
+            |all| {
+                let mut other = forged();
+                other.token.as_mut().unwrap().issuer = "elsewhere".into();
+                all.push(other);
+            },
+            &[],
+        );
+        // What nobody acted with is a user's token, which no exchange made.
+        suspected(|all| all.push(record("web", "inbound", "admitted", 60, &token("v", &[]))), &[]);
+    }
+
+    /// The honest story with one harmless change each: nothing is suspected.
+    #[test]
+    fn what_is_harmless_is_not_suspected() {
+        // The same peer over another connection; a retry that was sent and shown twice; clocks that stand apart.
+        suspected(
+            |all| {
+                let (mut sent, mut shown) = (all[2].clone(), all[3].clone());
+                sent.attempt = Some(2);
+                (shown.event_id, shown.peer) = ("again".into(), Some("10.0.0.1:7".into()));
+                all.extend([sent, shown]);
+            },
+            &[],
+        );
+        suspected(|all| all[3].time_ms = 26, &[]);
+        // A refusal that has nothing to do with where the token is good.
+        suspected(|all| (all[3].code, all[3].decision) = ("insufficient_scope".into(), "deny".into()), &[]);
+        // Refused at its end, as it must be; and used just before.
+        suspected(|all| all[3].time_ms = 999_999, &[]);
+        suspected(
+            |all| {
+                all[3].time_ms = 1_000_000;
+                (all[3].code, all[3].decision) = ("token_expired".into(), "deny".into());
+            },
+            &[],
+        );
+        // Withdrawn after its last use; and another token withdrawn.
+        for (at, name) in [(45, "g"), (35, "other")] {
+            suspected(
+                |all| {
+                    let mut notice = record("orders", "internal", "withdrawal", at, &token(name, &[]));
+                    notice.kind = "notice".into();
+                    all.push(notice);
+                },
+                &[],
+            );
+        }
+        // A grant for another audience than its parent's is what an exchange is for.
+        suspected(
+            |all| {
+                let asked = r#"{"audience":"aud-g","scopes":[]}"#;
+                all[2].requested = Some(serde_json::from_str(asked).unwrap());
+            },
+            &[],
+        );
+        // A service that works for others extends their chain.
+        suspected(
+            |all| {
+                let mut longer = token("h", &["orders", "gateway"]);
+                longer.audiences = vec!["aud-h".into()];
+                let mut exchanged = record("sts", "inbound", "exchanged", 45, &token("g", &["gateway"]));
+                (exchanged.gate, exchanged.grant) = ("sts".into(), Some(longer.clone()));
+                let mut sent = record("orders", "outbound", "sent", 46, &token("g", &["gateway"]));
+                sent.grant = Some(longer.clone());
+                all.extend([exchanged, sent, record("inventory", "inbound", "admitted", 47, &longer)]);
+            },
+            &[],
         );
     }
 
