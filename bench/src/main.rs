@@ -8,12 +8,15 @@ mod world;
 mod peers;
 mod inbound;
 mod egress;
+mod miss;
 mod capture;
+mod journal;
 mod chain;
+mod memory;
 mod report;
 
 use harness::{Group, Pace, measure};
-use report::Measured;
+use report::{Measured, Place};
 
 /// A group, and the name by which it is run alone.
 type Named = (&'static str, fn(Pace) -> Group);
@@ -24,11 +27,23 @@ const GROUPS: &[Named] = &[
     ("inbound seen", inbound::seen),
     ("inbound refused", inbound::refused),
     ("egress cached", egress::cached),
+    ("egress miss", miss::exchanged),
     ("passthrough", egress::passthrough),
     ("audit capture", capture::captured),
+    ("audit durable", journal::written),
+    ("audit read", journal::read),
     ("over a socket", chain::socket),
     ("chain tax", chain::tax),
+    ("memory", memory::bounds),
+    ("token key", memory::keys),
 ];
+
+const PLACE: Place = Place {
+    paper: concat!(env!("CARGO_MANIFEST_DIR"), "/../PERFORMANCE.md"),
+    begin: "<!-- bench:begin -->",
+    end: "<!-- bench:end -->",
+    command: "cargo xtask bench",
+};
 
 const USAGE: &str = "[NAME] [--json] [--quick] [--dwell LANE [--times N]]
 
@@ -50,6 +65,11 @@ struct Wanted {
 }
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(memory::RESIDENT) {
+        memory::resident(arguments.next().and_then(|flood| flood.parse().ok()).unwrap_or_default());
+        return ExitCode::SUCCESS;
+    }
     match wanted().and_then(|wanted| run(&wanted)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
@@ -101,13 +121,13 @@ fn run(wanted: &Wanted) -> Result<(), String> {
         rows.extend(measure(build(pace), pace).into_iter().map(|row| Measured { group, row }));
     }
     if wanted.json {
-        println!("{}", report::json(&rows));
+        println!("{}", report::json(&rows, PLACE));
     } else {
         println!("{}", report::table(&rows));
     }
     if wanted.name.is_none() && !wanted.quick {
         let note = format!("{} rounds.", pace.rounds);
-        report::write_paper(&rows, &note)?;
+        PLACE.write(&rows, &note)?;
     }
     let missed = rows.iter().filter(|measured| measured.row.held() == Some(false)).count();
     eprintln!("{} rows, {missed} beyond their budget", rows.len());

@@ -15,9 +15,6 @@ use std::time::Duration;
 
 use crate::{Acknowledgement, Decision, Direction, Event, EventKind, Fault};
 
-/// How long a request waits for a sink that promises to write before anything is allowed.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
-
 /// The sink takes no more events; whoever asked must refuse its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the audit sink is full")]
@@ -44,8 +41,8 @@ pub trait AuditSink: fmt::Debug + Send + Sync + 'static {
     /// Writes an event for which room was set aside; must not fail.
     fn commit(&self, event: Event);
 
-    /// As [`AuditSink::commit`], and tells when the event is safe. A sink that does not promise to write before
-    /// anything is allowed leaves this as it is: nobody waits.
+    /// As [`AuditSink::commit`], and tells when the event is safe, with all that was committed before it. A sink
+    /// that does not promise to write before anything is allowed leaves this as it is: nobody waits.
     fn commit_durably(&self, event: Event) -> Acknowledgement {
         self.commit(event);
         Acknowledgement::done()
@@ -84,6 +81,9 @@ struct Inner {
 }
 
 impl Audit {
+    /// How long a request waits for a sink that promises to write before anything is allowed.
+    pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
     /// Writes to `sink` for the service `service`; `instance` tells its processes apart.
     #[must_use]
     pub fn new(service: &str, instance: &str, sink: Arc<dyn AuditSink>) -> Self {
@@ -133,16 +133,17 @@ impl Audit {
 
     /// Writes an event about somebody who is known.
     ///
-    /// If the sink promises to write before anything is allowed, an event that allows something blocks the
-    /// thread until it is safe, five seconds at most; who can await uses [`Audit::write_durably`].
+    /// If the sink promises to write before anything is allowed, a decision that allows something blocks the
+    /// thread until it is safe, [`Audit::LONGEST_WAIT`] at most; who can await uses [`Audit::write_durably`]. A
+    /// notice waits for nothing: it is safe before the decision that follows it.
     ///
     /// # Errors
     ///
     /// [`AuditFull`] if there is no room, or the event is not safe in time; what the event allows must then not
     /// happen.
     pub fn write(&self, event: Event) -> Result<(), AuditFull> {
-        if matches!(event.decision, Decision::Allow(_)) {
-            return self.write_durably(event)?.wait(LONGEST_WAIT);
+        if event.kind == EventKind::Decision && matches!(event.decision, Decision::Allow(_)) {
+            return self.write_durably(event)?.wait(Self::LONGEST_WAIT);
         }
         self.flush_strangers(event.time_millis);
         self.0.sink.reserve()?;

@@ -3,12 +3,17 @@
 mod world;
 mod malicious_sts;
 mod routes;
+mod own_calls;
+mod redirects;
+mod clients;
+mod client_auth;
 mod passthrough;
 mod bodies;
 mod answers;
 mod innocent;
 mod renewal;
 mod withdrawal;
+mod before_allow;
 mod waivers;
 mod crowd;
 mod configuration;

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use hopguard_core::{Admitted, Bound, Decision, Direction, EventKind, Fault, Refusal};
+use hopguard_core::{Acknowledgement, Admitted, Bound, Decision, Direction, EventKind, Fault, Refusal};
 
 use super::lifetime::{Life, Streams};
 use super::stage::Stage;
+use crate::Hop;
 use crate::answer::Refused;
 use crate::audited::OutcomeGuard;
 use crate::hop::{Passage, Record};
@@ -19,6 +20,17 @@ pub(super) struct Admission {
     pub(super) outcome: OutcomeGuard,
     /// The time that it has.
     pub(super) life: Life,
+    /// Done once the admission is as safe as the sink promises; nobody goes on before it is.
+    pub(super) safe: Acknowledgement,
+}
+
+impl Admission {
+    /// The admission could not be written: the request does not go on, and this is its outcome.
+    pub(super) fn unwritten(mut self, hop: &Hop, record: &Record, fault: Fault) -> Refused {
+        self.outcome.status(fault.status());
+        self.outcome.failed(fault);
+        refused(hop, record, fault)
+    }
 }
 
 /// Admits what every guard has passed.
@@ -30,22 +42,24 @@ pub(super) fn admit(
 ) -> Result<Admission, Refused> {
     let hop = &streams.hop;
     match written(streams, record, &bound, path) {
-        Ok((outcome, life)) => {
+        Ok((outcome, life, safe)) => {
             let (ledger, trace) = (hop.ledger().id(), record.trace);
             let admitted = Admitted::assert_all_guards_passed(bound, ledger, record.request, trace);
             let mut passage = Passage::begun(hop, *record);
             passage.stage = Some(Stage::Admitted(admitted));
-            Ok(Admission { passage, outcome, life })
+            Ok(Admission { passage, outcome, life, safe })
         }
-        Err(fault) => {
-            let decision = Decision::Fault(fault);
-            let mut event = hop.event(record, Direction::Inbound, EventKind::Decision, "inbound", decision);
-            event.status = Some(fault.status());
-            let refused = Refused { refusal: Refusal::Fault(fault), event: event.id };
-            hop.audit().refusal(event);
-            Err(refused)
-        }
+        Err(fault) => Err(refused(hop, record, fault)),
     }
+}
+
+fn refused(hop: &Hop, record: &Record, fault: Fault) -> Refused {
+    let mut event =
+        hop.event(record, Direction::Inbound, EventKind::Decision, "inbound", Decision::Fault(fault));
+    event.status = Some(fault.status());
+    let refused = Refused { refusal: Refusal::Fault(fault), event: event.id };
+    hop.audit().refusal(event);
+    refused
 }
 
 fn written(
@@ -53,7 +67,7 @@ fn written(
     record: &Record,
     bound: &Bound,
     path: &str,
-) -> Result<(OutcomeGuard, Life), Fault> {
+) -> Result<(OutcomeGuard, Life, Acknowledgement), Fault> {
     let hop = &streams.hop;
     let remembered = hop.ledger().remember_received(bound.verified(), record.now)?;
     hop.note(remembered, record);
@@ -68,9 +82,9 @@ fn written(
     if let Some((stream, until)) = longer {
         (event.route, event.lasts_until) = (Some(stream.path().into()), Some(until));
     }
-    hop.audit().write(event)?;
+    let safe = hop.audit().write_durably(event)?;
     let life = Life::new(streams, facts, longer.map_or(facts.expires, |(_, until)| until));
     let facts = Some(facts.clone());
     let outcome = OutcomeGuard::new(hop.clone(), *record, Direction::Inbound, "inbound", room, facts, None);
-    Ok((outcome, life))
+    Ok((outcome, life, safe))
 }

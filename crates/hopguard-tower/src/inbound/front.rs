@@ -17,8 +17,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use hopguard_client::BoxFuture;
-use hopguard_core::{Facts, Presented, Refusal, Verified, is_ambiguous_path};
+use hopguard_client::{BoxFuture, Durably};
+use hopguard_core::{Acknowledgement, Facts, Presented, Refusal, Verified, is_ambiguous_path};
 use hopguard_verify::Check;
 use http::header::AUTHORIZATION;
 use http::{Request, Response};
@@ -139,7 +139,7 @@ impl<S> Front<S> {
     /// The token is genuine: judges it by the rules and hands the request on.
     fn proceed<B, R>(
         &self,
-        mut request: Request<B>,
+        request: Request<B>,
         verified: Verified,
         record: &Record,
     ) -> ResponseFuture<S, B, R>
@@ -149,17 +149,40 @@ impl<S> Front<S> {
         R: Body,
     {
         match self.steps.admit(verified, record, request.uri().path()) {
-            Ok(Admission { passage, outcome, life }) => {
-                // INVARIANT: I1 — takes the place of whatever evidence was there before the stack.
-                request.extensions_mut().insert(passage);
-                let offer = Offer::instead(&mut request);
-                let request = request.map(|body| Upload::watched(body, &life));
-                let future = Oneshot::new(self.service.clone(), request);
-                ResponseFuture::Guarded { future: Timed::calling(future, Answering { outcome, life, offer }) }
+            Ok(admission) if admission.safe.is_done() => self.enter(request, admission),
+            Ok(mut admission) => {
+                let safe = Durably::new(std::mem::replace(&mut admission.safe, Acknowledgement::done()));
+                let held = Held { safe, request, admission, record: *record, front: self.clone() };
+                ResponseFuture::Writing { held: Some(Box::new(held)) }
             }
             Err(refused) => ResponseFuture::refused(refused.answer(self.steps.verify.hop())),
         }
     }
+
+    /// Calls the service.
+    fn enter<B, R>(&self, mut request: Request<B>, admission: Admission) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<Upload<B>>, Response = Response<R>> + Clone,
+        B: Body,
+        R: Body,
+    {
+        let Admission { passage, outcome, life, .. } = admission;
+        // INVARIANT: I1 — takes the place of whatever evidence was there before the stack.
+        request.extensions_mut().insert(passage);
+        let offer = Offer::instead(&mut request);
+        let request = request.map(|body| Upload::watched(body, &life));
+        let future = Oneshot::new(self.service.clone(), request);
+        ResponseFuture::Guarded { future: Timed::calling(future, Answering { outcome, life, offer }) }
+    }
+}
+
+/// What waits for the disk. On the heap, so that those who do not wait pay nothing for it.
+struct Held<S, B> {
+    safe: Durably,
+    request: Request<B>,
+    admission: Admission,
+    record: Record,
+    front: Front<S>,
 }
 
 /// A request whose issuer's keys are being fetched.
@@ -184,6 +207,8 @@ pin_project! {
             verdict: BoxFuture<'static, Result<Arc<Facts>, Refusal>>,
             waiting: Option<Box<Waiting<S, B>>>,
         },
+        /// The admission is being written.
+        Writing { held: Option<Box<Held<S, B>>> },
         /// Admitted.
         Guarded { #[pin] future: Timed<Oneshot<S, Request<Upload<B>>>> },
         /// Refused.
@@ -227,6 +252,27 @@ where
                             front.proceed(request, Verified::assert_genuine(presented, facts), &record)
                         }
                         Err(refusal) => Self::refused(verify.refuse(&record, Some(&presented), refusal)),
+                    }
+                }
+                ResponseProjection::Writing { held } => {
+                    let Some(waiting) = held.as_mut() else { return Poll::Pending };
+                    let safe = ready!(Pin::new(&mut waiting.safe).poll(context));
+                    let Some(held) = held.take() else { return Poll::Pending };
+                    let Held { request, admission, record, front, .. } = *held;
+                    match safe {
+                        // INVARIANT: I13 — the token may have expired while the disk was slow.
+                        Ok(()) => match admission.life.over() {
+                            None => front.enter(request, admission),
+                            Some(over) => {
+                                let Admission { outcome, life, .. } = admission;
+                                Self::refused(Answering { outcome, life, offer: None }.end(over))
+                            }
+                        },
+                        // INVARIANT: I11 — what is not written down does not happen.
+                        Err(full) => {
+                            let hop = front.steps.verify.hop();
+                            Self::refused(admission.unwritten(hop, &record, full.into()).answer(hop))
+                        }
                     }
                 }
                 ResponseProjection::Refused { response } => {

@@ -40,7 +40,7 @@ impl<F> ResponseFuture<F> {
 
 impl Answering {
     /// The time was up before the answer began: it does not begin.
-    fn end<R>(mut self, over: Denial) -> Response<TimedBody<R>> {
+    pub(in crate::inbound) fn end<R>(mut self, over: Denial) -> Response<TimedBody<R>> {
         self.outcome.status(over.status());
         let hop = self.outcome.hop().clone();
         let event = self.outcome.ended(over.clone());

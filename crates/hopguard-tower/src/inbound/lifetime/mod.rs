@@ -104,7 +104,7 @@ impl Life {
     }
 
     /// Why it is over, if it is.
-    fn over(&self) -> Option<Denial> {
+    pub(super) fn over(&self) -> Option<Denial> {
         let hop = &self.streams.hop;
         // INVARIANT: I13 — judged by the clock, at `until` and not after it.
         if hop.now() >= self.until {
