@@ -97,7 +97,7 @@ fn sts(section: &mut Section<'_>) -> StsEndpoint {
     if let Some(profile) = sts.choice("profile", PROFILES) {
         found = found.profile(profile());
     }
-    let refusals: [(&str, fn() -> StsProfile); 2] =
+    let refusals: [(&str, MakesStsProfile); 2] =
         [("rfc8693", StsProfile::rfc8693), ("keycloak", StsProfile::keycloak)];
     if let Some(profile) = sts.choice("refusals", &refusals) {
         found = found.refusals(profile());
@@ -112,6 +112,8 @@ fn sts(section: &mut Section<'_>) -> StsEndpoint {
     }
     found
 }
+
+type MakesStsProfile = fn() -> StsProfile;
 
 fn redirects(section: &mut Section<'_>) -> Option<u8> {
     let hops = section.number("follow_redirects")?;

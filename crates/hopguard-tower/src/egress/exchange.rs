@@ -433,7 +433,7 @@ impl Inner {
                 let subject = matched.subject.as_ref().ok_or(Fault::EvidenceMissing)?;
                 matched.requested = self.requested.get(index).cloned().flatten();
                 target.check_open_to(subject.facts())?;
-                self.still_good(&subject)?;
+                self.still_good(subject)?;
                 Need::Grant(target, subject.clone())
             }
             RouteRule::AsOurselves(target) => {
