@@ -33,7 +33,8 @@ pub trait Protect {
 impl Protect for Inbound {
     fn protect(&self, router: Router, open: OpenPaths) -> Protected {
         let metadata = self.resource_metadata().cloned();
-        Protected { service: self.clone().open(open).layer(Inner(router)), metadata }
+        let guard = self.clone().open(open);
+        Protected { service: guard.layer(Inner(router)), metadata, guard }
     }
 }
 
@@ -45,6 +46,15 @@ impl Protect for Inbound {
 pub struct Protected {
     service: Guarded<Inner>,
     metadata: Option<PublishedMetadata>,
+    guard: Inbound,
+}
+
+impl Protected {
+    /// The stack in front: to warm it up, to see how its keys are.
+    #[must_use]
+    pub fn guard(&self) -> &Inbound {
+        &self.guard
+    }
 }
 
 /// The router within the stack, whose bodies end with their tokens.

@@ -3,19 +3,22 @@
 use std::sync::Arc;
 
 use hopguard_client::{Algorithm, ClientAuth, SigningKey, TokenFile, Transport};
-use hopguard_core::{Anonymous, Audit, Clock, ConfigErrors, Deny, Exchange, Ledger, RouteRule, Waiver};
+use hopguard_core::{Audit, Clock, ConfigErrors, Ledger, Waiver};
+use hopguard_exchange::{ActorToken, StsProfile};
 use hopguard_tower::{BodyScan, Egress, StsEndpoint};
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject as _;
 
-use crate::inbound::{Beyond, MISSING, scan};
+use crate::inbound::{Beyond, MISSING, PROFILES, algorithms, scan};
+use crate::route::RoutePlan;
 use crate::section::Section;
 
 /// Everything that the builder wants.
 #[derive(Debug)]
 pub(crate) struct EgressPlan {
     sts: StsEndpoint,
-    routes: Vec<(String, RouteRule)>,
+    routes: Vec<RoutePlan>,
+    redirects: Option<u8>,
     bodies: BodyScan,
     judged: Vec<String>,
     exceptions: Vec<(String, Waiver)>,
@@ -30,7 +33,8 @@ impl EgressPlan {
         };
         Self {
             sts: sts(&mut section),
-            routes: routes(&mut section),
+            routes: section.sections("route").into_iter().map(RoutePlan::read).collect(),
+            redirects: redirects(&mut section),
             bodies: section.section("bodies").map(|bodies| scan(bodies, Beyond::Refuse)).unwrap_or_default(),
             judged: section.texts("judge_headers").unwrap_or_default(),
             exceptions: section.sections("dangerous_except").into_iter().map(exception).collect(),
@@ -49,8 +53,14 @@ impl EgressPlan {
             .bodies(self.bodies)
             .clock(clock)
             .transport(transport);
-        for (url, rule) in &self.routes {
-            builder = builder.route(url, rule.clone());
+        for RoutePlan { url, methods, rule } in &self.routes {
+            builder = match methods {
+                Some(methods) => builder.route_for(methods.iter().cloned(), url, rule.clone()),
+                None => builder.route(url, rule.clone()),
+            };
+        }
+        if let Some(hops) = self.redirects {
+            builder = builder.follow_redirects(hops);
         }
         for header in &self.judged {
             builder = builder.judge_header(header);
@@ -74,11 +84,44 @@ fn sts(section: &mut Section<'_>) -> StsEndpoint {
     let issuer = sts.needed("issuer", "the authorization server, as tokens name it").unwrap_or(MISSING);
     let endpoint = sts.text("token_endpoint");
     let auth = authentication(&mut sts).unwrap_or_else(nobody);
-    let found = StsEndpoint::at(issuer, auth);
-    match endpoint {
-        Some(url) => found.token_endpoint(url),
-        None => found,
+    let mut found = StsEndpoint::at(issuer, auth);
+    if let Some(url) = endpoint {
+        found = found.token_endpoint(url);
     }
+    if let Some(url) = sts.text("jwks_url") {
+        found = found.jwks_url(url);
+    }
+    if let Some(algorithms) = algorithms(&mut sts) {
+        found = found.algorithms(algorithms);
+    }
+    if let Some(profile) = sts.choice("profile", PROFILES) {
+        found = found.profile(profile());
+    }
+    let refusals: [(&str, MakesStsProfile); 2] =
+        [("rfc8693", StsProfile::rfc8693), ("keycloak", StsProfile::keycloak)];
+    if let Some(profile) = sts.choice("refusals", &refusals) {
+        found = found.refusals(profile());
+    }
+    if let Some(name) = sts.text("acts_as") {
+        found = found.acts_as(name);
+    }
+    let is_jwt = sts.flag("actor_token_is_jwt") == Some(true);
+    if let Some(path) = sts.path("actor_token_file") {
+        let actor = ActorToken::file(TokenFile::at(path));
+        found = found.actor_token(if is_jwt { actor.of_type_jwt() } else { actor });
+    }
+    found
+}
+
+type MakesStsProfile = fn() -> StsProfile;
+
+fn redirects(section: &mut Section<'_>) -> Option<u8> {
+    let hops = section.number("follow_redirects")?;
+    let few = u8::try_from(hops).ok();
+    if few.is_none() {
+        section.problem("follow_redirects", "is above 10");
+    }
+    few
 }
 
 #[derive(Clone, Copy)]
@@ -164,88 +207,6 @@ fn signing_key(sts: &mut Section<'_>) -> Option<SigningKey> {
                 sts.problem("private_key_file", format!("{} {}", problem.setting, problem.problem));
             }
             None
-        }
-    }
-}
-
-fn routes(section: &mut Section<'_>) -> Vec<(String, RouteRule)> {
-    section.sections("route").into_iter().map(route).collect()
-}
-
-// New kinds of routes get their name here and a function beside `exchange`.
-#[derive(Clone, Copy)]
-enum Rule {
-    Exchange,
-    Anonymous,
-    Deny,
-}
-
-fn route(mut section: Section<'_>) -> (String, RouteRule) {
-    let url = section.needed("url", "where the calls go").unwrap_or(MISSING).to_owned();
-    let rules = [("exchange", Rule::Exchange), ("anonymous", Rule::Anonymous), ("deny", Rule::Deny)];
-    section.demand("rule", "exchange, anonymous or deny");
-    let rule = match section.choice("rule", &rules) {
-        Some(Rule::Exchange) => exchange(&mut section).into(),
-        Some(Rule::Anonymous) => Anonymous.into(),
-        Some(Rule::Deny) => Deny.into(),
-        None => {
-            section.be_lenient();
-            Deny.into()
-        }
-    };
-    (url, rule)
-}
-
-fn exchange(section: &mut Section<'_>) -> Exchange {
-    let audience = section.needed("audience", "what the authorization server calls the destination");
-    let mut asked = Exchange::audience(audience.unwrap_or(MISSING));
-    if let Some(scopes) = section.scopes("scopes") {
-        asked = asked.scope(&scopes.join(" "));
-    }
-    for resource in section.texts("resources").unwrap_or_default() {
-        asked = asked.resource(&resource);
-    }
-    if let Some(audience) = section.text("expects_audience") {
-        asked = asked.expects_audience(audience);
-    }
-    if section.flag("wants_jwt") == Some(true) {
-        asked = asked.wants_jwt();
-    }
-    if let Some(longest) = section.duration("lifetime_at_most") {
-        asked = asked.lifetime_at_most(longest);
-    }
-    if let Some(mut waiver) = section.section("dangerous_without_actor") {
-        asked = asked.dangerous_without_actor(waiver.waiver());
-    }
-    for mut foreign in section.sections("dangerous_foreign_audience") {
-        let audience = foreign.needed("audience", "the one audience that is tolerated beside the expected");
-        asked = asked.dangerous_foreign_audience(audience.unwrap_or(MISSING), foreign.waiver());
-    }
-    if let Some(mut waiver) = section.section("dangerous_later_expiry") {
-        asked = asked.dangerous_later_expiry(waiver.waiver());
-    }
-    if let Some(mut waiver) = section.section("dangerous_opaque") {
-        asked = asked.dangerous_opaque(waiver.waiver());
-    }
-    requires(section, asked)
-}
-
-fn requires(section: &mut Section<'_>, asked: Exchange<hopguard_core::Unstated>) -> Exchange {
-    let none = section.flag("requires_none").filter(|none| *none);
-    let named = section.has("requires");
-    match (section.scopes("requires"), none) {
-        (Some(scopes), None) => asked.requires(&scopes.join(" ")),
-        (None, Some(_)) if !named => asked.requires_none(),
-        (Some(_), Some(_)) => {
-            section.problem("requires", "and requires_none cannot both be");
-            asked.requires_none()
-        }
-        _ => {
-            if !named {
-                let right = "name the scopes that the caller must have, or say requires_none = true";
-                section.problem("requires", format!("is missing: {right}"));
-            }
-            asked.requires_none()
         }
     }
 }

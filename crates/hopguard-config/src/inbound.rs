@@ -97,15 +97,8 @@ fn issuer(mut section: Section<'_>) -> Issuer {
         (None, Some(path)) => issuer = issuer.jwks_file(path),
         (None, None) => {}
     }
-    if let Some(names) = section.texts("algorithms") {
-        let known = |name: &String| ALGORITHMS.iter().find(|(known, _)| known == name).map(|(_, one)| *one);
-        match names.iter().map(known).collect::<Option<Vec<_>>>() {
-            Some(algorithms) => issuer = issuer.algorithms(algorithms),
-            None => {
-                let names: Vec<_> = ALGORITHMS.iter().map(|(name, _)| *name).collect();
-                section.problem("algorithms", format!("must all be of: {}", names.join(", ")));
-            }
-        }
+    if let Some(algorithms) = algorithms(&mut section) {
+        issuer = issuer.algorithms(algorithms);
     }
     let profile = section.choice("profile", PROFILES);
     let (roles, roles_in) = (section.flag("roles"), section.texts("roles_in"));
@@ -122,6 +115,18 @@ fn issuer(mut section: Section<'_>) -> Issuer {
     issuer
 }
 
+/// The algorithms that `algorithms` names.
+pub(crate) fn algorithms(section: &mut Section<'_>) -> Option<Vec<Algorithm>> {
+    let names = section.texts("algorithms")?;
+    let known = |name: &String| ALGORITHMS.iter().find(|(known, _)| known == name).map(|(_, one)| *one);
+    let algorithms = names.iter().map(known).collect::<Option<Vec<_>>>();
+    if algorithms.is_none() {
+        let names: Vec<_> = ALGORITHMS.iter().map(|(name, _)| *name).collect();
+        section.problem("algorithms", format!("must all be of: {}", names.join(", ")));
+    }
+    algorithms
+}
+
 const ALGORITHMS: &[(&str, Algorithm)] = &[
     ("ES256", Algorithm::Es256),
     ("ES384", Algorithm::Es384),
@@ -136,9 +141,9 @@ const ALGORITHMS: &[(&str, Algorithm)] = &[
     ("Ed25519", Algorithm::EdDsa),
 ];
 
-type MakesProfile = fn() -> Profile;
+pub(crate) type MakesProfile = fn() -> Profile;
 
-const PROFILES: &[(&str, MakesProfile)] = &[
+pub(crate) const PROFILES: &[(&str, MakesProfile)] = &[
     ("rfc9068", Profile::rfc9068),
     ("keycloak", Profile::keycloak),
     ("entra_v1", Profile::entra_v1),

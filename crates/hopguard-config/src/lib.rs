@@ -52,6 +52,7 @@ mod secret;
 mod waiver;
 mod inbound;
 mod egress;
+mod route;
 mod sinks;
 mod transport;
 #[cfg(test)]

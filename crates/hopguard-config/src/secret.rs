@@ -25,7 +25,10 @@ impl Section<'_> {
         let from_file = self.path(key_file);
         if let Some(node) = inline {
             if let Origin::Line(_) = node.origin {
-                let variable = format!("{PREFIX}{}", self.setting(key).replace('.', "__").to_uppercase());
+                let variable = format!(
+                    "{PREFIX}{}",
+                    self.setting(key).replace(['.', '['], "__").replace(']', "").to_uppercase()
+                );
                 self.problem(
                     key,
                     format!("is a secret in the file: put it into a file of its own ({key_file}) or into {variable}"),

@@ -107,6 +107,7 @@ fn placed(folder: &Folder) -> Vec<(String, String)> {
         ("AUDIT__DURABLE_LOG__FOLDER", folder.at("log")),
         ("AUDIT__DURABLE_LOG__SHIP_TO", folder.at("checkpoints")),
         ("AUDIT__JSON_LINES__PATH", folder.at("lines.jsonl")),
+        ("EGRESS__ROUTE__3__SECRET_FILE", folder.secret("mail-key", b"hunter2-hunter2-hunter2")),
     ]
     .map(|(name, value)| (format!("HOPGUARD_{name}"), value))
     .into()
@@ -160,7 +161,7 @@ fn the_example_holds_every_setting() {
             let known = known.split(" (").next().unwrap_or_default();
             for key in known.split(", ") {
                 // Secrets themselves have no place in the file.
-                if !["client_secret", "private_key", "key"].contains(&key) {
+                if !["client_secret", "private_key", "key", "secret"].contains(&key) {
                     assert!(documented(key), "{}: {key} is not in the example", problem.setting);
                     seen += 1;
                 }
@@ -495,4 +496,47 @@ fn logs_that_cannot_be_opened_are_told_at_the_build() {
             ("audit.json_lines.stranger_places", "name a number from 1"),
         ],
     );
+}
+
+#[test]
+fn routes_of_each_kind_say_what_they_lack() {
+    let with = |route: &str| {
+        let toml = format!("{SMALL}{EGRESS}[[egress.route]]\nurl = \"https://a.internal\"\n{route}");
+        Config::read(&toml, [("HOPGUARD_EGRESS__STS__CLIENT_SECRET", "hunter2")])
+    };
+    let ours = "rule = \"as_ourselves\"\naudience = \"a\"\nrequires_none = true\n";
+    for good in [
+        ours.to_owned(),
+        format!("{ours}methods = [\"GET\"]\nor_ourselves = true\nexpects_subject = \"us\""),
+        format!("{ours}ask_by = \"scope\"\nscopes = [\"b\"]"),
+        "rule = \"exchange\"\naudience = \"https://a.internal\"\nask_by = \"resource\"\nrequires = [\"b\"]"
+            .to_owned(),
+    ] {
+        with(&good).unwrap_or_else(|errors| panic!("{good}: {errors}"));
+    }
+    let at = |key: &str| format!("egress.route[0].{key}");
+    for (route, key, part) in [
+        (ours.replace("requires_none = true", ""), "requires", "is missing"),
+        (ours.replace("audience = \"a\"", ""), "audience", "is missing"),
+        (format!("{ours}methods = [\"get\"]"), "methods", "in capitals"),
+        (format!("{ours}methods = []"), "methods", "in capitals"),
+        (format!("{ours}wants_jwt = true"), "wants_jwt", "is no setting here"),
+        (
+            "rule = \"exchange\"\naudience = \"a\"\nask_by = \"scope\"\nrequires = [\"b\"]".into(),
+            "ask_by",
+            "one of",
+        ),
+        ("rule = \"static\"\nrequires_none = true".into(), "secret_file", "is missing"),
+        (
+            "rule = \"static\"\nrequires_none = true\nsecret = \"hunter2\"".into(),
+            "secret",
+            "HOPGUARD_EGRESS__ROUTE__0__SECRET",
+        ),
+        ("rule = \"anonymous\"\nrequires = [\"a\"]".into(), "requires", "is no setting here"),
+    ] {
+        told(&with(&route).expect_err(part), &[(&at(key), part)]);
+    }
+    let many = format!("{SMALL}\n[egress]\nfollow_redirects = 300{EGRESS}");
+    let errors = Config::read(&many, [("HOPGUARD_EGRESS__STS__CLIENT_SECRET", "hunter2")]).unwrap_err();
+    told(&errors, &[("egress.follow_redirects", "above 10")]);
 }

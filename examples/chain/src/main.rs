@@ -10,6 +10,7 @@
 
 mod hops;
 mod kept;
+mod measured;
 mod processes;
 mod rogue;
 mod services;
@@ -157,8 +158,11 @@ async fn serve(system: &System) -> Result<bool, Failure> {
     let token = system.user_token()?;
     let gateway = &system.gateway.url;
     println!("gateway    {gateway}\norders     {}\ninventory  {}", system.orders.url, system.inventory.url);
-    println!("STS        {}/.well-known/oauth-authorization-server\n", system.sts_url);
-    println!("A token of alice's for the gateway, good for five minutes:\n\nTOKEN={token}\n");
+    println!("STS        {}/.well-known/oauth-authorization-server", system.sts_url);
+    for (service, url) in &system.metrics {
+        println!("metrics    {url}  # of {service}, for Prometheus");
+    }
+    println!("\nA token of alice's for the gateway, good for five minutes:\n\nTOKEN={token}\n");
     println!("curl -i -H \"Authorization: Bearer $TOKEN\" {gateway}/orders/42");
     println!("curl -i -H \"Authorization: Bearer $TOKEN\" {}/stock/42     # refused", system.inventory.url);
     println!("curl -i -H \"Authorization: Bearer $TOKEN\" {gateway}/leak/header  # refused on the way out");

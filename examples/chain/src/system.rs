@@ -34,6 +34,8 @@ pub struct System {
     pub gateway: Running,
     pub orders: Running,
     pub inventory: Running,
+    /// Where each service's metrics are.
+    pub metrics: Vec<(&'static str, String)>,
     /// Gateways whose authorization server does something wrong, and one whose server is down.
     pub rogues: Vec<(Wrong, Running)>,
     pub stranded: Running,
@@ -64,7 +66,9 @@ impl System {
         serve(listener, sts.router());
 
         let kept = Kept::new();
-        let service = inventory::service(&sts_url, &audits.of("inventory", &kept)?)?;
+        let (audit, measured) = audits.measured("inventory", &kept)?;
+        let service = inventory::service(&sts_url, &audit)?;
+        let mut metrics = vec![("inventory", measured.serve(service.guard()).await?)];
         let (listener, url) = bind(0, "inventory").await?;
         serve_protected(listener, service);
         let inventory = Running { url, kept };
@@ -75,13 +79,16 @@ impl System {
             inventory: inventory.url.clone(),
             auth: orders_auth.clone(),
         };
-        let service = orders::service(settings, &audits.of("orders", &kept)?)?;
+        let (audit, measured) = audits.measured("orders", &kept)?;
+        let service = orders::service(settings, &audit)?;
+        metrics.push(("orders", measured.serve(service.guard()).await?));
         let (listener, url) = bind(0, "orders").await?;
         serve_protected(listener, service);
         let orders = Running { url, kept };
 
         let one_gateway = async |port, token_endpoint: Option<String>, audits: &mut Audits| {
             let kept = Kept::new();
+            let (audit, measured) = audits.measured("gateway", &kept)?;
             let settings = gateway::Settings {
                 issuer: sts_url.clone(),
                 orders: orders.url.clone(),
@@ -89,12 +96,14 @@ impl System {
                 token_endpoint,
                 auth: gateway_auth.clone(),
             };
-            let service = gateway::service(settings, &audits.of("gateway", &kept)?)?;
+            let service = gateway::service(settings, &audit)?;
+            let metrics = measured.serve(service.guard()).await?;
             let (listener, url) = bind(port, "gateway").await?;
             serve_protected(listener, service);
-            Ok::<_, Failure>(Running { url, kept })
+            Ok::<_, Failure>((Running { url, kept }, metrics))
         };
-        let gateway = one_gateway(options.gateway_port, None, &mut audits).await?;
+        let (gateway, page) = one_gateway(options.gateway_port, None, &mut audits).await?;
+        metrics.push(("gateway", page));
         // What they write is for the tour only.
         let mut aside = Audits::default();
         let mut rogues = Vec::new();
@@ -103,11 +112,11 @@ impl System {
         {
             let (listener, url) = bind(0, "the rogue authorization server").await?;
             serve(listener, rogue::router(format!("{sts_url}/token"), key.clone(), wrong));
-            rogues.push((wrong, one_gateway(0, Some(format!("{url}/token")), &mut aside).await?));
+            rogues.push((wrong, one_gateway(0, Some(format!("{url}/token")), &mut aside).await?.0));
         }
         // Bound and dropped: nobody listens there.
         let (_, nowhere) = bind(0, "a port to leave empty").await?;
-        let stranded = one_gateway(0, Some(format!("{nowhere}/token")), &mut aside).await?;
+        let stranded = one_gateway(0, Some(format!("{nowhere}/token")), &mut aside).await?.0;
         Ok(Self {
             audits,
             sts,
@@ -118,6 +127,7 @@ impl System {
             gateway,
             orders,
             inventory,
+            metrics,
             rogues,
             stranded,
         })

@@ -199,3 +199,53 @@ fn bad_input_gets_a_sentence() {
     fails(&["--json", "--port", &port.to_string()], 1, "cannot listen on 127.0.0.1:");
     fails(&["--json", "--audit", "/nowhere/at/all"], 1, "the configuration has a problem");
 }
+
+/// The answer to a plain request, from its first byte to its last.
+fn fetch(url: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let (address, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(stream, "GET /{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn each_service_has_a_page_of_metrics_of_its_own() {
+    use std::io::{BufRead as _, BufReader};
+    /// Ends with the test, however that ends.
+    struct Served(std::process::Child);
+    impl Drop for Served {
+        fn drop(&mut self) {
+            let _gone = (self.0.kill(), self.0.wait());
+        }
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chain"));
+    let mut served = Served(command.arg("--serve").stdout(std::process::Stdio::piped()).spawn().unwrap());
+    let lines = BufReader::new(served.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let (mut gateway, mut pages) = (String::new(), Vec::new());
+    for line in lines {
+        let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+        match words.first().map(String::as_str) {
+            Some("gateway") => gateway = words[1].clone(),
+            Some("metrics") => pages.push((words[4].trim_end_matches(',').to_owned(), words[1].clone())),
+            Some("curl") => break,
+            _ => {}
+        }
+    }
+    let services: Vec<_> = pages.iter().map(|(service, _)| service.as_str()).collect();
+    assert_eq!(services, ["inventory", "orders", "gateway"]);
+    assert!(fetch(&format!("{gateway}/orders/42")).starts_with("HTTP/1.1 401"));
+    // The page is no path of the service.
+    assert!(fetch(&format!("{gateway}/metrics")).starts_with("HTTP/1.1 401"));
+    for (service, url) in &pages {
+        let page = fetch(url);
+        assert!(page.starts_with("HTTP/1.1 200") && page.contains("text/plain; version=0.0.4"), "{page}");
+        let missing = if service == "gateway" { 2 } else { 0 };
+        let series =
+            format!(r#"hopguard_inbound_decisions_total{{decision="deny",code="token_missing"}} {missing}"#);
+        assert!(page.lines().any(|line| line == series), "{service}: {page}");
+        assert!(page.contains("hopguard_internal_key_set_usable{issuer="));
+    }
+}
