@@ -167,13 +167,13 @@ fn contents(file: &Path) -> Vec<u8> {
 }
 
 fn child(n: usize) -> Fingerprint {
-    Fingerprint::of_token(&format!("e30.e30.child{n}"))
+    Fingerprint::of_token(&format!("e30.child{n}.sig"))
 }
 
 /// The event of an exchange: tokens of a subject's own for another service.
 fn exchange(audit: &Audit, facts: &Arc<Facts>, n: usize) -> Event {
     let told = |fingerprint| Arc::new(Facts { fingerprint, ..Facts::clone(facts) });
-    let mut event = decision(audit, &told(Fingerprint::of_token(&format!("e30.e30.parent{n}"))));
+    let mut event = decision(audit, &told(Fingerprint::of_token(&format!("e30.parent{n}.sig"))));
     event.grant = Some(told(child(n)));
     event
 }

@@ -28,7 +28,7 @@ const REMEMBERED: usize = 10_000;
 /// What one remembered token may take up.
 const ENTRY: f64 = 2048.0;
 /// What a full ledger takes up, as its documentation says.
-const LEDGER: f64 = 40e6;
+const LEDGER: f64 = 64e6;
 /// Asks this program to be the process whose resident size is looked at.
 pub(crate) const RESIDENT: &str = "--resident";
 

@@ -117,7 +117,7 @@ impl Hasher for Half {
 }
 
 impl Ledger {
-    /// Credentials kept unless set otherwise: about 40 MB when full.
+    /// Credentials kept unless set otherwise: about 64 MB when full.
     pub const DEFAULT_MOST: usize = 131_072;
 
     /// An opaque value shorter than this is not remembered: it could stand in a text by chance.

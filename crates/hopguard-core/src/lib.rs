@@ -66,6 +66,10 @@ mod acknowledgement;
 mod audit;
 #[cfg(test)]
 mod evidence_for_tests;
+#[cfg(test)]
+mod told_tests;
+#[cfg(test)]
+mod ledger_edges_tests;
 
 pub use acknowledgement::{Acknowledgement, Acknowledger};
 pub use actor::{Actor, ActorChain};

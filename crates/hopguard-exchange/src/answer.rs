@@ -304,6 +304,14 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_answer_is_read_and_a_longer_one_is_not() {
+        let body = with("", "");
+        let padded = |bytes: usize| format!("{body}{}", " ".repeat(bytes - body.len()));
+        answer(200, &padded(65_536), Ok(Some(300)));
+        answer(200, &padded(65_537), Err("sts_answer_invalid"));
+    }
+
+    #[test]
     fn an_unknown_member_is_skipped_however_deep_it_is() {
         let depth = 20_000;
         let deep = format!("{}{}", "[".repeat(depth), "]".repeat(depth));

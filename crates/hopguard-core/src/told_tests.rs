@@ -1,0 +1,210 @@
+//! What the values of this crate tell of themselves, to the crates that rely on it: names, times, parties, terms.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::evidence_for_tests::facts;
+use crate::*;
+
+fn waiver() -> Waiver {
+    Waiver::new("ticket 4711", "payments", UnixTime::from_secs(2000))
+}
+
+#[test]
+fn guards_go_by_the_names_that_audits_know() {
+    let named: [(&dyn Guard, &str); 4] = [
+        (&AudienceGuard::exactly("https://orders.internal"), "audience"),
+        (&Ttl::lifetime_at_most(seconds(300)), "ttl"),
+        (&ScopeGuard::any_scope(), "scope"),
+        (&ActorGuard::depth_at_most(1), "actor"),
+    ];
+    for (guard, name) in named {
+        assert_eq!(guard.name(), name);
+    }
+    let ours = AudienceGuard::exactly("https://orders.internal").or_alias("orders");
+    assert_eq!(ours.audiences().collect::<Vec<_>>(), ["https://orders.internal", "orders"]);
+}
+
+#[test]
+fn the_acting_party_is_the_actor_before_the_client() {
+    let mut held = facts();
+    assert_eq!(held.acting_party(), None);
+    held.client = Some("gateway".into());
+    assert_eq!(held.acting_party(), Some("gateway"));
+    held.actors = ActorChain::from_outermost(vec![Actor::new("orders"), Actor::new("edge")]);
+    assert_eq!(held.acting_party(), Some("orders"));
+    assert_eq!((held.actors.depth(), held.actors.current()), (2, Some(&Actor::new("orders"))));
+    assert_eq!(format!("{:?}", held.actors), r#"["orders", "edge"]"#);
+}
+
+#[test]
+fn who_may_act_is_named_with_issuer_or_without() {
+    let elsewhere = Actor { issuer: Some("https://elsewhere.internal".into()), ..Actor::new("agent") };
+    let named = MayAct { parties: vec![Actor::new("gateway"), elsewhere] };
+    for (subject, issuer, allowed) in [
+        ("gateway", "https://sts.internal", true),
+        ("gateway", "https://anywhere.internal", true),
+        ("agent", "https://elsewhere.internal", true),
+        ("agent", "https://sts.internal", false),
+        ("other", "https://sts.internal", false),
+    ] {
+        assert_eq!(named.allows(subject, issuer), allowed, "{subject} at {issuer}");
+    }
+    assert!(!MayAct { parties: Vec::new() }.allows("gateway", "https://sts.internal"));
+}
+
+#[test]
+fn a_waiver_tells_its_terms() {
+    let waived = Waived { relaxation: Relaxation::ForeignAudience("account".into()), waiver: waiver() };
+    assert_eq!((waived.waiver.reason(), waived.waiver.owner()), ("ticket 4711", "payments"));
+    assert_eq!(waived.waiver.until(), UnixTime::from_secs(2000));
+    assert_eq!(
+        serde_json::to_string(&waived).unwrap(),
+        r#"{"relaxation":"grant_foreign_audience","audience":"account","reason":"ticket 4711","owner":"payments","until":2000}"#
+    );
+    for (reason, owner, complete) in [("why", "who", true), (" ", "who", false), ("why", "", false)] {
+        assert_eq!(Waiver::new(reason, owner, UnixTime::from_secs(1)).is_complete(), complete);
+    }
+    assert_eq!(Relaxation::TokenForeignAudience("x".into()).audience(), Some("x"));
+    assert_eq!(Relaxation::Opaque.audience(), None);
+}
+
+#[test]
+fn evidence_hands_on_what_it_was_made_of() {
+    let (stack, told) = (StackId::unique(), Arc::new(facts()));
+    let presented = Presented::assert_extracted(stack, RawToken::new("a.b.c"), None);
+    let verified = Verified::assert_genuine(presented, told.clone());
+    assert!(verified.belongs_to(stack).is_ok());
+    assert_eq!(verified.belongs_to(StackId::unique()).unwrap_err().code(), "evidence_foreign");
+
+    let (ledger, request) = (Ledger::bounded(), Id::fresh());
+    let trace = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    let admitted =
+        Admitted::assert_all_guards_passed(Bound::assert_held(verified), ledger.id(), request, trace);
+    assert!(Arc::ptr_eq(admitted.facts(), &told));
+    assert_eq!((admitted.ledger(), admitted.request_id()), (ledger.id(), request));
+    assert_eq!(admitted.trace(), trace.as_ref());
+    assert_eq!(admitted.subject_token().dangerous_expose(), "a.b.c");
+}
+
+#[test]
+fn a_grant_knows_its_parent_its_time_and_its_waivers() {
+    let parent = Fingerprint::of_token("x.y.z");
+    let granted = Granted::assert_narrowed(
+        RawToken::new("d.e.f"),
+        Arc::new(facts()),
+        parent,
+        UnixTime::from_secs(1001),
+    );
+    assert_eq!((granted.parent(), granted.obtained()), (parent, UnixTime::from_secs(1001)));
+    let value = granted.authorization().unwrap();
+    assert_eq!((value.to_str().unwrap(), value.is_sensitive()), ("Bearer d.e.f", true));
+    assert!(granted.waived().is_empty());
+    let waived = Waived { relaxation: Relaxation::LaterExpiry, waiver: waiver() };
+    assert_eq!(granted.needing(vec![waived.clone()]).waived(), [waived]);
+
+    let unspeakable =
+        Granted::assert_narrowed(RawToken::new("d\n.e.f"), Arc::new(facts()), parent, UnixTime::from_secs(1));
+    assert_eq!(unspeakable.authorization().unwrap_err().code(), "grant_unreadable");
+}
+
+#[derive(Debug)]
+struct At(u64);
+
+impl Clock for At {
+    fn unix_millis(&self) -> u64 {
+        self.0
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        Monotonic::from_origin(Duration::from_millis(self.0))
+    }
+}
+
+#[test]
+fn a_clock_tells_whole_seconds() {
+    for (millis, seconds) in [(0, 0), (999, 0), (1000, 1), (1_999_999, 1999)] {
+        assert_eq!(At(millis).now(), UnixTime::from_secs(seconds));
+    }
+    assert_eq!(At(2500).monotonic().since(At(1000).monotonic()), Duration::from_millis(1500));
+    assert_eq!(At(1000).monotonic().since(At(2500).monotonic()), Duration::ZERO);
+    assert_eq!(At(1000).monotonic().after(seconds(2)), At(3000).monotonic());
+    let late = UnixTime::from_secs(90);
+    assert_eq!(late.since(UnixTime::from_secs(30)), Some(minutes(1)));
+    assert_eq!(UnixTime::from_secs(30).since(late), None);
+    assert_eq!((late.as_secs(), late.to_string().as_str()), (90, "90"));
+    assert_eq!(late.after(seconds(10)), UnixTime::from_secs(100));
+}
+
+#[test]
+fn problems_are_told_all_at_once_each_in_its_place() {
+    let mut inner = Problems::new();
+    assert!(inner.is_empty());
+    inner.add("ttl", "is missing");
+    assert!(!inner.is_empty());
+    let mut outer = Problems::new();
+    outer.add("audience", "is empty");
+    outer.absorb("inbound", inner.into_errors());
+    let errors = outer.into_result(()).unwrap_err();
+    let told: Vec<_> = errors.problems().iter().map(|one| (&*one.setting, &*one.problem)).collect();
+    assert_eq!(told, [("audience", "is empty"), ("inbound.ttl", "is missing")]);
+    assert_eq!(errors.code(), "config_invalid");
+    assert_eq!(Problems::new().into_result(7).unwrap(), 7);
+}
+
+#[test]
+fn a_denial_for_scopes_names_them() {
+    let needed = ScopeSet::parse("stock:read").unwrap();
+    for denial in [Denial::InsufficientScope(needed.clone()), Denial::RouteRequiresScope(needed.clone())] {
+        assert_eq!(denial.needed_scopes(), Some(&needed));
+    }
+    assert_eq!(Denial::TokenExpired.needed_scopes(), None);
+}
+
+#[test]
+fn fingerprints_and_ids_are_written_in_full() {
+    let print = Fingerprint::from_sha256([0xab; 32]);
+    assert_eq!(print.to_string(), "ab".repeat(32));
+    assert_eq!(print.short(), "ab".repeat(6));
+    assert_eq!(serde_json::to_string(&print).unwrap(), format!("\"{}\"", "ab".repeat(32)));
+    let (one, other) = (Id::fresh(), Id::fresh());
+    assert_ne!(one, other);
+    assert_eq!(serde_json::to_string(&one).unwrap(), format!("\"{one}\""));
+    assert!(one.to_string().len() >= 32);
+    let scopes = ScopeSet::parse("b a b").unwrap();
+    assert_eq!(
+        (scopes.to_string().as_str(), serde_json::to_string(&scopes).unwrap()),
+        ("a b", r#"["a","b"]"#.into())
+    );
+}
+
+#[test]
+fn a_trace_context_is_read_and_written_digit_by_digit() {
+    let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let trace = TraceContext::parse(text).unwrap();
+    assert_eq!(trace.trace_id(), "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!((trace.to_string().as_str(), trace.header_value().unwrap().to_str().unwrap()), (text, text));
+    for at in 0..text.len() {
+        let mut other = text.as_bytes().to_vec();
+        // What is no lower-case digit is refused wherever it stands, alone or beside a good one.
+        for wrong in [b'g', b'/', b':', b'`', b'A', b'F'] {
+            other[at] = wrong;
+            assert!(TraceContext::parse(std::str::from_utf8(&other).unwrap()).is_none(), "{wrong} at {at}");
+        }
+    }
+    for zero in [
+        "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-011",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1",
+    ] {
+        assert!(TraceContext::parse(zero).is_none(), "{zero}");
+    }
+    for (decision, name, code) in [
+        (Decision::Allow("admitted"), "allow", "admitted"),
+        (Decision::Deny(Denial::TokenExpired), "deny", "token_expired"),
+        (Decision::Fault(Fault::StsRefused), "fault", "sts_refused"),
+    ] {
+        assert_eq!((decision.name(), decision.code()), (name, code));
+    }
+}
