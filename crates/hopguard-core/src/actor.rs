@@ -1,6 +1,7 @@
 //! Who acted for whom: the `act` claim as a chain (RFC 8693 section 4.1).
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -31,10 +32,10 @@ impl fmt::Debug for Actor {
     }
 }
 
-/// The chain of actors, the current one first. A token without `act` has the empty chain.
+/// The chain of actors, the current one first. A token without `act` has the empty chain. Cloning it copies nothing.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
-pub struct ActorChain(Vec<Actor>);
+pub struct ActorChain(Arc<[Actor]>);
 
 impl ActorChain {
     /// The deepest chain that is read unless a setting says otherwise.
@@ -42,14 +43,14 @@ impl ActorChain {
 
     /// Nobody acted: the subject calls for itself.
     #[must_use]
-    pub const fn empty() -> Self {
-        Self(Vec::new())
+    pub fn empty() -> Self {
+        Self::default()
     }
 
     /// A chain from the outermost (current) actor inwards.
     #[must_use]
-    pub const fn from_outermost(actors: Vec<Actor>) -> Self {
-        Self(actors)
+    pub fn from_outermost(actors: Vec<Actor>) -> Self {
+        if actors.is_empty() { Self::default() } else { Self(actors.into()) }
     }
 
     /// The actors, the current one first.
@@ -86,7 +87,7 @@ impl ActorChain {
         self.0.split_first().is_some_and(|(current, rest)| {
             current.subject.as_ref() == actor
                 && current.issuer.as_deref().is_none_or(|named| named == issuer)
-                && rest == parent.0
+                && *rest == *parent.0
         })
     }
 }

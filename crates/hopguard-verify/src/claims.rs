@@ -9,6 +9,7 @@ use hopguard_core::{
     Actor, ActorChain, Confirmation, Denial, Facts, Fingerprint, MayAct, ScopeSet, UnixTime,
 };
 
+use crate::alike::Alike;
 use crate::json::{self, Claim, Malformed, Shape, Skip, Source, list_of, names};
 use crate::profile::Named;
 
@@ -59,6 +60,7 @@ pub(crate) struct Origin<'a> {
     pub(crate) key_id: Option<&'a Arc<str>>,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) fingerprinted_len: usize,
+    pub(crate) alike: &'a Alike,
 }
 
 impl<'a> Claims<'a> {
@@ -97,7 +99,9 @@ impl<'a> Claims<'a> {
                 client: filled(required(self.client)?)?,
                 token_id: Some(filled(required(self.token_id)?)?),
                 scopes: match optional(self.scope)? {
-                    Some(list) => ScopeSet::parse(&list).map_err(|_| Denial::ClaimInvalid)?,
+                    Some(list) => origin
+                        .alike
+                        .scopes(&list, || ScopeSet::parse(&list).map_err(|_| Denial::ClaimInvalid))?,
                     None => ScopeSet::empty(),
                 },
             },
@@ -113,7 +117,7 @@ impl<'a> Claims<'a> {
             issued_at: Some(instant(required(self.issued_at)?)?),
             token_id: named.token_id,
             scopes: named.scopes,
-            actors: self.actors.into_chain(actors_at_most)?,
+            actors: self.actors.into_chain(actors_at_most, origin.alike)?,
             may_act: optional(self.may_act)?.map(may_act).transpose()?,
             confirmation: optional(self.confirmation)?
                 .map_or(Ok(Confirmation::None), Cnf::into_confirmation)?,
@@ -199,16 +203,37 @@ struct Actors<'a> {
 }
 
 impl Actors<'_> {
-    fn into_chain(self, at_most: usize) -> Result<ActorChain, Denial> {
+    fn into_chain(self, at_most: usize, alike: &Alike) -> Result<ActorChain, Denial> {
         if self.wrong || self.links.len() > at_most {
             return Err(Denial::ClaimInvalid);
         }
-        let actor = |link: Party<'_>| {
-            // An actor without a name is no actor: the claim is there, and it is not what it must be.
-            let subject = optional(link.subject)?.ok_or(Denial::ClaimInvalid)?;
-            Ok(Actor { subject: filled(subject)?, issuer: optional(link.issuer)?.map(filled).transpose()? })
+        if self.links.is_empty() {
+            return Ok(ActorChain::empty());
+        }
+        let is = |known: &ActorChain| {
+            known.depth() == self.links.len()
+                && known.actors().iter().zip(&self.links).all(|(actor, link)| link.is(actor))
         };
-        self.links.into_iter().map(actor).collect::<Result<_, _>>().map(ActorChain::from_outermost)
+        let actor = |link: &Party<'_>| {
+            // An actor without a name is no actor: the claim is there, and it is not what it must be.
+            let subject = optional(link.subject.clone())?.ok_or(Denial::ClaimInvalid)?;
+            let issuer = optional(link.issuer.clone())?.map(filled).transpose()?;
+            Ok(Actor { subject: filled(subject)?, issuer })
+        };
+        let read = || self.links.iter().map(actor).collect::<Result<_, _>>().map(ActorChain::from_outermost);
+        alike.actors(is, read)
+    }
+}
+
+impl Party<'_> {
+    /// True if this link, read in full, is `actor`.
+    fn is(&self, actor: &Actor) -> bool {
+        matches!(&self.subject, Claim::Is(subject) if **subject == *actor.subject)
+            && match (&self.issuer, &actor.issuer) {
+                (Claim::Is(issuer), Some(known)) => **issuer == **known,
+                (Claim::Absent, None) => true,
+                _ => false,
+            }
     }
 }
 
@@ -327,7 +352,8 @@ mod tests {
         claims.unverified_issuer()?;
         let issuer = Arc::from("https://sts.internal");
         let fingerprint = Fingerprint::of_token("a.b.c");
-        let origin = Origin { issuer: &issuer, key_id: None, fingerprint, fingerprinted_len: 3 };
+        let alike = &Alike::default();
+        let origin = Origin { issuer: &issuer, key_id: None, fingerprint, fingerprinted_len: 3, alike };
         claims.into_facts(&origin, None, 8)
     }
 

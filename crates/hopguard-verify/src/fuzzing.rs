@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use hopguard_client::{BoxFuture, Spawn, Transport, TransportError};
 use hopguard_core::{Clock, Fingerprint, Ledger, Monotonic, RawToken};
 
+use crate::alike::Alike;
 use crate::claims::{Claims, Origin};
 use crate::extra::Extra;
 use crate::header::Header;
@@ -51,7 +52,9 @@ pub fn claims(text: &[u8]) -> bool {
                 Some(named)
             }
         };
-        let origin = Origin { issuer: &issuer, key_id: None, fingerprint, fingerprinted_len: text.len() };
+        let alike = &Alike::default();
+        let origin =
+            Origin { issuer: &issuer, key_id: None, fingerprint, fingerprinted_len: text.len(), alike };
         let _ = Claims::read(text).and_then(|claims| {
             claims.unverified_issuer()?;
             claims.into_facts(&origin, named, 8)

@@ -43,6 +43,7 @@ mod compact;
 mod json;
 mod header;
 mod algorithm;
+mod alike;
 mod claims;
 mod profile;
 mod extra;

@@ -12,6 +12,7 @@ use hopguard_core::{
 };
 use memchr::memmem::{self, Finder};
 
+use crate::alike::Alike;
 use crate::claims::{Claims, Origin};
 use crate::compact::Compact;
 use crate::extra::Extra;
@@ -52,6 +53,7 @@ struct Trusted {
     name: Finder<'static>,
     /// Absent for RFC 9068.
     profile: Option<Profile>,
+    alike: Alike,
 }
 
 /// What can be said about a token without waiting.
@@ -277,7 +279,7 @@ impl Inner {
         let signature = segments.signature()?;
         let named = claims.unverified_issuer()?;
         let issuer = self.issuers.iter().position(|one| **one.store.issuer() == *named);
-        let (issuer, Trusted { store, profile, .. }) =
+        let (issuer, Trusted { store, profile, alike, .. }) =
             issuer.and_then(|at| self.issuers.get(at).map(|one| (at, one))).ok_or(Denial::IssuerUnknown)?;
         let extra = match profile {
             None => {
@@ -311,6 +313,7 @@ impl Inner {
             key_id: key.shared_id(),
             fingerprint,
             fingerprinted_len: segments.signing_input.len(),
+            alike,
         };
         let named = extra.map(|(profile, extra)| profile.read(&extra)).transpose()?;
         let facts = Arc::new(claims.into_facts(&origin, named, self.actors_at_most)?);
@@ -433,6 +436,7 @@ impl VerifierBuilder {
                 store: Arc::new(KeyStore::new(checked, self.outside.clone())),
                 name,
                 profile,
+                alike: Alike::default(),
             });
         }
         let of_transactions =
