@@ -382,6 +382,9 @@ async fn what_no_file_can_describe_is_refused_for_its_own_reason() {
 /// Codes that no attack of the corpus and no row above has, and why.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("passed", "a guard alone: wrong_order.rs"),
+    ("redirect_followed", "stack/redirects.rs"),
+    ("subject_refused", "stack/malicious_sts.rs"),
+    ("step_up_required", "stack/malicious_sts.rs"),
     ("exchanged", "written by the authorization server: hopguard-sts"),
     ("completed", "streams_and_outcomes.rs"),
     ("abandoned", "streams_and_outcomes.rs"),

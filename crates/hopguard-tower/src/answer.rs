@@ -5,7 +5,7 @@
 
 use hopguard_core::{Challenge, Denial, Id, Refusal};
 use http::header::{CACHE_CONTROL, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{Extensions, HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::Hop;
 
@@ -57,6 +57,21 @@ impl Refused {
     }
 }
 
+/// In the extensions of an answer with [`Refused`] in them: whoever wrote it knows no realm, so that the stack which
+/// the answer leaves through writes its challenge anew.
+#[derive(Clone, Copy, Debug)]
+pub struct RealmOfStack;
+
+/// Writes the challenge of a refusal that a handler answers with in the words of `hop`'s service.
+pub(crate) fn challenge_anew(hop: &Hop, extensions: &mut Extensions, headers: &mut HeaderMap) {
+    if extensions.remove::<RealmOfStack>().is_some()
+        && let Some(Refused { refusal: Refusal::Denial(denial), .. }) = extensions.get::<Refused>()
+        && let Some(challenge) = hop.challenges().value(denial)
+    {
+        headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+}
+
 /// RFC 6750 section 3, and RFC 9728 section 5.1 where metadata is published, for one realm: written once, because a
 /// refusal should cost whoever asks for it more than us.
 #[derive(Debug)]
@@ -91,6 +106,12 @@ impl Challenges {
                 let scope = denial.needed_scopes().map_or_else(String::new, |s| format!(", scope=\"{s}\""));
                 let Self { realm, tail, .. } = self;
                 HeaderValue::try_from(format!("{realm}, error=\"insufficient_scope\"{scope}{tail}")).ok()
+            }
+            Challenge::StepUp => {
+                let asks = denial.step_up().map_or_else(String::new, hopguard_core::StepUp::parameters);
+                let Self { realm, tail, .. } = self;
+                let error = "insufficient_user_authentication";
+                HeaderValue::try_from(format!("{realm}, error=\"{error}\"{asks}{tail}")).ok()
             }
         }
     }
@@ -143,6 +164,15 @@ mod tests {
         let scope = r#"Bearer realm="orders", error="insufficient_scope", scope="a b""#;
         answer(Denial::InsufficientScope(needed), 403, Some(scope), None);
         answer(Denial::ScopeTooBroad, 403, None, None);
+        let said =
+            serde_json::json!({"acr_values": "phr", "max_age": 5, "error_description": "do not repeat"});
+        let step_up = Denial::StepUpRequired(Box::new(hopguard_core::StepUp::relayed(&said)));
+        let asks = concat!(
+            r#"Bearer realm="orders", error="insufficient_user_authentication", "#,
+            r#"acr_values="phr", max_age="5""#
+        );
+        answer(step_up, 401, Some(asks), None);
+        answer(Denial::SubjectRefused, 401, Some(r#"Bearer realm="orders", error="invalid_token""#), None);
         answer(Fault::KeysUnavailable, 503, None, Some("5"));
         answer(Fault::EvidenceMissing, 500, None, None);
     }

@@ -30,11 +30,11 @@ pub mod egress;
 #[doc(hidden)]
 pub mod fuzzing;
 
-pub use answer::Refused;
+pub use answer::{RealmOfStack, Refused};
 pub use audited::{AuditLayer, Audited, AuditedBody};
 pub use egress::{
-    Egress, EgressBuilder, EgressError, EgressService, ExchangeLayer, OnBehalfOf, Once, PassthroughLayer,
-    Replayable, StsEndpoint,
+    Egress, EgressBuilder, EgressError, EgressService, ExchangeLayer, Explained, OnBehalfOf, Once,
+    PassthroughLayer, Replayable, StsEndpoint,
 };
 pub use hop::Hop;
 pub use inbound::{

@@ -3,6 +3,10 @@
 mod world;
 mod malicious_sts;
 mod routes;
+mod own_calls;
+mod redirects;
+mod clients;
+mod client_auth;
 mod passthrough;
 mod bodies;
 mod answers;

@@ -58,7 +58,7 @@ async fn what_happened_and_how_things_stand() {
 
     let seen = Arc::new(Mutex::new(None));
     let keep = seen.clone();
-    let service = guard.layer(service_fn(move |request: Request<String>| {
+    let service = guard.layer(service_fn(move |request: Request<hopguard::Upload<String>>| {
         *keep.lock().unwrap() = hopguard::admitted(request.extensions()).cloned();
         async { Ok::<_, Infallible>(Response::new(String::new())) }
     }));
