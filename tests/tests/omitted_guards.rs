@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use axum::body::Body;
-use hopguard_core::{ActorGuard, Audit, Fault, Ledger, PeerIdentity, Refusal};
+use hopguard_core::{
+    ActorGuard, Audit, Fault, Ledger, PeerIdentity, Refusal, Relaxation, UnixTime, Waived, Waiver,
+};
 use hopguard_testkit::MemorySink;
 use hopguard_testkit::corpus::{Attack, EGRESS_GUARDS, GUARDS, Target};
 use hopguard_testkit::leak;
@@ -91,6 +93,36 @@ async fn a_verifier_alone_takes_no_token_that_is_bound_to_a_key() {
     let alone = Alone::new(&world);
     let stack = alone.stack(["verify and bind", "audience", "ttl", "scope"], alone.routes(true));
     assert_eq!(answer(&stack, world.good_request("/orders/42")).await.status, 200);
+}
+
+/// A waiver lets bound tokens past the verifier, says so each time, and ends.
+#[tokio::test]
+async fn a_holder_is_left_open_only_while_somebody_answers_for_it() {
+    let world = World::default();
+    let token = world.stage.token().claim("cnf", serde_json::json!({"jkt": "k"})).sign(world.stage.key());
+    let until = |seconds: u64| UnixTime::from_secs(1_800_000_000 + seconds);
+    for (waiver, code) in [
+        (Waiver::new("a holder check of our own", "team", until(60)), None),
+        (Waiver::new("a holder check of our own", "team", until(0)), Some("holder_unproven")),
+        (Waiver::new(" ", "team", until(60)), Some("holder_unproven")),
+        (Waiver::new("a holder check of our own", "", until(60)), Some("holder_unproven")),
+    ] {
+        let alone = Alone::new(&world);
+        let stack = alone.left_open(waiver.clone(), alone.routes(true));
+        let answer = answer(&stack, bearer("/plain", &token)).await;
+        let found = answer.event().map(|event| event_named(&alone.sink, event).decision.code());
+        assert_eq!((found, alone.reached.count()), (code, usize::from(code.is_none())), "{waiver:?}");
+        let used = alone.sink.with_code("waiver_used");
+        assert_eq!(used.len(), usize::from(code.is_none()), "{waiver:?}");
+        let grounds = Waived { relaxation: Relaxation::HolderOpen, waiver };
+        assert!(used.iter().all(|event| event.waiver.as_deref() == Some(&grounds)));
+        assert!(used.iter().all(|event| event.gate == "verify" && event.token.is_some()));
+    }
+    // A token that is bound to nothing uses no waiver.
+    let alone = Alone::new(&world);
+    let stack = alone.stack(["verify", "bind"], alone.routes(true));
+    assert_eq!(answer(&stack, world.good_request("/plain")).await.status, 200);
+    assert!(alone.sink.with_code("waiver_used").is_empty());
 }
 
 /// Who shows a token is the party that acts with it, by its certificate. No file can describe a certificate.

@@ -76,6 +76,12 @@ impl Waiver {
         now < self.0.until
     }
 
+    /// True before its end, if it names reason and owner: without them it waives nothing.
+    #[must_use]
+    pub fn is_in_force(&self, now: UnixTime) -> bool {
+        self.is_complete() && self.holds(now)
+    }
+
     pub(crate) fn is_complete(&self) -> bool {
         !self.0.reason.trim().is_empty() && !self.0.owner.trim().is_empty()
     }
@@ -98,6 +104,8 @@ pub enum Relaxation {
     Opaque,
     /// What the passthrough block finds may leave. No grant needs it.
     Passthrough,
+    /// A token that is bound to a key goes past the verifier without proof, to a holder check further in.
+    HolderOpen,
 }
 
 impl Relaxation {
@@ -111,6 +119,7 @@ impl Relaxation {
             Self::TokenForeignAudience(_) => "token_foreign_audience",
             Self::Opaque => "grant_opaque",
             Self::Passthrough => "passthrough",
+            Self::HolderOpen => "holder_open",
         }
     }
 

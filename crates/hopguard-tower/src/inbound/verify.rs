@@ -35,8 +35,8 @@ use std::task::{Context, Poll, ready};
 
 use hopguard_client::BoxFuture;
 use hopguard_core::{
-    BearerOnly, Decision, Direction, Event, EventKind, Facts, Fault, Presented, RawToken, Refusal, UnixTime,
-    Verified,
+    BearerOnly, Decision, Direction, Event, EventKind, Facts, Fault, Presented, RawToken, Refusal,
+    Relaxation, UnixTime, Verified, Waived, Waiver,
 };
 use hopguard_verify::{Check, Verifier};
 use http::{Request, Response};
@@ -56,23 +56,24 @@ use crate::hop::{Passage, Record};
 pub struct VerifyLayer {
     hop: Hop,
     verifier: Verifier,
-    binds: bool,
+    holder_open: Option<Waiver>,
 }
 
 impl VerifyLayer {
     /// Verifies tokens with `verifier` and leaves the evidence for the guards of `hop`.
     #[must_use]
     pub fn new(hop: &Hop, verifier: Verifier) -> Self {
-        Self { hop: hop.clone(), verifier, binds: true }
+        Self { hop: hop.clone(), verifier, holder_open: None }
     }
 
-    /// Leaves open whether whoever shows a token may hold it.
+    /// Leaves open whether whoever shows a token may hold it, until the waiver ends; each bound token that goes past
+    /// is a `waiver_used` event. A waiver without reason or owner is none.
     ///
     /// Guards then find no evidence, and answer 500, until a [`BindLayer`](super::BindLayer) stands between; a
     /// service with no guard at all behind this layer takes tokens that are bound to a key from anybody.
     #[must_use]
-    pub fn dangerous_leave_holder_open(mut self) -> Self {
-        self.binds = false;
+    pub fn dangerous_leave_holder_open(mut self, waiver: Waiver) -> Self {
+        self.holder_open = Some(waiver);
         self
     }
 }
@@ -173,6 +174,24 @@ impl VerifyLayer {
         event
     }
 
+    /// The evidence that this layer leaves.
+    fn stage(&self, verified: Verified, record: &Record) -> Result<Stage, Refusal> {
+        // INVARIANT: I15 — unless the next layer is said to check the holder, a bound token goes no further.
+        // INVARIANT: I16 — and only for as long as somebody answers for that.
+        let Some(waiver) = self.holder_open.as_ref().filter(|waiver| waiver.is_in_force(self.hop.now()))
+        else {
+            return Ok(Stage::Bound(BearerOnly.bind(verified)?));
+        };
+        if !verified.facts().confirmation.is_none() {
+            let mut event = self.known(record, &verified, Decision::Allow("waiver_used"));
+            event.kind = EventKind::Notice;
+            let relaxation = Relaxation::HolderOpen;
+            event.waiver = Some(Box::new(Waived { relaxation, waiver: waiver.clone() }));
+            self.hop.audit().write(event).map_err(Fault::from)?;
+        }
+        Ok(Stage::Verified(verified))
+    }
+
     /// The token is genuine: remembers it and hands the request on.
     fn proceed<S, B, R>(
         &self,
@@ -191,9 +210,7 @@ impl VerifyLayer {
         let remembered = hop.ledger().remember_received(&shown, hop.now());
         let outcome = remembered.map_err(Refusal::from).and_then(|remembered| {
             hop.note(remembered, record);
-            // INVARIANT: I15 — unless the next layer is said to check the holder, a bound token goes no further.
-            let stage =
-                if self.binds { Stage::Bound(BearerOnly.bind(verified)?) } else { Stage::Verified(verified) };
+            let stage = self.stage(verified, record)?;
             let event = self.known(record, &shown, Decision::Allow("passed"));
             hop.audit().write(event).map_err(Fault::from)?;
             Ok(stage)
