@@ -2,15 +2,23 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
 use hopguard_core::{AsOurselves, Asked, Destination, Exchange, Facts, Waived};
 
 use crate::request::{ACCESS_TOKEN, GRANT_TYPE, OWN_GRANT_TYPE};
 
 /// What a grant is kept under: 128 bits of a hash whose key was drawn when the process started.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct GrantKey([u64; 2]);
+
+impl Hash for GrantKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Both halves are hashes of the whole, and equality compares both.
+        let [one, other] = self.0;
+        state.write_u64(one ^ other.rotate_left(32));
+    }
+}
 
 impl fmt::Debug for GrantKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,6 +55,7 @@ impl GrantKeys {
         fixed.text(ACCESS_TOKEN);
         fixed.maybe(None);
         fixed.maybe(None);
+        fixed.hash_waiting();
         Self(fixed)
     }
 
@@ -79,19 +88,52 @@ impl GrantKeys {
     }
 }
 
+/// So much is hashed at a time: a hash is slow at many short pieces.
+const PIECE: usize = 256;
+
 /// Two keyed hashes over the same bytes; neither key is known outside the process.
-#[derive(Clone, Debug)]
-struct Dimensions([DefaultHasher; 2]);
+#[derive(Clone)]
+struct Dimensions {
+    hashers: [DefaultHasher; 2],
+    /// What was written and is not hashed yet: the first `waiting` bytes.
+    piece: [u8; PIECE],
+    waiting: usize,
+}
+
+impl fmt::Debug for Dimensions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The bytes name subjects.
+        f.debug_struct("Dimensions").finish_non_exhaustive()
+    }
+}
 
 impl Dimensions {
     fn new() -> Self {
-        Self([RandomState::new().build_hasher(), RandomState::new().build_hasher()])
+        let hashers = [RandomState::new().build_hasher(), RandomState::new().build_hasher()];
+        Self { hashers, piece: [0; PIECE], waiting: 0 }
     }
 
     fn raw(&mut self, bytes: &[u8]) {
-        for hasher in &mut self.0 {
-            hasher.write(bytes);
+        let free = self.waiting..self.waiting.saturating_add(bytes.len());
+        if let Some(place) = self.piece.get_mut(free.clone()) {
+            place.copy_from_slice(bytes);
+            self.waiting = free.end;
+            return;
         }
+        self.hash_waiting();
+        match self.piece.get_mut(..bytes.len()) {
+            Some(place) => {
+                place.copy_from_slice(bytes);
+                self.waiting = bytes.len();
+            }
+            None => self.hashers.iter_mut().for_each(|hasher| hasher.write(bytes)),
+        }
+    }
+
+    fn hash_waiting(&mut self) {
+        let waiting = self.piece.get(..self.waiting).unwrap_or_default();
+        self.hashers.iter_mut().for_each(|hasher| hasher.write(waiting));
+        self.waiting = 0;
     }
 
     fn number(&mut self, value: u64) {
@@ -148,8 +190,9 @@ impl Dimensions {
         }
     }
 
-    fn finish(&self) -> GrantKey {
-        let [one, other] = &self.0;
+    fn finish(mut self) -> GrantKey {
+        self.hash_waiting();
+        let [one, other] = &self.hashers;
         GrantKey([one.finish(), other.finish()])
     }
 }
@@ -305,6 +348,26 @@ mod tests {
         for (at, one) in others.iter().enumerate() {
             assert_ne!(*one, key(&keys, &base), "{at}");
             assert!(others.iter().skip(at + 1).all(|other| other != one), "{at}");
+        }
+    }
+
+    /// However the bytes fall into pieces, the same bytes are hashed in the same order.
+    #[test]
+    fn long_fields_separate_like_short_ones() {
+        let keys = GrantKeys::new(ISSUER, None, "orders", &[]);
+        let here = Destination::of(&"https://a".parse().unwrap()).unwrap();
+        let key = |audience: &str, resource: &str| {
+            let target = Exchange::audience(audience).resource(resource).requires_none();
+            keys.key(&facts(), &target, &here)
+        };
+        let mut seen = Vec::new();
+        for length in (1..40).chain(PIECE - 80..PIECE + 80).chain([2 * PIECE, 40 * PIECE]) {
+            let text = "a".repeat(length);
+            for key in [key(&text, "b"), key("b", &text), key(&text, &format!("{text}b"))] {
+                assert!(!seen.contains(&key), "{length}");
+                seen.push(key);
+            }
+            assert_eq!(key(&text, "b"), key(&text, "b"));
         }
     }
 

@@ -117,7 +117,7 @@ use std::task::{Context, Poll};
 use hopguard_client::BoxFuture;
 use hopguard_core::{
     Admitted, AsOurselves, Asked, CacheState, Decision, Demand, Denial, Destination, EventKind, Exchange,
-    Fault, Granted, Refusal, Remembered, Requested, Route, RouteMap, RouteRule,
+    Fault, Granted, Refusal, Remembered, Requested, Route, RouteMap, RouteRule, UnixTime,
 };
 use hopguard_exchange::Exchanger;
 use http::header::{
@@ -129,6 +129,7 @@ use tower::ServiceExt;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::again::Copied;
 use super::attachment::Attachment;
 use super::error::EgressError;
 use super::explain::Explained;
@@ -294,14 +295,15 @@ impl<'a> Call<'a> {
 /// What one call needs, once its route is known.
 struct Ticket<'a> {
     index: usize,
-    destination: Destination,
+    destination: &'a Destination,
     need: Need<'a>,
 }
 
 /// What is to be attached.
 enum Need<'a> {
     Nothing,
-    Grant(&'a Exchange, Admitted),
+    /// For the caller.
+    Grant(&'a Exchange),
     Own(&'a AsOurselves),
     Secret(&'a Attachment),
 }
@@ -348,7 +350,11 @@ impl Inner {
         Err(EgressError::Refused(matched.refuse(&self.hop, "egress", Fault::RedirectRefused.into())))
     }
 
-    async fn run<S, B, R>(&self, inner: S, request: Request<B>) -> Result<Response<R>, EgressError<S::Error>>
+    async fn run<S, B, R>(
+        &self,
+        mut inner: S,
+        request: Request<B>,
+    ) -> Result<Response<R>, EgressError<S::Error>>
     where
         S: Service<Request<B>, Response = Response<R>> + Clone,
         B: Replayable,
@@ -363,26 +369,34 @@ impl Inner {
             |matched: &Matched, refusal| EgressError::Refused(matched.refuse(&self.hop, "egress", refusal));
         let ticket =
             self.ticket(Call::of(&parts), &mut matched).map_err(|refusal| refuse(&matched, refusal))?;
+        // The evidence goes no further: a peer in the same process must not take it for its own.
+        parts.extensions.remove::<OnBehalfOf>();
+        parts.extensions.remove::<Passage>();
         let granted = self.grant(&ticket, &mut matched).await.map_err(|refusal| refuse(&matched, refusal))?;
         // A copy is kept only where it may be needed.
-        let old = granted.filter(|grant| may_be_renewed(grant, self.hop.now()));
-        let again = old.and_then(|old| Some((old, parts.clone(), body.replay()?)));
+        let begun = UnixTime::from_secs(matched.record.started_millis / 1000);
+        let old = granted.filter(|grant| may_be_renewed(grant, begun));
+        let again = old.and_then(|old| Some((old, body.replay()?, Copied::of(&parts))));
+        let matched = Arc::new(matched);
         let request = self.attach(parts, body, &matched);
-        let response = inner.clone().oneshot(request).await.map_err(EgressError::Peer)?;
+        let ready = inner.ready().await.map_err(EgressError::Peer)?;
+        let response = ready.call(request).await.map_err(EgressError::Peer)?;
 
-        let Some((old, parts, body)) = again else { return Ok(response) };
+        let Some((old, body, copied)) = again else { return Ok(response) };
         let renew = asks_for_renewal(response.status(), response.headers())
             && self.budgets.get(ticket.index).is_some_and(|b| b.spend(self.hop.clock().monotonic()));
         if !renew {
             return Ok(response);
         }
+        let Some(parts) = copied.into_parts() else { return Ok(response) };
         drop(response);
-        match &ticket.need {
-            Need::Grant(target, subject) => {
-                self.exchanger.forget(subject, target, &ticket.destination, &old);
+        let mut matched = Arc::unwrap_or_clone(matched);
+        match (&ticket.need, &matched.subject) {
+            (Need::Grant(target), Some(subject)) => {
+                self.exchanger.forget(subject, target, ticket.destination, &old);
             }
-            Need::Own(target) => self.exchanger.forget_own(target, &ticket.destination, &old),
-            Need::Nothing | Need::Secret(_) => {}
+            (Need::Own(target), _) => self.exchanger.forget_own(target, ticket.destination, &old),
+            (Need::Grant(_) | Need::Nothing | Need::Secret(_), _) => {}
         }
         matched.attempt = 2;
         let notice = Decision::Allow("grant_renewed");
@@ -390,7 +404,7 @@ impl Inner {
         event.kind = EventKind::Notice;
         self.hop.audit().write(event).map_err(|full| refuse(&matched, Refusal::Fault(full.into())))?;
         self.grant(&ticket, &mut matched).await.map_err(|refusal| refuse(&matched, refusal))?;
-        let request = self.attach(parts, body, &matched);
+        let request = self.attach(parts, body, &Arc::new(matched));
         inner.oneshot(request).await.map_err(EgressError::Peer)
     }
 
@@ -410,9 +424,13 @@ impl Inner {
     /// Which route, and may this caller use it? Everything that is judged before anything is fetched.
     fn ticket(&self, call: Call<'_>, matched: &mut Matched) -> Result<Ticket<'_>, Refusal> {
         let Call { method, uri, headers, extensions } = call;
-        let destination = Destination::of(uri).ok_or(Fault::TargetUnreadable)?;
-        matched.destination = Some(destination.clone());
-        let choice = self.routes.judge(method, uri, headers)?;
+        let choice = self.routes.judge(method, uri, headers);
+        // A route is for one destination, whose text is there already.
+        matched.destination = match &choice {
+            Ok(choice) => Some(choice.route.destination().clone()),
+            Err(_) => Destination::of(uri),
+        };
+        let choice = choice?;
         // INVARIANT: I2 — a credential that no route attached is not ours to send.
         if headers.contains_key(AUTHORIZATION) || headers.contains_key(PROXY_AUTHORIZATION) {
             return Err(Fault::CredentialUnexpected.into());
@@ -429,11 +447,11 @@ impl Inner {
         let need = match choice.route.rule() {
             RouteRule::Exchange(target) => {
                 // INVARIANT: I4 — without a caller there is no grant, and without a grant no call.
-                let subject = matched.subject.clone().ok_or(Fault::EvidenceMissing)?;
+                let subject = matched.subject.as_ref().ok_or(Fault::EvidenceMissing)?;
                 matched.requested = self.requested.get(index).cloned().flatten();
                 target.check_open_to(subject.facts())?;
-                self.still_good(&subject)?;
-                Need::Grant(target, subject)
+                self.still_good(subject)?;
+                Need::Grant(target)
             }
             RouteRule::AsOurselves(target) => {
                 self.demanded(target.demand(), matched, extensions)?;
@@ -450,7 +468,7 @@ impl Inner {
             RouteRule::Anonymous => Need::Nothing,
             _ => return Err(Fault::DestinationUnlisted.into()),
         };
-        Ok(Ticket { index, destination, need })
+        Ok(Ticket { index, destination: choice.route.destination(), need })
     }
 
     /// May this call have a credential of ours?
@@ -478,7 +496,7 @@ impl Inner {
     }
 
     async fn grant(&self, ticket: &Ticket<'_>, matched: &mut Matched) -> Result<Option<Granted>, Refusal> {
-        let destination = &ticket.destination;
+        let destination = ticket.destination;
         let (granted, cache) = match &ticket.need {
             Need::Nothing => return Ok(None),
             Need::Secret(attachment) => {
@@ -486,10 +504,17 @@ impl Inner {
                 (matched.attached, matched.attached_in) = (Some(value), Some(name));
                 return Ok(None);
             }
-            Need::Grant(target, subject) => match self.exchanger.cached(subject, target, destination) {
-                Some(granted) => (granted, CacheState::Hit),
-                None => self.fetched(self.exchanger.grant(subject, target, destination), matched).await?,
-            },
+            Need::Grant(target) => {
+                // INVARIANT: I4 — a route that exchanges never goes on without.
+                let subject = matched.subject.as_ref().ok_or(Fault::EvidenceMissing)?;
+                match self.exchanger.cached(subject, target, destination) {
+                    Some(granted) => (granted, CacheState::Hit),
+                    None => {
+                        let grant = self.exchanger.grant(subject, target, destination);
+                        self.fetched(grant, matched).await?
+                    }
+                }
+            }
             Need::Own(target) => match self.exchanger.own_cached(target, destination) {
                 Some(granted) => (granted, CacheState::Hit),
                 None => self.fetched(self.exchanger.own_grant(target, destination), matched).await?,
@@ -521,7 +546,7 @@ impl Inner {
         Ok(answer)
     }
 
-    fn attach<B>(&self, mut parts: request::Parts, body: B, matched: &Matched) -> Request<B> {
+    fn attach<B>(&self, mut parts: request::Parts, body: B, matched: &Arc<Matched>) -> Request<B> {
         if let Some(value) = &matched.attached {
             let name = matched.attached_in.clone().unwrap_or(AUTHORIZATION);
             parts.headers.insert(name, value.clone());
@@ -532,10 +557,7 @@ impl Inner {
         {
             parts.headers.insert(TRACEPARENT, value);
         }
-        // The evidence goes no further: a peer in the same process must not take it for its own.
-        parts.extensions.remove::<OnBehalfOf>();
-        parts.extensions.remove::<Passage>();
-        parts.extensions.insert(Outgoing(Arc::new(matched.clone())));
+        parts.extensions.insert(Outgoing(matched.clone()));
         Request::from_parts(parts, body)
     }
 }

@@ -14,6 +14,7 @@ mod exchange;
 mod attachment;
 mod explain;
 mod renewal;
+mod again;
 mod redirect;
 mod passthrough;
 mod dispatch;

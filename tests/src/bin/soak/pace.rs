@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hopguard_client::SystemClock;
+use hopguard_client::{BoxFuture, SystemClock, Timer};
 use hopguard_core::{Clock, Monotonic};
 
 /// Runs `pace` times as fast as the system's clock, from now on.
@@ -38,5 +38,12 @@ impl Clock for Paced {
 
     fn monotonic(&self) -> Monotonic {
         Monotonic::from_origin(self.passed())
+    }
+}
+
+impl Timer for Paced {
+    fn wait(&self, span: Duration) -> BoxFuture<'static, ()> {
+        let span = span / self.pace;
+        Box::pin(async move { tokio::time::sleep(span).await })
     }
 }

@@ -9,8 +9,10 @@ use std::time::Duration;
 use hopguard_core::{Clock, UnixTime, minutes, seconds};
 use hopguard_sts::{Sts, UserToken};
 use hopguard_testkit::mint::{MintKey, Token};
+use hopguard_tower::Hop;
 use serde_json::{Value, json};
 
+use super::streams::Ended;
 use super::{ORDERS, SCOPE};
 use crate::line::Line;
 use crate::pace::Paced;
@@ -31,9 +33,12 @@ const CALLS: u64 = 10;
 pub(super) struct World {
     pub(super) service: SocketAddr,
     pub(super) clock: Arc<Paced>,
+    pub(super) pace: u32,
+    pub(super) hop: Hop,
     pub(super) sts: Sts,
     pub(super) promises: Promises,
     pub(super) counts: Counts,
+    pub(super) ended: Ended,
     pub(super) stop: AtomicBool,
     pub(super) flood: AtomicBool,
 }

@@ -1,4 +1,5 @@
-//! The way in: good callers beside floods, while the issuer changes its keys, stops and comes back.
+//! The way in: good callers beside floods, and streams that would outlive their tokens, while the issuer changes
+//! its keys, stops and comes back.
 //!
 //! | time of one cycle | what happens |
 //! | --- | --- |
@@ -8,6 +9,7 @@
 //! | 180 s | the next cycle; each third is without floods, so that keys are fetched for their age alone |
 
 mod callers;
+mod streams;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -34,6 +36,7 @@ use crate::plan::{Plan, Sabotage};
 use crate::promises::Promises;
 use crate::sink::Counting;
 use callers::{Counts, Kind, World};
+use streams::{Ended, Stream};
 
 pub(crate) const ORDERS: &str = "https://orders.internal";
 pub(crate) const SCOPE: &str = "orders:read";
@@ -78,8 +81,10 @@ pub(crate) async fn run(plan: &Plan, promises: &Promises) -> Value {
         .ttl(Ttl::lifetime_at_most(minutes(5)))
         .scope(ScopeGuard::all_of([SCOPE]))
         .clock(clock.clone())
+        .timer(clock.clone())
         .build()
         .expect("a stack");
+    let hop = guard.hop().clone();
     let verifier = guard.verifier().clone();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let service = listener.local_addr().expect("an address");
@@ -87,7 +92,7 @@ pub(crate) async fn run(plan: &Plan, promises: &Promises) -> Value {
         let open = Router::new().route("/orders/{id}", get(async || "good"));
         servers.spawn(async move { _ = axum::serve(listener, open).await });
     } else {
-        let router = Router::new().route("/orders/{id}", get(order)).with_state(promises.clone());
+        let router = streams::routes().route("/orders/{id}", get(order)).with_state(promises.clone());
         let guarded = guard.protect(router, OpenPaths::none());
         servers.spawn(async move { _ = axum::serve(listener, guarded).await });
     }
@@ -96,15 +101,27 @@ pub(crate) async fn run(plan: &Plan, promises: &Promises) -> Value {
     let world = Arc::new(World {
         service,
         clock: clock.clone(),
+        pace: plan.pace,
+        hop,
         sts: sts.clone(),
         promises: promises.clone(),
         counts: Counts::default(),
+        ended: Ended::default(),
         stop: AtomicBool::new(false),
         flood: AtomicBool::new(true),
     });
     let mut load = JoinSet::new();
     for (number, kind) in CALLERS.iter().enumerate() {
         load.spawn(callers::call(world.clone(), *kind, number as u64));
+    }
+    let mut open = JoinSet::new();
+    for kind in [Stream::Talking, Stream::Silent, Stream::Upload] {
+        for withdrawn in [false, true] {
+            // A service that stands open has no streams.
+            if plan.sabotage.is_none() {
+                open.spawn(streams::open(world.clone(), kind, withdrawn));
+            }
+        }
     }
 
     let (mut rotations, mut outages, mut down) = (0_u64, 0_u64, Duration::ZERO);
@@ -138,6 +155,7 @@ pub(crate) async fn run(plan: &Plan, promises: &Promises) -> Value {
     let passed = clock.passed();
     world.stop.store(true, Ordering::SeqCst);
     while load.join_next().await.is_some() {}
+    open.shutdown().await;
 
     let keys = verifier.key_sets();
     let fetches: u64 = keys.iter().map(|set| set.fetches).sum();
@@ -161,7 +179,10 @@ pub(crate) async fn run(plan: &Plan, promises: &Promises) -> Value {
         plan.length < seconds(6) || (rotations > 0 && outages > 0),
         || format!("{rotations} changes of keys, {outages} outages"),
     );
+    let ended = [&world.ended.expired, &world.ended.withdrawn].map(|count| count.load(Ordering::SeqCst));
+    promises.hold("streams ended", plan.length < seconds(6) || !ended.contains(&0), || format!("{ended:?}"));
     let mut figures = world.counts.figures();
+    figures["streams"] = json!({ "expired": ended[0], "withdrawn": ended[1] });
     promises.hold("every kind of caller called", world.counts.all_called(), || figures.to_string());
     drop((world, verifier, sts));
     door.close().await;
