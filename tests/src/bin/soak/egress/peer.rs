@@ -22,7 +22,7 @@ use crate::promises::Promises;
 use crate::random::Random;
 
 /// Grants that were verified already; beyond it all are verified again.
-const REMEMBERED: usize = 20_000;
+const REMEMBERED: usize = 500;
 /// The longest request.
 const LONGEST: usize = 64 * 1024;
 /// Younger grants are not rejected, because nobody would renew them.
