@@ -9,6 +9,7 @@ mod peers;
 mod inbound;
 mod egress;
 mod miss;
+mod body;
 mod capture;
 mod journal;
 mod chain;
@@ -23,12 +24,15 @@ type Named = (&'static str, fn(Pace) -> Group);
 
 const GROUPS: &[Named] = &[
     ("inbound first ES256", inbound::first_es256),
+    ("inbound first EdDSA", inbound::first_eddsa),
     ("inbound first RS256", inbound::first_rs256),
+    ("inbound first 2 KiB of claims", inbound::first_large),
     ("inbound seen", inbound::seen),
     ("inbound refused", inbound::refused),
     ("egress cached", egress::cached),
     ("egress miss", miss::exchanged),
     ("passthrough", egress::passthrough),
+    ("bodies", body::bodies),
     ("audit capture", capture::captured),
     ("audit durable", journal::written),
     ("audit read", journal::read),

@@ -110,6 +110,7 @@ impl Audit {
 
     /// A new event in this service's name.
     #[must_use]
+    #[inline]
     pub fn event(
         &self,
         time_millis: u64,
@@ -126,6 +127,7 @@ impl Audit {
     /// # Errors
     ///
     /// [`AuditFull`] if there is none.
+    #[inline]
     pub fn reserve(&self) -> Result<Reservation, AuditFull> {
         self.0.sink.reserve()?;
         Ok(Reservation { audit: self.clone(), open: true })
@@ -141,6 +143,7 @@ impl Audit {
     ///
     /// [`AuditFull`] if there is no room, or the event is not safe in time; what the event allows must then not
     /// happen.
+    #[inline]
     pub fn write(&self, event: Event) -> Result<(), AuditFull> {
         if event.kind == EventKind::Decision && matches!(event.decision, Decision::Allow(_)) {
             return self.write_durably(event)?.wait(Self::LONGEST_WAIT);
@@ -167,6 +170,7 @@ impl Audit {
     /// # Errors
     ///
     /// [`AuditFull`] if there is no room.
+    #[inline]
     pub fn write_durably(&self, event: Event) -> Result<Acknowledgement, AuditFull> {
         self.flush_strangers(event.time_millis);
         self.0.sink.reserve()?;

@@ -5,6 +5,7 @@
 //! reads it.
 
 use std::net::SocketAddr;
+use std::num::{NonZeroU64, NonZeroU128};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,8 +125,8 @@ impl Unverified {
 /// W3C trace context (`traceparent`, version 00): which distributed trace a request belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
-    trace: u128,
-    span: u64,
+    trace: NonZeroU128,
+    span: NonZeroU64,
     flags: u8,
 }
 
@@ -156,7 +157,7 @@ impl TraceContext {
         let trace = (u128::from(hex(high)?) << 64) | u128::from(hex(low)?);
         let flags = hex8([b'0', b'0', b'0', b'0', b'0', b'0', tens, ones])?;
         let (span, flags) = (hex(span)?, u8::try_from(flags).ok()?);
-        (trace != 0 && span != 0).then_some(Self { trace, span, flags })
+        Some(Self { trace: NonZeroU128::new(trace)?, span: NonZeroU64::new(span)?, flags })
     }
 
     /// As a header writes it.
@@ -164,7 +165,13 @@ impl TraceContext {
     pub fn header_value(&self) -> Option<HeaderValue> {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
-        let bytes = self.trace.to_be_bytes().into_iter().chain(self.span.to_be_bytes()).chain([self.flags]);
+        let bytes = self
+            .trace
+            .get()
+            .to_be_bytes()
+            .into_iter()
+            .chain(self.span.get().to_be_bytes())
+            .chain([self.flags]);
         let places = text.iter_mut().skip(3).filter(|place| **place != b'-');
         let halves = bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
         places.zip(halves).for_each(|(place, digit)| *place = digit);
@@ -267,7 +274,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event with everything optional left out.
+    /// An event with everything optional left out. Inlined, so that an event is made where it is filled.
+    #[inline]
     #[must_use]
     pub fn new(
         time_millis: u64,

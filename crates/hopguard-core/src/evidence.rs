@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::HeaderValue;
 
 use crate::event::TraceContext;
-use crate::{Facts, Fault, Fingerprint, Id, LedgerId, RawToken, UnixTime, Waived};
+use crate::{Facts, Fault, Fingerprint, Id, LedgerId, RawToken, Transaction, UnixTime, Waived};
 
 /// Which stack made a piece of evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -119,6 +119,7 @@ pub struct Admitted {
     ledger: LedgerId,
     request: Id,
     trace: Option<TraceContext>,
+    transaction: Option<Arc<Transaction>>,
 }
 
 impl Admitted {
@@ -130,7 +131,20 @@ impl Admitted {
         request: Id,
         trace: Option<TraceContext>,
     ) -> Self {
-        Self { bound, ledger, request, trace }
+        Self { bound, ledger, request, trace, transaction: None }
+    }
+
+    /// For the layer that verified the transaction token of this request, and nobody else.
+    #[must_use]
+    pub fn assert_with_transaction(mut self, transaction: Transaction) -> Self {
+        self.transaction = Some(Arc::new(transaction));
+        self
+    }
+
+    /// The transaction token that came with the request, if one was verified.
+    #[must_use]
+    pub fn transaction(&self) -> Option<&Transaction> {
+        self.transaction.as_deref()
     }
 
     /// What the caller's token says.

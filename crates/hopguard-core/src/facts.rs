@@ -37,7 +37,7 @@ pub struct Facts {
     /// `cnf`.
     pub confirmation: Confirmation,
     /// `kid` of the key that verified it; `None` if the key set names none.
-    pub key_id: Option<Box<str>>,
+    pub key_id: Option<Arc<str>>,
     /// Length of the part that the fingerprint covers, in bytes; the ledger needs it to find the token again.
     pub fingerprinted_len: usize,
     /// True if the token is a JWS in compact form, false if it is opaque.

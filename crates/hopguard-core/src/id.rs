@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroU128;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 /// A 128-bit identifier: never repeated within a process, not predictable from outside it, not a secret.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Id(u128);
+pub struct Id(NonZeroU128);
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 static KEYS: LazyLock<[RandomState; 2]> = LazyLock::new(|| [RandomState::new(), RandomState::new()]);
@@ -23,7 +24,9 @@ impl Id {
     pub fn fresh() -> Self {
         let count = COUNTER.fetch_add(1, Ordering::Relaxed);
         let [high, low] = &*KEYS;
-        Self((u128::from(high.hash_one(count)) << 64) | u128::from(low.hash_one(count)))
+        let id = (u128::from(high.hash_one(count)) << 64) | u128::from(low.hash_one(count));
+        // Zero comes as rarely as any other number, and stands for no id.
+        Self(NonZeroU128::new(id).unwrap_or(NonZeroU128::MAX))
     }
 }
 
@@ -32,7 +35,7 @@ impl Id {
     #[must_use]
     pub fn digits(self) -> [u8; 32] {
         let mut digits = [0; 32];
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0.to_be_bytes()) {
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0.get().to_be_bytes()) {
             let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
             pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
         }
@@ -64,8 +67,8 @@ mod tests {
 
     #[test]
     fn it_is_printed_in_full() {
-        assert_eq!(Id(0x0a).to_string(), format!("{}0a", "0".repeat(30)));
-        assert_eq!(Id(u128::MAX).to_string(), "f".repeat(32));
+        assert_eq!(Id(NonZeroU128::MIN).to_string(), format!("{}1", "0".repeat(31)));
+        assert_eq!(Id(NonZeroU128::MAX).to_string(), "f".repeat(32));
         let id = Id::fresh();
         assert_eq!(id.to_string(), format!("{:032x}", id.0));
         assert_ne!(id, Id::fresh());

@@ -18,7 +18,7 @@ pub enum Withdrawal {
         /// The issuer.
         issuer: Arc<str>,
         /// The key's `kid`.
-        key_id: Box<str>,
+        key_id: Arc<str>,
     },
     /// Every token of this issuer that was issued up to the moment of withdrawal.
     Issuer(Arc<str>),

@@ -141,7 +141,8 @@ impl Exchanger {
         target: &Exchange,
         destination: &Destination,
     ) -> Option<Granted> {
-        self.0.check(subject, target).ok()?;
+        // Whether the caller's token is alive is judged with the grant.
+        self.0.check_fit(subject, target).ok()?;
         let key = self.0.keys.key(subject.facts(), target, destination);
         self.0.serve(key, subject, target, destination)
     }
@@ -230,6 +231,12 @@ impl fmt::Debug for Exchanger {
 impl Inner {
     /// Everything about the caller that needs no I/O; nothing is looked up or sent before it holds.
     fn check(&self, subject: &Admitted, target: &Exchange) -> Result<(), Refusal> {
+        self.check_fit(subject, target)?;
+        self.check_alive(Some(subject.facts()))
+    }
+
+    /// Everything about the caller that time does not change.
+    fn check_fit(&self, subject: &Admitted, target: &Exchange) -> Result<(), Refusal> {
         if subject.ledger() != self.ledger.id() {
             return Err(Fault::EvidenceForeign.into());
         }
@@ -239,8 +246,7 @@ impl Inner {
             return Err(Fault::SubjectIssuerForeign.into());
         }
         // INVARIANT: I6 — the route is open to this parent, whoever forgot to ask before.
-        target.check_open_to(parent)?;
-        self.check_alive(Some(parent))
+        Ok(target.check_open_to(parent)?)
     }
 
     fn check_alive(&self, parent: Option<&Facts>) -> Result<(), Refusal> {
@@ -326,7 +332,7 @@ impl Inner {
             }
         };
         let granted = passenger.await.unwrap_or(Err(Fault::StsUnavailable.into()))?;
-        judge(&granted, parent, self.ledger.withdrawals(), &*self.clock)?;
+        judge(&granted, parent, self.ledger.withdrawals(), self.clock.now())?;
         Ok((granted, state))
     }
 

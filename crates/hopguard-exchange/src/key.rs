@@ -2,15 +2,23 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
 use hopguard_core::{AsOurselves, Asked, Destination, Exchange, Facts, Waived};
 
 use crate::request::{ACCESS_TOKEN, GRANT_TYPE, OWN_GRANT_TYPE};
 
 /// What a grant is kept under: 128 bits of a hash whose key was drawn when the process started.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct GrantKey([u64; 2]);
+
+impl Hash for GrantKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Both halves are hashes of the whole, and equality compares both.
+        let [one, other] = self.0;
+        state.write_u64(one ^ other.rotate_left(32));
+    }
+}
 
 impl fmt::Debug for GrantKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use hopguard_core::{
-    Audit, Clock, Decision, Direction, Event, EventKind, Fault, Id, Ledger, Monotonic, Refusal, Remembered,
-    StackId, TraceContext, UnixTime, Withdrawal, WithdrawalsFull,
+    Admitted, Audit, Clock, Decision, Direction, Event, EventKind, Fault, Id, Ledger, Monotonic, Refusal,
+    Remembered, StackId, TraceContext, UnixTime, Withdrawal, WithdrawalsFull,
 };
 use http::{HeaderMap, HeaderName, Request};
 
@@ -91,6 +91,7 @@ impl Hop {
     }
 
     /// An event of the request that `record` belongs to.
+    #[inline]
     pub(crate) fn event(
         &self,
         record: &Record,
@@ -190,6 +191,14 @@ impl Passage {
     /// Nothing is known about the request yet.
     pub(crate) fn begun(hop: &Hop, record: Record) -> Self {
         Self { hop: hop.clone(), record, stage: None }
+    }
+
+    /// The evidence that a complete stack has let this request through.
+    pub(crate) fn admitted(&self) -> Option<&Admitted> {
+        match &self.stage {
+            Some(Stage::Admitted(admitted)) => Some(admitted),
+            _ => None,
+        }
     }
 
     /// The evidence, if it is this stack's.

@@ -37,7 +37,7 @@ pub use hopguard_tower::{
     AuditLayer, BindLayer, BodyError, BodyScan, Egress, EgressError, ExchangeLayer, Explained, GuardExt, Hop,
     Inbound, LongStream, OnBehalfOf, Once, OpenPaths, PassthroughLayer, PublishedMetadata, Refused,
     Replayable, ResourceMetadata, ResponseRule, ScannedBody, ShieldLayer, StreamError, StsEndpoint,
-    TimedUpgrade, Upgrading, Upload, VerifyLayer, admitted,
+    TimedUpgrade, TransactionLayer, Upgrading, Upload, VerifyLayer, admitted,
 };
 pub use hopguard_verify::{Algorithm, Issuer, Profile, Verifier};
 

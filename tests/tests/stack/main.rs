@@ -2,6 +2,7 @@
 
 mod world;
 mod malicious_sts;
+mod matrix;
 mod routes;
 mod own_calls;
 mod redirects;
@@ -14,11 +15,13 @@ mod innocent;
 mod renewal;
 mod withdrawal;
 mod before_allow;
+mod transactions;
 mod waivers;
 mod crowd;
 mod configuration;
 mod configured;
 mod metered;
+mod modes;
 mod published;
 mod probes;
 mod leak;

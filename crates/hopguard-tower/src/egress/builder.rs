@@ -172,6 +172,7 @@ impl Egress {
             routes: Vec::new(),
             redirects_at_most: 0,
             bodies: BodyScan::default(),
+            domains: Vec::new(),
             judged: Vec::new(),
             exceptions: Vec::new(),
             report_only: None,
@@ -253,6 +254,7 @@ pub struct EgressBuilder {
     routes: Vec<Line>,
     redirects_at_most: u8,
     bodies: BodyScan,
+    domains: Vec<(String, String)>,
     judged: Vec<String>,
     exceptions: Vec<(String, Waiver)>,
     report_only: Option<Waiver>,
@@ -349,6 +351,15 @@ impl EgressBuilder {
         if self.report_only.as_ref().is_some_and(|waiver| !complete(waiver)) {
             problems.add("egress.dangerous_report_only", unfounded);
         }
+        for (index, (url, domain)) in self.domains.iter().enumerate() {
+            let setting = format!("egress.trust_domain[{index}]");
+            if url.parse().ok().as_ref().and_then(Destination::of).is_none() {
+                problems.add(setting.clone(), "names no origin");
+            }
+            if domain.trim().is_empty() {
+                problems.add(setting, "names no domain");
+            }
+        }
         for (index, name) in self.judged.iter().enumerate() {
             if name.parse::<http::HeaderName>().is_err() {
                 problems.add(format!("egress.judge_header[{index}]"), "is no header name");
@@ -361,6 +372,9 @@ impl EgressBuilder {
         for name in &self.judged {
             layer = layer.judge_header(name);
         }
+        for (url, domain) in &self.domains {
+            layer = layer.trust_domain(url, domain);
+        }
         for (url, waiver) in &self.exceptions {
             layer = layer.dangerous_except(url, waiver.clone());
         }
@@ -368,6 +382,14 @@ impl EgressBuilder {
             Some(waiver) => layer.dangerous_report_only(waiver.clone()),
             None => layer,
         }
+    }
+
+    /// Says that the origin of `url` is inside the trust domain `domain`: calls there carry on the transaction token
+    /// that a [`TransactionLayer`](crate::TransactionLayer) verified for the caller's request. None goes elsewhere.
+    #[must_use]
+    pub fn trust_domain(mut self, url: &str, domain: &str) -> Self {
+        self.domains.push((url.to_owned(), domain.to_owned()));
+        self
     }
 
     /// Takes the time from `clock` in place of the system's.

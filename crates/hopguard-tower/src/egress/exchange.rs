@@ -167,7 +167,8 @@ struct Inner {
     requested: Vec<Option<Arc<Requested>>>,
     /// One per route: the secret that is attached there.
     attachments: Vec<Option<Result<Attachment, Fault>>>,
-    budgets: Vec<Budget>,
+    /// One per route; routes of one destination share theirs.
+    budgets: Vec<Arc<Budget>>,
     exchanger: Exchanger,
 }
 
@@ -190,7 +191,7 @@ impl ExchangeLayer {
         };
         let requested = routes.routes().iter().map(|route| requested(route.rule())).collect();
         let attachments = routes.routes().iter().map(attachment).collect();
-        let budgets = routes.routes().iter().map(|_| Budget::default()).collect();
+        let budgets = budgets(routes.routes());
         let inner = Inner { hop: hop.clone(), routes, requested, attachments, budgets, exchanger };
         Self { inner: Arc::new(inner), redirects_at_most: 0 }
     }
@@ -216,6 +217,17 @@ impl ExchangeLayer {
     pub(crate) fn exchanger(&self) -> &Exchanger {
         &self.inner.exchanger
     }
+}
+
+/// A peer that answers 401 is one peer, however many routes lead to it.
+fn budgets(routes: &[Route]) -> Vec<Arc<Budget>> {
+    let mut budgets: Vec<Arc<Budget>> = Vec::with_capacity(routes.len());
+    for route in routes {
+        let known = routes.iter().position(|other| other.destination() == route.destination());
+        let shared = known.and_then(|index| budgets.get(index)).map(Arc::clone);
+        budgets.push(shared.unwrap_or_default());
+    }
+    budgets
 }
 
 impl fmt::Debug for ExchangeLayer {
@@ -283,14 +295,15 @@ impl<'a> Call<'a> {
 /// What one call needs, once its route is known.
 struct Ticket<'a> {
     index: usize,
-    destination: Destination,
+    destination: &'a Destination,
     need: Need<'a>,
 }
 
 /// What is to be attached.
 enum Need<'a> {
     Nothing,
-    Grant(&'a Exchange, Admitted),
+    /// For the caller.
+    Grant(&'a Exchange),
     Own(&'a AsOurselves),
     Secret(&'a Attachment),
 }
@@ -356,10 +369,10 @@ impl Inner {
             |matched: &Matched, refusal| EgressError::Refused(matched.refuse(&self.hop, "egress", refusal));
         let ticket =
             self.ticket(Call::of(&parts), &mut matched).map_err(|refusal| refuse(&matched, refusal))?;
-        let granted = self.grant(&ticket, &mut matched).await.map_err(|refusal| refuse(&matched, refusal))?;
         // The evidence goes no further: a peer in the same process must not take it for its own.
         parts.extensions.remove::<OnBehalfOf>();
         parts.extensions.remove::<Passage>();
+        let granted = self.grant(&ticket, &mut matched).await.map_err(|refusal| refuse(&matched, refusal))?;
         // A copy is kept only where it may be needed.
         let begun = UnixTime::from_secs(matched.record.started_millis / 1000);
         let old = granted.filter(|grant| may_be_renewed(grant, begun));
@@ -377,14 +390,14 @@ impl Inner {
         }
         let Some(parts) = copied.into_parts() else { return Ok(response) };
         drop(response);
-        match &ticket.need {
-            Need::Grant(target, subject) => {
-                self.exchanger.forget(subject, target, &ticket.destination, &old);
-            }
-            Need::Own(target) => self.exchanger.forget_own(target, &ticket.destination, &old),
-            Need::Nothing | Need::Secret(_) => {}
-        }
         let mut matched = Arc::unwrap_or_clone(matched);
+        match (&ticket.need, &matched.subject) {
+            (Need::Grant(target), Some(subject)) => {
+                self.exchanger.forget(subject, target, ticket.destination, &old);
+            }
+            (Need::Own(target), _) => self.exchanger.forget_own(target, ticket.destination, &old),
+            (Need::Grant(_) | Need::Nothing | Need::Secret(_), _) => {}
+        }
         matched.attempt = 2;
         let notice = Decision::Allow("grant_renewed");
         let mut event = matched.event(&self.hop, "egress", notice);
@@ -411,9 +424,13 @@ impl Inner {
     /// Which route, and may this caller use it? Everything that is judged before anything is fetched.
     fn ticket(&self, call: Call<'_>, matched: &mut Matched) -> Result<Ticket<'_>, Refusal> {
         let Call { method, uri, headers, extensions } = call;
-        let destination = Destination::of(uri).ok_or(Fault::TargetUnreadable)?;
-        matched.destination = Some(destination.clone());
-        let choice = self.routes.judge(method, uri, headers)?;
+        let choice = self.routes.judge(method, uri, headers);
+        // A route is for one destination, whose text is there already.
+        matched.destination = match &choice {
+            Ok(choice) => Some(choice.route.destination().clone()),
+            Err(_) => Destination::of(uri),
+        };
+        let choice = choice?;
         // INVARIANT: I2 — a credential that no route attached is not ours to send.
         if headers.contains_key(AUTHORIZATION) || headers.contains_key(PROXY_AUTHORIZATION) {
             return Err(Fault::CredentialUnexpected.into());
@@ -434,7 +451,7 @@ impl Inner {
                 matched.requested = self.requested.get(index).cloned().flatten();
                 target.check_open_to(subject.facts())?;
                 self.still_good(subject)?;
-                Need::Grant(target, subject.clone())
+                Need::Grant(target)
             }
             RouteRule::AsOurselves(target) => {
                 self.demanded(target.demand(), matched, extensions)?;
@@ -451,7 +468,7 @@ impl Inner {
             RouteRule::Anonymous => Need::Nothing,
             _ => return Err(Fault::DestinationUnlisted.into()),
         };
-        Ok(Ticket { index, destination, need })
+        Ok(Ticket { index, destination: choice.route.destination(), need })
     }
 
     /// May this call have a credential of ours?
@@ -479,7 +496,7 @@ impl Inner {
     }
 
     async fn grant(&self, ticket: &Ticket<'_>, matched: &mut Matched) -> Result<Option<Granted>, Refusal> {
-        let destination = &ticket.destination;
+        let destination = ticket.destination;
         let (granted, cache) = match &ticket.need {
             Need::Nothing => return Ok(None),
             Need::Secret(attachment) => {
@@ -487,10 +504,17 @@ impl Inner {
                 (matched.attached, matched.attached_in) = (Some(value), Some(name));
                 return Ok(None);
             }
-            Need::Grant(target, subject) => match self.exchanger.cached(subject, target, destination) {
-                Some(granted) => (granted, CacheState::Hit),
-                None => self.fetched(self.exchanger.grant(subject, target, destination), matched).await?,
-            },
+            Need::Grant(target) => {
+                // INVARIANT: I4 — a route that exchanges never goes on without.
+                let subject = matched.subject.as_ref().ok_or(Fault::EvidenceMissing)?;
+                match self.exchanger.cached(subject, target, destination) {
+                    Some(granted) => (granted, CacheState::Hit),
+                    None => {
+                        let grant = self.exchanger.grant(subject, target, destination);
+                        self.fetched(grant, matched).await?
+                    }
+                }
+            }
             Need::Own(target) => match self.exchanger.own_cached(target, destination) {
                 Some(granted) => (granted, CacheState::Hit),
                 None => self.fetched(self.exchanger.own_grant(target, destination), matched).await?,
@@ -533,7 +557,7 @@ impl Inner {
         {
             parts.headers.insert(TRACEPARENT, value);
         }
-        parts.extensions.insert(Outgoing(Arc::clone(matched)));
+        parts.extensions.insert(Outgoing(matched.clone()));
         Request::from_parts(parts, body)
     }
 }

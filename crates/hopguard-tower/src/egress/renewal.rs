@@ -2,7 +2,7 @@
 //!
 //! A peer that answers `invalid_token` to a grant may have lost the issuer's old key, or hold a withdrawal
 //! that we have not heard of: one exchange anew is worth trying. A hostile peer may answer so every time, to
-//! make us hammer the authorization server: hence the minimum age and the budget per route.
+//! make us hammer the authorization server: hence the minimum age and the budget per destination.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -122,7 +122,7 @@ impl<B: Body> Body for Once<B> {
     }
 }
 
-/// How often grants of one route may be exchanged anew because a peer said so.
+/// How often grants for one destination may be exchanged anew because a peer said so.
 #[derive(Debug, Default)]
 pub(super) struct Budget(Mutex<Option<(Monotonic, u32)>>);
 

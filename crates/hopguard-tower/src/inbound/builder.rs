@@ -296,6 +296,12 @@ impl InboundBuilder<Set, Set, Set, Set> {
             }
             builder.build().map_err(|nested| problems.absorb("inbound", nested)).ok()
         });
+        if verifier.as_ref().is_some_and(Verifier::verifies_transactions) {
+            problems.add(
+                "inbound.issuer",
+                "has transaction tokens, which are no access tokens: see `TransactionLayer`",
+            );
+        }
         let missing = "is missing";
         match self.audience.as_ref().map(AudienceGuard::problem) {
             Some(None) => {}

@@ -66,10 +66,7 @@ pub trait Step {
 /// The evidence that a complete stack has let this request through; `None` in front of or outside one.
 #[must_use]
 pub fn admitted(extensions: &Extensions) -> Option<&Admitted> {
-    match extensions.get::<Passage>()?.stage.as_ref() {
-        Some(Stage::Admitted(admitted)) => Some(admitted),
-        _ => None,
-    }
+    extensions.get::<Passage>()?.admitted()
 }
 
 /// For adapters whose handler asks for a caller that nobody has admitted: writes the event, if a stack is
