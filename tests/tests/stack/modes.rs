@@ -8,7 +8,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::stream;
-use hopguard::{Admitted, BodyScan, Hop, OnBehalfOf, OpenPaths, PassthroughLayer, ScannedBody};
+use hopguard::{Admitted, BodyScan, Hop, OnBehalfOf, OpenPaths, PassthroughLayer, ScannedBody, Upload};
 use hopguard_core::{Clock, Waiver, minutes};
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body::{Body, Frame};
@@ -149,7 +149,7 @@ async fn answers_of_open_paths_are_looked_through() {
     let inbound = world.inbound.clone().open(OpenPaths::paths(["/health"]));
     let status = async |text: &str, header: &str| {
         let (text, header) = (text.to_owned(), header.to_owned());
-        let service = inbound.layer(service_fn(move |_: Request<String>| {
+        let service = inbound.layer(service_fn(move |_: Request<Upload<String>>| {
             let response = Response::builder().header("x-debug", &header).body(text.clone());
             async { Ok::<_, Infallible>(response.unwrap()) }
         }));

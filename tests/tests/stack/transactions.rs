@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use hopguard::{
     Admitted, ClientAuth, Clock, Egress, Exchange, GuardedClient, Issuer, Profile, StsEndpoint,
-    TransactionLayer, Verifier, Withdrawal, minutes,
+    TransactionLayer, Upload, Verifier, Withdrawal, minutes,
 };
 use hopguard_client::Spawn;
 use hopguard_testkit::mint::{MintKey, Token, jwks};
@@ -68,7 +68,7 @@ impl Shop {
     async fn shown(&self, transactions: &[&str]) -> (StatusCode, Option<(Admitted, HeaderMap)>) {
         let seen = Arc::new(Mutex::new(None));
         let keep = seen.clone();
-        let handler = service_fn(move |request: Request<String>| {
+        let handler = service_fn(move |request: Request<Upload<String>>| {
             let caller = hopguard_tower::admitted(request.extensions()).cloned().expect("evidence");
             *keep.lock().unwrap() = Some((caller, request.headers().clone()));
             async { Ok::<_, Infallible>(Response::new(String::new())) }

@@ -280,9 +280,11 @@ impl PassthroughLayer {
         if let Some(value) = &transaction {
             scanner = scanner.with_transaction(value);
         }
-        if let Some(value) = &matched.attached {
-            scanner = scanner.with_attached(value);
-        }
+        scanner = match (&matched.attached, &matched.attached_in) {
+            (Some(value), None) => scanner.with_attached(value),
+            (Some(value), Some(name)) => scanner.with_attached_in(name, value),
+            (None, _) => scanner,
+        };
         // Under a waiver each of them is written down, not only the first.
         for finding in scanner.findings(&parts.uri, &parts.headers) {
             self.rule.found(&matched, &finding)?;

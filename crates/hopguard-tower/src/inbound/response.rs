@@ -19,7 +19,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::Hop;
-use crate::answer::Refused;
+use crate::answer::{Refused, challenge_anew};
 use crate::hop::Record;
 use crate::scanned::{BodyScan, Judge, ScannedBody, Watcher};
 
@@ -185,6 +185,7 @@ impl Answer {
         context: &mut Context<'_>,
     ) -> Result<Response<ScannedBody<R>>, Refused> {
         let (mut parts, body) = response.into_parts();
+        challenge_anew(&self.hop, &mut parts.extensions, &mut parts.headers);
         self.head(&mut parts.headers)?;
         let judge = Judge {
             headers: &parts.headers,

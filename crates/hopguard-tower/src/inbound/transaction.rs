@@ -51,7 +51,7 @@ use tower_service::Service;
 use super::stage::Stage;
 use crate::Hop;
 use crate::answer::Refused;
-use crate::hop::Record;
+use crate::hop::{Passage, Record};
 
 /// Makes [`VerifyTransaction`] services.
 #[derive(Clone, Debug)]
@@ -148,7 +148,8 @@ impl Inner {
         };
         request.headers_mut().remove(&TXN_TOKEN);
         // INVARIANT: I1 — outside a complete stack there is no caller to carry it on for.
-        let caller = match Stage::of(request.extensions(), self.hop.stack())? {
+        let passage = request.extensions().get::<Passage>().ok_or(Fault::EvidenceMissing)?;
+        let caller = match passage.stage_of(self.hop.stack())? {
             Stage::Admitted(admitted) => admitted.clone(),
             _ => return Err(Fault::EvidenceMissing.into()),
         };
