@@ -20,7 +20,7 @@ use crate::inbound::floors;
 use crate::world::{Bare, INVENTORY, ISSUER, Key, Sts, TOKEN_ENDPOINT, audit, claims, drive, guard, request};
 
 /// The length of a live credential, in bytes; no access token is much shorter.
-const TOKEN: usize = 600;
+pub(crate) const TOKEN: usize = 600;
 
 /// A call on behalf of a caller for whom a grant is there.
 pub(crate) fn cached(pace: Pace) -> Group {
@@ -191,7 +191,7 @@ impl<B> Service<Request<B>> for Witness {
 }
 
 /// Live credentials of other callers. Nobody verified these, which the ledger cannot know.
-fn fill(ledger: &Ledger, live: usize, length: usize) {
+pub(crate) fn fill(ledger: &Ledger, live: usize, length: usize) {
     let now = SystemClock.now();
     let key = Key::es256();
     let guard = guard(&Ledger::bounded(), &audit(), &key);
@@ -213,7 +213,7 @@ fn fill(ledger: &Ledger, live: usize, length: usize) {
     }
 }
 
-fn spread(n: usize) -> u64 {
+pub(crate) fn spread(n: usize) -> u64 {
     (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 

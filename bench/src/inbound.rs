@@ -20,25 +20,40 @@ use tower_layer::Layer;
 use crate::clock::Whose;
 use crate::harness::{Group, Lane, Pace};
 use crate::peers::{JsonWebToken, Minimal};
-use crate::world::{Bare, ISSUER, Key, Signed, audit, claims, drive, guard, request};
+use crate::world::{Bare, ISSUER, Key, Signed, audit, claims, drive, guard, many_claims, request};
 
 /// What is remembered at most unless set: with less, no verdict has to go to make room for the next.
 const REMEMBERED: usize = 10_000;
 
 pub(crate) fn first_es256(pace: Pace) -> Group {
-    first("inbound first ES256", Key::es256(), pace, 100, 1.08)
+    first("inbound first ES256", Key::es256(), pace, 100, 1.08, claims)
+}
+
+pub(crate) fn first_eddsa(pace: Pace) -> Group {
+    first("inbound first EdDSA", Key::eddsa(), pace, 100, 1.08, claims)
+}
+
+pub(crate) fn first_large(pace: Pace) -> Group {
+    first("inbound first 2 KiB of claims", Key::rs256(), pace, 300, None, many_claims)
 }
 
 pub(crate) fn first_rs256(pace: Pace) -> Group {
-    first("inbound first RS256", Key::rs256(), pace, 300, 1.20)
+    first("inbound first RS256", Key::rs256(), pace, 300, 1.20, claims)
 }
 
 /// Tokens that this stack has never seen.
-fn first(name: &str, key: Key, pace: Pace, iterations: usize, budget: f64) -> Group {
+fn first(
+    name: &str,
+    key: Key,
+    pace: Pace,
+    iterations: usize,
+    budget: impl Into<Option<f64>>,
+    claims: fn() -> Value,
+) -> Group {
     let iterations = if pace.rounds < Pace::FULL.rounds { iterations / 5 } else { iterations };
     // Each token serves the stack once. A full memory is the lasting state; a quick look does without.
     let fill = if pace.rounds < Pace::FULL.rounds { 0 } else { REMEMBERED };
-    let tokens: Rc<Vec<Arc<str>>> = Rc::new(key.tokens(fill + iterations * pace.batches()));
+    let tokens: Rc<Vec<Arc<str>>> = Rc::new(key.tokens_with(fill + iterations * pace.batches(), claims));
     let unseen = || {
         let (tokens, mut next) = (tokens.clone(), fill);
         move || {

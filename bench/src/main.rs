@@ -9,6 +9,7 @@ mod peers;
 mod inbound;
 mod egress;
 mod miss;
+mod body;
 mod capture;
 mod journal;
 mod chain;
@@ -23,12 +24,15 @@ type Named = (&'static str, fn(Pace) -> Group);
 
 const GROUPS: &[Named] = &[
     ("inbound first ES256", inbound::first_es256),
+    ("inbound first EdDSA", inbound::first_eddsa),
     ("inbound first RS256", inbound::first_rs256),
+    ("inbound first 2 KiB of claims", inbound::first_large),
     ("inbound seen", inbound::seen),
     ("inbound refused", inbound::refused),
     ("egress cached", egress::cached),
     ("egress miss", miss::exchanged),
     ("passthrough", egress::passthrough),
+    ("bodies", body::bodies),
     ("audit capture", capture::captured),
     ("audit durable", journal::written),
     ("audit read", journal::read),
@@ -45,12 +49,14 @@ const PLACE: Place = Place {
     command: "cargo xtask bench",
 };
 
-const USAGE: &str = "[NAME] [--json] [--quick] [--dwell LANE]
+const USAGE: &str = "[NAME] [--json] [--quick] [--dwell LANE [--times N]]
 
 NAME     only the groups whose name contains it; PERFORMANCE.md stays as it is
 --json   the rows as JSON, and nothing else, on standard output
 --quick  shorter rounds and fewer; PERFORMANCE.md stays as it is
---dwell  only the lane of this name, for ten seconds, for a profiler; measures nothing";
+--dwell  only the lane of this name, for ten seconds, for a profiler; measures nothing
+--times  with --dwell: so many operations instead, all within one call of `harness::watched`, for a profiler that
+         counts instructions: valgrind --tool=callgrind --toggle-collect='*harness::watched*'";
 
 /// What the command line asks for.
 #[derive(Default)]
@@ -59,6 +65,7 @@ struct Wanted {
     json: bool,
     quick: bool,
     dwell: Option<String>,
+    times: Option<usize>,
 }
 
 fn main() -> ExitCode {
@@ -84,6 +91,10 @@ fn wanted() -> Result<Wanted, String> {
             "--json" => wanted.json = true,
             "--quick" => wanted.quick = true,
             "--dwell" => wanted.dwell = Some(arguments.next().ok_or("--dwell needs a lane's name")?),
+            "--times" => {
+                let times = arguments.next().and_then(|times| times.parse().ok());
+                wanted.times = Some(times.ok_or("--times needs a number")?);
+            }
             "--help" | "-h" => return Err(USAGE.to_owned()),
             unknown if unknown.starts_with('-') => return Err(format!("`{unknown}` is unknown\n\n{USAGE}")),
             _ if wanted.name.is_some() => return Err(format!("one NAME at most\n\n{USAGE}")),
@@ -102,7 +113,10 @@ fn run(wanted: &Wanted) -> Result<(), String> {
         return Err(format!("no group is named like `{name}`; there are: {}", names.join(", ")));
     }
     if let Some(lane) = &wanted.dwell {
-        chosen.iter().for_each(|(_, build)| harness::dwell(build(pace), lane));
+        match wanted.times {
+            None => chosen.iter().for_each(|(_, build)| harness::dwell(build(pace), lane)),
+            Some(times) => chosen.iter().for_each(|(_, build)| harness::count(build(pace), lane, times)),
+        }
         return Ok(());
     }
     let mut rows = Vec::new();

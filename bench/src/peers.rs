@@ -1,7 +1,7 @@
 //! What others do for the same token: the best that is on crates.io, and as little as can be written by hand.
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+    ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -34,7 +34,11 @@ impl JsonWebToken {
     }
 
     pub(crate) fn for_audience(jwk: &Value, audience: &str) -> Self {
-        let algorithm = if jwk["alg"] == "ES256" { Algorithm::ES256 } else { Algorithm::RS256 };
+        let algorithm = match jwk["alg"].as_str() {
+            Some("ES256") => Algorithm::ES256,
+            Some("RS256") => Algorithm::RS256,
+            _ => Algorithm::EdDSA,
+        };
         let jwk: Jwk = serde_json::from_value(jwk.clone()).expect("a key");
         let mut validation = Validation::new(algorithm);
         validation.set_issuer(&[ISSUER]);
@@ -74,12 +78,16 @@ impl Minimal {
         let part =
             |name: &str| URL_SAFE_NO_PAD.decode(jwk[name].as_str().expect("a member")).expect("base64url");
         let algorithm = jwk["alg"].as_str().expect("alg").to_owned();
-        let key = if algorithm == "ES256" {
-            let point = [vec![4], part("x"), part("y")].concat();
-            ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
-        } else {
-            let components = RsaPublicKeyComponents { n: part("n"), e: part("e") };
-            components.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
+        let key = match algorithm.as_str() {
+            "ES256" => {
+                let point = [vec![4], part("x"), part("y")].concat();
+                ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+            }
+            "RS256" => {
+                let components = RsaPublicKeyComponents { n: part("n"), e: part("e") };
+                components.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
+            }
+            _ => ParsedPublicKey::new(&ED25519, part("x")),
         };
         Self { key: key.expect("a key"), algorithm }
     }

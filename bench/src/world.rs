@@ -57,7 +57,8 @@ impl Key {
     pub(crate) fn eddsa() -> Self {
         let pair = Ed25519KeyPair::generate().expect("a key");
         let raw = ParsedPublicKey::new(&ED25519, pair.public_key().as_ref());
-        Self::new(Algorithm::EdDsa, pair.to_pkcs8v1().expect("PKCS #8").as_ref(), raw.expect("a point"))
+        let der = pair.to_pkcs8v1().expect("PKCS #8");
+        Self::new(Algorithm::EdDsa, der.as_ref(), raw.expect("a point"))
     }
 
     fn new(algorithm: Algorithm, pkcs8: &[u8], raw: ParsedPublicKey) -> Self {
@@ -80,6 +81,11 @@ impl Key {
 
     /// `count` tokens, no two alike, signed on every core.
     pub(crate) fn tokens(&self, count: usize) -> Vec<Arc<str>> {
+        self.tokens_with(count, claims)
+    }
+
+    /// The same with other claims.
+    pub(crate) fn tokens_with(&self, count: usize, claims: fn() -> Value) -> Vec<Arc<str>> {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let share = count.div_ceil(workers);
         std::thread::scope(|scope| {
@@ -111,6 +117,18 @@ pub(crate) fn claims() -> Value {
         "preferred_username": "alice",
         "groups": ["buyers", "reviewers", "emea"],
     })
+}
+
+/// The same user's, of an issuer that writes down everything it knows: 2 KiB of claims.
+pub(crate) fn many_claims() -> Value {
+    let mut claims = claims();
+    let group = |n: usize| format!("/departments/purchasing/region-{n:02}/approvers");
+    claims["groups"] = (0..24).map(group).collect();
+    claims["address"] =
+        json!({ "locality": "Lisbon", "country": "PT", "formatted": "Rua Augusta 1\n1100-048" });
+    let short = 2048_usize.saturating_sub(claims.to_string().len() + r#","note":"""#.len());
+    claims["note"] = "n".repeat(short).into();
+    claims
 }
 
 /// A token taken apart as the floors want it, outside the measured time.

@@ -22,12 +22,13 @@ use tower_layer::Layer;
 
 use crate::ALL_SINGLY;
 use crate::answer::Answer;
-use crate::inbound::{Reached, World, admin, router};
+use crate::inbound::{Reached, World, actors, admin, router};
 
 /// Any service, its type forgotten.
 pub type Boxed = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
-/// The guards of a whole stack, outermost first. `/admin` has its own, further in.
+/// The guards that a whole stack must have, outermost first. Further in there are the actor guard, which it need not
+/// have, and that of `/admin`.
 pub const WHOLE: &[&str] = &["verify", "bind", "audience", "ttl", "scope"];
 
 /// Nobody lives a hundred years; what claims to is not read as a lifetime.
@@ -56,10 +57,11 @@ impl<'a> Alone<'a> {
         let sink = MemorySink::new();
         let audit = Audit::with_limits("orders", "1", sink.clone(), ALL_SINGLY);
         let hop = Hop::new(&Ledger::bounded(), &audit, world.clock.clone());
-        let [first, second] = world.issuers();
+        let [first, second, lax] = world.issuers();
         let verifier = Verifier::builder(world.key_sets(), world.clock.clone(), Spawn::current())
             .issuer(first)
             .issuer(second)
+            .issuer(lax)
             .build()
             .expect("a verifier");
         Self { hop, sink, reached: Reached::default(), world, verifier }
@@ -100,6 +102,7 @@ impl<'a> Alone<'a> {
             }
             "ttl" => BoxCloneSyncService::new(Ttl::lifetime_at_most(minutes(5)).layer(hop).layer(inner)),
             "scope" => BoxCloneSyncService::new(ScopeGuard::all_of([Stage::SCOPE]).layer(hop).layer(inner)),
+            "actor" => BoxCloneSyncService::new(actors().layer(hop).layer(inner)),
             other => panic!("no layer is named {other}"),
         }
     }
@@ -114,6 +117,7 @@ impl<'a> Alone<'a> {
             // The other guards take no token whose holder is open; without them nobody stops it.
             return self.stack(["verify"], routes);
         }
+        let routes = if guard == Some("actor") { routes } else { self.layer("actor", &self.hop, routes) };
         let stack =
             self.stack(WHOLE.iter().copied().filter(|&name| guard != Some(name) || name == "verify"), routes);
         if !matches!(guard, Some("verify" | "extract")) {

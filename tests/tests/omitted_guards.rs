@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use axum::body::Body;
-use hopguard_core::{ActorGuard, Audit, Fault, Ledger, Refusal};
+use hopguard_core::{ActorGuard, Audit, Fault, Ledger, PeerIdentity, Refusal};
 use hopguard_testkit::MemorySink;
 use hopguard_testkit::corpus::{Attack, EGRESS_GUARDS, GUARDS, Target};
 use hopguard_testkit::leak;
 use hopguard_tests::alone::{Alone, Boxed, answer};
-use hopguard_tests::inbound::{Reached, World, bearer};
+use hopguard_tests::inbound::{Reached, Service, Setting, World, bearer};
 use hopguard_tests::onward::{Onward, PEER, Peer, STATUS, boxed, call};
 use hopguard_tests::{ALL_SINGLY, enabled, event_named};
-use hopguard_tower::{AuditLayer, EgressError, GuardExt, Hop, PassthroughLayer};
+use hopguard_tower::{AuditLayer, EgressError, Hop, PassthroughLayer};
 use http::{Request, Response};
 use http_body_util::Full;
 use tower::util::BoxCloneSyncService;
@@ -93,31 +93,43 @@ async fn a_verifier_alone_takes_no_token_that_is_bound_to_a_key() {
     assert_eq!(answer(&stack, world.good_request("/orders/42")).await.status, 200);
 }
 
-/// Who acts, and through how many hands the token came: a guard that the complete stack does not ask for.
+/// Who shows a token is the party that acts with it, by its certificate. No file can describe a certificate.
 #[tokio::test]
-async fn without_the_actor_guard_anybody_may_act() {
+async fn without_the_actor_guard_anybody_may_show_the_token() {
     let world = World::default();
-    let near = || ActorGuard::any_of(["gateway"]).at_most(1);
-    for (act, code) in [
-        (serde_json::json!({"sub": "gateway"}), None),
-        (serde_json::json!({"sub": "mallory"}), Some("actor_unlisted")),
-        (serde_json::json!({"sub": "mallory", "act": {"sub": "gateway"}}), Some("actor_unlisted")),
-        (serde_json::json!({"sub": "gateway", "act": {"sub": "mallory"}}), Some("actors_too_many")),
+    let token =
+        world.stage.token().claim("act", serde_json::json!({"sub": "gateway"})).sign(world.stage.key());
+    let itself = || ActorGuard::any_of(["gateway"]).shown_by_itself();
+    for (peer, code) in [
+        (Some("gateway"), None),
+        (Some("mallory"), Some("peer_not_actor")),
+        (Some("testkit"), Some("peer_not_actor")),
+        (None, Some("peer_unproven")),
     ] {
-        let token = world.stage.token().claim("act", act.clone()).sign(world.stage.key());
         for guarded in [true, false] {
-            let alone = Alone::new(&world);
-            let mut inner = alone.routes(true);
-            if guarded {
-                inner = BoxCloneSyncService::new(near().layer(&alone.hop).layer(inner));
-            }
-            let stack = alone.stack(["verify and bind", "audience", "ttl", "scope"], inner);
-            let answer = answer(&stack, bearer("/orders/42", &token)).await;
-            let found = answer.event().map(|event| event_named(&alone.sink, event).decision.code());
+            let usual = Setting::usual(&world);
+            let actor = if guarded { itself() } else { ActorGuard::any_of(["gateway"]) };
+            let service = Service::with(&world, Setting { actor, ..usual });
+            let mut request = bearer("/orders/42", &token);
+            // A header says nothing: only what terminates TLS may.
+            request
+                .headers_mut()
+                .insert("x-forwarded-client-cert", "Subject=\"CN=gateway\"".parse().unwrap());
+            request.extensions_mut().extend(
+                peer.map(|peer| {
+                    let mut extensions = http::Extensions::new();
+                    extensions.insert(PeerIdentity::assert_authenticated(peer));
+                    extensions
+                })
+                .unwrap_or_default(),
+            );
+            let answer = service.answer(request).await;
+            let found = answer.event().map(|event| event_named(&service.sink, event));
             let expected = code.filter(|_| guarded);
-            assert_eq!(found, expected, "{act}, guarded: {guarded}");
+            assert_eq!(found.as_ref().map(|event| event.decision.code()), expected, "{peer:?} {guarded}");
+            assert!(found.is_none_or(|event| event.gate == "actor" && event.token.is_some()));
             assert_eq!(answer.status, if expected.is_some() { 403 } else { 200 });
-            assert_eq!(alone.reached.count(), usize::from(expected.is_none()));
+            assert_eq!(service.reached.count(), usize::from(expected.is_none()));
         }
     }
 }

@@ -249,12 +249,13 @@ async fn guards_alone_pass_nobody_whom_they_cannot_write_down() {
     let answer =
         async || hopguard_tests::alone::answer(&stack, world.good_request("/orders/42")).await.status;
     assert_eq!((answer().await, alone.reached.count()), (200, 1));
+    let guards = hopguard_tests::alone::WHOLE.len() + 1;
     // Each guard writes that it passed: room for some of them, and not for all.
-    for room in 0..hopguard_tests::alone::WHOLE.len() {
+    for room in 0..guards {
         alone.sink.set_places(alone.sink.events().len() + room);
         assert_eq!((answer().await, alone.reached.count()), (503, 1), "room for {room}");
     }
-    alone.sink.set_places(alone.sink.events().len() + hopguard_tests::alone::WHOLE.len());
+    alone.sink.set_places(alone.sink.events().len() + guards);
     assert_eq!((answer().await, alone.reached.count()), (200, 2));
 }
 

@@ -7,7 +7,7 @@ use hopguard_audit::lineage::{Lineage, Node, Record, Suspicion, TokenSeen};
 use serde_json::json;
 
 use crate::show::{plain, table, time};
-use crate::{Ended, print};
+use crate::{Ended, html, print, progress};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Trace {
@@ -17,11 +17,14 @@ pub(crate) struct Trace {
     #[arg(required = true, value_name = "LOG")]
     logs: Vec<PathBuf>,
     /// Print JSON
-    #[arg(long, conflicts_with = "dot")]
+    #[arg(long, conflicts_with_all = ["dot", "html"])]
     json: bool,
     /// Print a graph for Graphviz
-    #[arg(long)]
+    #[arg(long, conflicts_with = "html")]
     dot: bool,
+    /// Print one page of HTML, with a timeline and filters, to open and to share
+    #[arg(long)]
+    html: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -47,7 +50,10 @@ pub(crate) struct Stats {
 }
 
 fn read(logs: &[PathBuf]) -> Result<Lineage, String> {
-    let lineage = Lineage::read(logs.iter().map(PathBuf::as_path)).map_err(|error| error.to_string())?;
+    let bar = progress::Bar::new();
+    let lineage = Lineage::read_watched(logs.iter().map(PathBuf::as_path), |done, all| bar.at(done, all));
+    drop(bar);
+    let lineage = lineage.map_err(|error| error.to_string())?;
     for line in lineage.unreadable().iter().take(10) {
         eprintln!("hopguard: {} line {} is no event", plain(&line.file.display().to_string()), line.line);
     }
@@ -73,6 +79,8 @@ pub(crate) fn trace(arguments: &Trace) -> Result<Ended, String> {
         json!({ "query": arguments.query, "trees": trees, "suspicions": suspicions }).to_string()
     } else if arguments.dot {
         dot(&trees, &suspicions)
+    } else if arguments.html {
+        html::page(&arguments.query, &lineage, &trees, &suspicions)
     } else {
         told(&trees, &suspicions)
     };

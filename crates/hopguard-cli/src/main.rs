@@ -11,8 +11,10 @@
 //!
 //! Exit code 0: all is well. 1: a log was changed. 2: it could not be done.
 
+mod html;
 mod key;
 mod logs;
+mod progress;
 mod show;
 mod verify;
 

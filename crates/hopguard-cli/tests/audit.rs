@@ -125,6 +125,75 @@ fn a_theft_is_told_from_delegation() {
     assert_eq!(stats["suspicions"], serde_json::json!({ "presentation_unmatched": 1, "two_peers": 1 }));
 }
 
+/// The logs of `cargo run -p chain -- --processes`: four processes, one honest request, and a theft.
+fn theft() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/theft")
+}
+
+/// One log of each process, signed with its own key and held against the checkpoints that were shipped.
+#[test]
+fn the_logs_of_four_processes_verify_and_tell_the_theft() {
+    let folder = theft();
+    let keys = std::fs::read_to_string(folder.join("keys")).unwrap();
+    for (name, key) in ["gateway", "orders", "inventory", "sts"].iter().zip(keys.lines()) {
+        let (log, held) = (folder.join("logs").join(name), folder.join("shipped").join(name));
+        let arguments = ["verify", "--key", key, "--against", held.to_str().unwrap()];
+        assert!(text(&run(&arguments, &[&log]), 0).contains("sound"));
+    }
+    let logs = folder.join("logs");
+    let found = json(&["trace", TRACE], &[&logs]);
+    assert_eq!(found["trees"].as_array().unwrap().len(), 1);
+    let stolen = &found["trees"][0]["children"][0]["children"][0]["token"]["fingerprint"];
+    let suspicions = found["suspicions"].as_array().unwrap();
+    assert!(suspicions.iter().all(|suspicion| suspicion["fingerprint"] == *stolen), "{suspicions:?}");
+    let kinds: Vec<_> = suspicions
+        .iter()
+        .map(|s| format!("{} {}", s["kind"].as_str().unwrap(), s["service"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "presentation_unmatched inventory",
+            "two_peers inventory",
+            "presentation_unmatched orders",
+            "used_elsewhere orders"
+        ]
+    );
+    // The thief's own trace leads to the whole tree of the token that was stolen, and to both uses.
+    let thief = "badbadbadbadbadbadbadbadbadbadba";
+    assert_eq!(json(&["trace", thief], &[&logs])["trees"][0], found["trees"][0]);
+    let events = text(&run(&["find", thief, "--json"], &[&logs]), 0);
+    let codes: Vec<_> = events
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|event| event["kind"] == "decision")
+        .map(|event| format!("{} {}", event["service"].as_str().unwrap(), event["code"].as_str().unwrap()))
+        .collect();
+    assert_eq!(codes, ["inventory admitted", "orders audience_mismatch"]);
+}
+
+#[test]
+fn a_page_holds_the_tree_the_timeline_and_the_events() {
+    let logs = theft().join("logs");
+    let page = text(&run(&["trace", TRACE, "--html"], &[&logs]), 0);
+    assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
+    assert!(page.contains("Content-Security-Policy") && page.contains("default-src 'none'"));
+    for part in ["<details", "<circle", "used_elsewhere", "https://inventory.chain.example", "id=\"filters\""]
+    {
+        assert!(page.contains(part), "{part}");
+    }
+    let events = page.matches("<tr id=\"e-").count();
+    // Every event that speaks of a token; the fetching of keys does not.
+    let all = text(&run(&["find", "alice", "--json"], &[&logs]), 0).lines().count();
+    assert_eq!((events, page.matches("<circle").count()), (all, all));
+    assert!(all > 10);
+    // Nothing is fetched: no element that loads, and every link leads into the page.
+    for loads in ["<img", "<link", "<iframe", " src=", "url(", "@import", "fetch("] {
+        assert!(!page.contains(loads), "{loads}");
+    }
+    assert_eq!(page.matches(" href=\"").count(), page.matches(" href=\"#e-").count());
+}
+
 #[test]
 fn other_stories_have_other_reasons() {
     let logs = changed("orders", |log| {
@@ -156,7 +225,13 @@ fn events_are_found_and_counted() {
 #[test]
 fn nothing_in_a_log_steers_the_terminal() {
     let logs = changed("sts", |log| log.replace("alice", "al\\u001b[2Jice\\n\\u202e"));
-    for arguments in [&["trace", TRACE][..], &["trace", USER, "--dot"], &["find", TRACE], &["stats"]] {
+    for arguments in [
+        &["trace", TRACE][..],
+        &["trace", USER, "--dot"],
+        &["trace", USER, "--html"],
+        &["find", TRACE],
+        &["stats"],
+    ] {
         let shown = text(&run(arguments, &[&logs.0]), 0);
         assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown}");
     }

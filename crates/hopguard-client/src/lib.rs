@@ -30,9 +30,11 @@ mod signing;
 mod clock;
 mod spawn;
 mod timer;
+mod durable;
 
 pub use authentication::ClientAuth;
 pub use clock::SystemClock;
+pub use durable::Durably;
 pub use http::{HttpTransport, HttpTransportBuilder};
 pub use signing::{Algorithm, SigningKey, random_jti};
 pub use spawn::Spawn;

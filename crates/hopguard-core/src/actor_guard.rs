@@ -11,13 +11,17 @@
 //! let near = ActorGuard::any_of(["gateway", "batch"]).at_most(2);
 //! let direct = ActorGuard::depth_at_most(0); // nobody acts for anybody
 //! let partner = ActorGuard::any_of(["gateway"]).or_of("https://sts.partner.example", "bridge");
-//! # let _ = (gateway, near, direct, partner);
+//! // And whoever shows the token is that party, by the certificate of its connection.
+//! let itself = ActorGuard::any_of(["spiffe://shop.internal/gateway"]).shown_by_itself();
+//! let named = ActorGuard::any_of(["gateway"]).shown_by("gateway", "spiffe://shop.internal/gateway");
+//! # let _ = (gateway, near, direct, partner, itself, named);
 //! ```
 //!
 //! # Security
 //!
-//! It judges what the token says. That whoever shows the token *is* the party it names takes proof that the sender
-//! holds the key to which the token is bound.
+//! It judges what the token says. That whoever shows the token *is* the party it names takes proof: that the sender
+//! holds the key to which the token is bound, or [`ActorGuard::shown_by_itself`] over a transport that authenticates
+//! both ends. Where the transport says nothing of its other end, such a rule admits nobody.
 
 use crate::{Denial, Facts, Guard, UnixTime, Verified};
 
@@ -26,6 +30,14 @@ use crate::{Denial, Facts, Guard, UnixTime, Verified};
 pub struct ActorGuard {
     allowed: Option<Vec<Party>>,
     depth: Option<usize>,
+    shown: Option<Vec<Alias>>,
+}
+
+/// What the transport calls a party, where its own name is another.
+#[derive(Clone, Debug)]
+struct Alias {
+    party: Box<str>,
+    peer: Box<str>,
 }
 
 /// A party that may act; without an issuer, one of the token's own.
@@ -40,13 +52,13 @@ impl ActorGuard {
     #[must_use]
     pub fn any_of<'a>(parties: impl IntoIterator<Item = &'a str>) -> Self {
         let own = |subject: &str| Party { subject: subject.into(), issuer: None };
-        Self { allowed: Some(parties.into_iter().map(own).collect()), depth: None }
+        Self { allowed: Some(parties.into_iter().map(own).collect()), depth: None, shown: None }
     }
 
     /// Whoever acts, at most `actors` may stand in the chain; 0 admits only tokens without `act`.
     #[must_use]
     pub const fn depth_at_most(actors: usize) -> Self {
-        Self { allowed: None, depth: Some(actors) }
+        Self { allowed: None, depth: Some(actors), shown: None }
     }
 
     /// The party that acts may also be `subject` of another `issuer`, which the token must name beside it.
@@ -64,6 +76,23 @@ impl ActorGuard {
         self
     }
 
+    /// The transport's other end must have proven to be the party that acts: its
+    /// [identity](crate::PeerIdentity) is that party's name, letter by letter.
+    #[must_use]
+    pub fn shown_by_itself(mut self) -> Self {
+        self.shown.get_or_insert_default();
+        self
+    }
+
+    /// As [`shown_by_itself`](Self::shown_by_itself), and on the transport `party` is called `peer`, and not by its own
+    /// name; may be said of several, and of one several times.
+    #[must_use]
+    pub fn shown_by(mut self, party: &str, peer: &str) -> Self {
+        let alias = Alias { party: party.into(), peer: peer.into() };
+        self.shown.get_or_insert_default().push(alias);
+        self
+    }
+
     /// What is wrong with the rule, if anything: an empty list, which nobody is on, or a party without a name.
     #[must_use]
     pub fn problem(&self) -> Option<&'static str> {
@@ -72,8 +101,31 @@ impl ActorGuard {
             Some(all) if all.iter().any(Party::is_nameless) => {
                 Some("lists a party or an issuer without a name")
             }
+            _ if self.aliases().any(|alias| alias.party.is_empty() || alias.peer.is_empty()) => {
+                Some("says who shows a token by an empty name")
+            }
             _ => None,
         }
+    }
+
+    fn aliases(&self) -> impl Iterator<Item = &Alias> {
+        self.shown.iter().flatten()
+    }
+
+    /// Is the transport's other end the party that acts?
+    fn check_peer(&self, token: &Verified) -> Result<(), Denial> {
+        if self.shown.is_none() {
+            return Ok(());
+        }
+        // INVARIANT: I15 — a transport that says nothing of its other end proves nothing.
+        let peer = token.presented().peer_identity().ok_or(Denial::PeerUnproven)?.name();
+        let (party, _) = acting(token.facts()).ok_or(Denial::PeerNotActor)?;
+        let mut aliases = self.aliases().filter(|alias| *alias.party == *party).peekable();
+        let same = match aliases.peek() {
+            Some(_) => aliases.any(|alias| *alias.peer == *peer),
+            None => party == peer,
+        };
+        if same && !peer.is_empty() { Ok(()) } else { Err(Denial::PeerNotActor) }
     }
 }
 
@@ -112,7 +164,7 @@ impl Guard for ActorGuard {
         }
         match self.depth {
             Some(most) if facts.actors.depth() > most => Err(Denial::ActorsTooMany),
-            _ => Ok(()),
+            _ => self.check_peer(token),
         }
     }
 }
@@ -121,7 +173,7 @@ impl Guard for ActorGuard {
 mod tests {
     use super::*;
     use crate::evidence_for_tests::verified_with;
-    use crate::{Actor, ActorChain};
+    use crate::{Actor, ActorChain, PeerIdentity};
 
     const ELSEWHERE: &str = "https://sts.partner.example";
 
@@ -188,6 +240,62 @@ mod tests {
         actor(&both, None, &["a"], Ok(()));
         actor(&both, None, &["a", "b"], Err("actors_too_many"));
         actor(&both, None, &["b", "a"], Err("actor_unlisted"));
+    }
+
+    #[track_caller]
+    fn shown(guard: &ActorGuard, peer: Option<&str>, actors: &[&str], expected: Result<(), &str>) {
+        let token = verified_with(|facts| {
+            facts.client = Some("web".into());
+            facts.actors =
+                ActorChain::from_outermost(actors.iter().map(|&actor| Actor::new(actor)).collect());
+        });
+        let proven = peer.map(PeerIdentity::assert_authenticated);
+        let presented = token.presented().clone().by(proven);
+        let token = Verified::assert_genuine(presented, token.facts().clone());
+        let verdict = guard.check(&token, UnixTime::from_secs(0));
+        assert_eq!(
+            verdict.as_ref().map_err(Denial::code),
+            expected.as_ref().map_err(|code| *code),
+            "{peer:?}"
+        );
+    }
+
+    #[test]
+    fn the_sender_is_the_party_that_acts() {
+        let guard = ActorGuard::any_of(["gateway", "web"]).shown_by_itself();
+        shown(&guard, Some("gateway"), &["gateway"], Ok(()));
+        shown(&guard, Some("web"), &[], Ok(()));
+        shown(&guard, None, &["gateway"], Err("peer_unproven"));
+        for peer in ["web", "Gateway", "gateway ", "", "mallory"] {
+            shown(&guard, Some(peer), &["gateway"], Err("peer_not_actor"));
+        }
+        // Who is listed comes first: the peer's own name opens nothing.
+        shown(&guard, Some("mallory"), &["mallory"], Err("actor_unlisted"));
+        // Without the rule nobody asks.
+        shown(&ActorGuard::any_of(["gateway"]), None, &["gateway"], Ok(()));
+        shown(&ActorGuard::any_of(["gateway"]), Some("mallory"), &["gateway"], Ok(()));
+        // Whoever acts, at whatever depth.
+        let anybody = ActorGuard::depth_at_most(1).shown_by_itself();
+        shown(&anybody, Some("x"), &["x"], Ok(()));
+        shown(&anybody, Some("y"), &["x"], Err("peer_not_actor"));
+        shown(&anybody, Some("x"), &["x", "y"], Err("actors_too_many"));
+    }
+
+    #[test]
+    fn a_party_with_another_name_on_the_transport_is_not_known_by_its_own() {
+        let guard = ActorGuard::any_of(["gateway", "web"])
+            .shown_by("gateway", "spiffe://shop/gateway-a")
+            .shown_by("gateway", "spiffe://shop/gateway-b");
+        shown(&guard, Some("spiffe://shop/gateway-a"), &["gateway"], Ok(()));
+        shown(&guard, Some("spiffe://shop/gateway-b"), &["gateway"], Ok(()));
+        shown(&guard, Some("gateway"), &["gateway"], Err("peer_not_actor"));
+        shown(&guard, Some("web"), &[], Ok(()));
+        shown(&guard, Some("spiffe://shop/gateway-a"), &[], Err("peer_not_actor"));
+        shown(&guard, None, &["gateway"], Err("peer_unproven"));
+        for (party, peer) in [("", "x"), ("x", "")] {
+            assert!(ActorGuard::any_of(["x"]).shown_by(party, peer).problem().is_some());
+        }
+        shown(&ActorGuard::any_of(["x"]).shown_by("x", ""), Some(""), &["x"], Err("peer_not_actor"));
     }
 
     #[test]

@@ -8,16 +8,12 @@
 //! - *stranger*: a refusal before the token was verified. The first few per code and window are written
 //!   singly, the rest become one counted event, and none of them ever holds up or denies anybody else.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::{Acknowledgement, Decision, Direction, Event, EventKind, Fault};
-
-/// How long a request waits for a sink that promises to write before anything is allowed.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// The sink takes no more events; whoever asked must refuse its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,8 +41,8 @@ pub trait AuditSink: fmt::Debug + Send + Sync + 'static {
     /// Writes an event for which room was set aside; must not fail.
     fn commit(&self, event: Event);
 
-    /// As [`AuditSink::commit`], and tells when the event is safe. A sink that does not promise to write before
-    /// anything is allowed leaves this as it is: nobody waits.
+    /// As [`AuditSink::commit`], and tells when the event is safe, with all that was committed before it. A sink
+    /// that does not promise to write before anything is allowed leaves this as it is: nobody waits.
     fn commit_durably(&self, event: Event) -> Acknowledgement {
         self.commit(event);
         Acknowledgement::done()
@@ -85,6 +81,9 @@ struct Inner {
 }
 
 impl Audit {
+    /// How long a request waits for a sink that promises to write before anything is allowed.
+    pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
     /// Writes to `sink` for the service `service`; `instance` tells its processes apart.
     #[must_use]
     pub fn new(service: &str, instance: &str, sink: Arc<dyn AuditSink>) -> Self {
@@ -111,6 +110,7 @@ impl Audit {
 
     /// A new event in this service's name.
     #[must_use]
+    #[inline]
     pub fn event(
         &self,
         time_millis: u64,
@@ -127,6 +127,7 @@ impl Audit {
     /// # Errors
     ///
     /// [`AuditFull`] if there is none.
+    #[inline]
     pub fn reserve(&self) -> Result<Reservation, AuditFull> {
         self.0.sink.reserve()?;
         Ok(Reservation { audit: self.clone(), open: true })
@@ -134,16 +135,18 @@ impl Audit {
 
     /// Writes an event about somebody who is known.
     ///
-    /// If the sink promises to write before anything is allowed, an event that allows something blocks the
-    /// thread until it is safe, five seconds at most; who can await uses [`Audit::write_durably`].
+    /// If the sink promises to write before anything is allowed, a decision that allows something blocks the
+    /// thread until it is safe, [`Audit::LONGEST_WAIT`] at most; who can await uses [`Audit::write_durably`]. A
+    /// notice waits for nothing: it is safe before the decision that follows it.
     ///
     /// # Errors
     ///
     /// [`AuditFull`] if there is no room, or the event is not safe in time; what the event allows must then not
     /// happen.
+    #[inline]
     pub fn write(&self, event: Event) -> Result<(), AuditFull> {
-        if matches!(event.decision, Decision::Allow(_)) {
-            return self.write_durably(event)?.wait(LONGEST_WAIT);
+        if event.kind == EventKind::Decision && matches!(event.decision, Decision::Allow(_)) {
+            return self.write_durably(event)?.wait(Self::LONGEST_WAIT);
         }
         self.flush_strangers(event.time_millis);
         self.0.sink.reserve()?;
@@ -167,6 +170,7 @@ impl Audit {
     /// # Errors
     ///
     /// [`AuditFull`] if there is no room.
+    #[inline]
     pub fn write_durably(&self, event: Event) -> Result<Acknowledgement, AuditFull> {
         self.flush_strangers(event.time_millis);
         self.0.sink.reserve()?;
@@ -175,17 +179,22 @@ impl Audit {
 
     /// Writes a refusal of a stranger, singly or as part of a count.
     pub fn stranger(&self, event: Event) {
-        self.stranger_with(event, |_| ());
+        self.stranger_with(event.time_millis, event.decision.code(), event.direction, || event);
     }
 
-    /// As [`Audit::stranger`]; `complete` adds what is costly to find out, and is called only if the event is
-    /// written singly.
-    pub fn stranger_with(&self, mut event: Event, complete: impl FnOnce(&mut Event)) {
+    /// As [`Audit::stranger`], for an event of this time, code and direction. It is made only if it is written
+    /// singly.
+    pub fn stranger_with(
+        &self,
+        time_millis: u64,
+        code: &'static str,
+        direction: Direction,
+        make: impl FnOnce() -> Event,
+    ) {
         // INVARIANT: I9 — strangers share this lane only, whatever they send, and cannot make us work for it.
-        self.flush_strangers(event.time_millis);
-        if self.0.strangers.singly(event.decision.code(), event.direction) {
-            complete(&mut event);
-            self.0.sink.offer(event);
+        self.flush_strangers(time_millis);
+        if self.0.strangers.singly(code, direction) {
+            self.0.sink.offer(make());
         }
     }
 
@@ -229,9 +238,10 @@ impl Drop for Reservation {
     }
 }
 
-type Counts = HashMap<(&'static str, Direction), u64>;
+/// Few enough to be looked through: a dozen codes are common, and the registry is closed.
+type Counts = Vec<((&'static str, Direction), u64)>;
 
-/// Counts refusals per code. The registry of codes is closed, so the map is bounded.
+/// Counts refusals per code.
 #[derive(Debug)]
 struct Lane {
     limits: StrangerLimits,
@@ -242,9 +252,20 @@ struct Lane {
 impl Lane {
     fn singly(&self, code: &'static str, direction: Direction) -> bool {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry((code, direction)).or_default();
-        *count += 1;
-        *count <= self.limits.singly
+        // One code is one text in most programs, so that its address mostly tells.
+        let is = |known: &str| std::ptr::eq(known, code) || known == code;
+        let at = counts.iter().position(|((known, way), _)| *way == direction && is(known));
+        let count = match at.and_then(|at| counts.get_mut(at)) {
+            Some((_, count)) => {
+                *count += 1;
+                *count
+            }
+            None => {
+                counts.push(((code, direction), 1));
+                1
+            }
+        };
+        count <= self.limits.singly
     }
 
     fn end(&self) {
@@ -263,7 +284,7 @@ impl Lane {
         let over = |(key, count): (_, u64)| {
             count.checked_sub(self.limits.singly).filter(|&n| n > 0).map(|n| (key, n))
         };
-        counts.drain().filter_map(over).collect()
+        counts.drain(..).filter_map(over).collect()
     }
 }
 

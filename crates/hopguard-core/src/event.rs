@@ -5,6 +5,7 @@
 //! reads it.
 
 use std::net::SocketAddr;
+use std::num::{NonZeroU64, NonZeroU128};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use http::HeaderValue;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::{Denial, Facts, Fault, Fingerprint, Id, ScopeSet, Waived};
+use crate::{Denial, Facts, Fault, Fingerprint, Id, ScopeSet, UnixTime, Waived};
 
 /// The version that every event carries.
 pub const SCHEMA_VERSION: u16 = 1;
@@ -124,8 +125,8 @@ impl Unverified {
 /// W3C trace context (`traceparent`, version 00): which distributed trace a request belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
-    trace: u128,
-    span: u64,
+    trace: NonZeroU128,
+    span: NonZeroU64,
     flags: u8,
 }
 
@@ -149,13 +150,14 @@ impl TraceContext {
         let (first, rest) = rest.split_first()?;
         let (span, rest) = rest.split_first_chunk::<16>()?;
         let (second, flags) = rest.split_first()?;
-        let flags: &[u8; 2] = flags.try_into().ok()?;
+        let &[tens, ones] = flags else { return None };
         if version != b"00-" || [*first, *second] != *b"--" {
             return None;
         }
         let trace = (u128::from(hex(high)?) << 64) | u128::from(hex(low)?);
-        let (span, flags) = (hex(span)?, u8::try_from(hex(flags)?).ok()?);
-        (trace != 0 && span != 0).then_some(Self { trace, span, flags })
+        let flags = hex8([b'0', b'0', b'0', b'0', b'0', b'0', tens, ones])?;
+        let (span, flags) = (hex(span)?, u8::try_from(flags).ok()?);
+        Some(Self { trace: NonZeroU128::new(trace)?, span: NonZeroU64::new(span)?, flags })
     }
 
     /// As a header writes it.
@@ -163,7 +165,13 @@ impl TraceContext {
     pub fn header_value(&self) -> Option<HeaderValue> {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
-        let bytes = self.trace.to_be_bytes().into_iter().chain(self.span.to_be_bytes()).chain([self.flags]);
+        let bytes = self
+            .trace
+            .get()
+            .to_be_bytes()
+            .into_iter()
+            .chain(self.span.get().to_be_bytes())
+            .chain([self.flags]);
         let places = text.iter_mut().skip(3).filter(|place| **place != b'-');
         let halves = bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
         places.zip(halves).for_each(|(place, digit)| *place = digit);
@@ -177,22 +185,27 @@ impl TraceContext {
     }
 }
 
-/// The number that an even number of up to 16 lower-case hexadecimal digits write.
-fn hex(digits: &[u8]) -> Option<u64> {
-    // Neither branches, which random digits would mislead, nor a chain through all digits.
-    let half = |digit: u8| {
-        let letter = digit.wrapping_sub(b'a') < 6;
-        let known = letter | (digit.wrapping_sub(b'0') < 10);
-        ((digit & 15) + 9 * u8::from(letter), u8::from(!known))
-    };
-    let (mut value, mut foreign) = (0_u64, 0);
-    for pair in digits.chunks(2) {
-        let &[high, low] = pair else { return None };
-        let ((high, a), (low, b)) = (half(high), half(low));
-        foreign |= a | b;
-        value = (value << 8) | u64::from((high << 4) | low);
+/// The number that 16 lower-case hexadecimal digits write.
+fn hex(digits: &[u8; 16]) -> Option<u64> {
+    let (high, low) = digits.split_first_chunk::<8>()?;
+    Some((hex8(*high)? << 32) | hex8(*low.first_chunk()?)?)
+}
+
+/// The number that eight of them write, all at once: this stands before every request.
+fn hex8(digits: [u8; 8]) -> Option<u64> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let text = u64::from_be_bytes(digits);
+    // A letter has the bit 0x40, and its last four bits count from one for `a`.
+    let halves = (text & (ONES * 0x0f)) + ((text >> 6) & ONES) * 9;
+    // What is no digit is written differently again, or is no half of a byte.
+    let letters = ((halves + ONES * 6) >> 4) & ONES;
+    let again = halves + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'9' - 1);
+    if again != text || halves & (ONES * 0xf0) != 0 {
+        return None;
     }
-    (foreign == 0).then_some(value)
+    let bytes = (halves | (halves >> 4)) & 0x00ff_00ff_00ff_00ff;
+    let pairs = (bytes | (bytes >> 8)) & 0x0000_ffff_0000_ffff;
+    Some((pairs | (pairs >> 16)) & 0xffff_ffff)
 }
 
 impl std::fmt::Display for TraceContext {
@@ -250,6 +263,8 @@ pub struct Event {
     pub waiver: Option<Box<Waived>>,
     /// Which attempt at the call this is, from 1.
     pub attempt: Option<u8>,
+    /// How long what was admitted may run, where that is longer than its token lives.
+    pub lasts_until: Option<UnixTime>,
     /// How many refusals a count stands for.
     pub count: Option<u64>,
     /// The trace that the request belongs to.
@@ -259,7 +274,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event with everything optional left out.
+    /// An event with everything optional left out. Inlined, so that an event is made where it is filled.
+    #[inline]
     #[must_use]
     pub fn new(
         time_millis: u64,
@@ -294,6 +310,7 @@ impl Event {
             place: None,
             waiver: None,
             attempt: None,
+            lasts_until: None,
             count: None,
             trace: None,
             latency: None,
@@ -372,6 +389,7 @@ impl Serialize for Event {
         optional(&mut map, "place", self.place.as_deref())?;
         optional(&mut map, "waiver", self.waiver.as_deref())?;
         optional(&mut map, "attempt", self.attempt.as_ref())?;
+        optional(&mut map, "lasts_until", self.lasts_until.map(UnixTime::as_secs).as_ref())?;
         optional(&mut map, "count", self.count.as_ref())?;
         optional(&mut map, "trace_id", self.trace.map(|trace| trace.trace_id()).as_ref())?;
         optional(&mut map, "latency_us", self.latency.map(|took| took.as_micros()).as_ref())?;
@@ -393,7 +411,7 @@ impl Serialize for Shown<'_> {
         map.serialize_entry("scopes", &self.0.scopes)?;
         map.serialize_entry("actors", &self.0.actors)?;
         map.serialize_entry("expires", &self.0.expires.as_secs())?;
-        optional(&mut map, "issued_at", self.0.issued_at.map(crate::UnixTime::as_secs).as_ref())?;
+        optional(&mut map, "issued_at", self.0.issued_at.map(UnixTime::as_secs).as_ref())?;
         optional(&mut map, "token_id", self.0.token_id.as_ref())?;
         optional(&mut map, "key_id", self.0.key_id.as_ref())?;
         if !self.0.confirmation.is_none() {
@@ -445,6 +463,7 @@ mod tests {
         let relaxation = crate::Relaxation::ForeignAudience("account".into());
         event.waiver = Some(Box::new(Waived { relaxation, waiver: grounds }));
         (event.attempt, event.count) = (Some(1), Some(2));
+        event.lasts_until = Some(crate::UnixTime::from_secs(9));
         event.trace = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
         event.latency = Some(Duration::from_micros(12));
         event

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::HeaderValue;
 
 use crate::event::TraceContext;
-use crate::{Facts, Fault, Fingerprint, Id, LedgerId, RawToken, UnixTime, Waived};
+use crate::{Facts, Fault, Fingerprint, Id, LedgerId, RawToken, Transaction, UnixTime, Waived};
 
 /// Which stack made a piece of evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,19 +26,55 @@ impl StackId {
     }
 }
 
+/// Who the transport's other end has proven to be: a SPIFFE id, or another name of the certificate with which it
+/// opened the connection.
+///
+/// Whatever terminates TLS puts it into the request's extensions, before the stack. It says who holds the connection
+/// and nothing about the token.
+///
+/// ```
+/// use hopguard_core::PeerIdentity;
+///
+/// let gateway = PeerIdentity::assert_authenticated("spiffe://shop.internal/gateway");
+/// assert_eq!(gateway.name(), "spiffe://shop.internal/gateway");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerIdentity(Arc<str>);
+
+impl PeerIdentity {
+    /// For whoever has verified the peer's certificate, and nobody else: never from a header.
+    #[must_use]
+    pub fn assert_authenticated(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A credential was shown: exactly one, well formed, taken out of the request.
 #[derive(Clone, Debug)]
 pub struct Presented {
     stack: StackId,
     token: Arc<RawToken>,
     peer: Option<SocketAddr>,
+    proven: Option<PeerIdentity>,
 }
 
 impl Presented {
     /// For the step that reads the credential out of the request, and nobody else.
     #[must_use]
     pub fn assert_extracted(stack: StackId, token: Arc<RawToken>, peer: Option<SocketAddr>) -> Self {
-        Self { stack, token, peer }
+        Self { stack, token, peer, proven: None }
+    }
+
+    /// The same, shown by somebody whom the transport knows.
+    #[must_use]
+    pub fn by(self, proven: Option<PeerIdentity>) -> Self {
+        Self { proven, ..self }
     }
 
     /// The token as shown. Nothing is known about it yet.
@@ -51,6 +87,12 @@ impl Presented {
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// Who the transport's other end has proven to be, where the transport asks.
+    #[must_use]
+    pub fn peer_identity(&self) -> Option<&PeerIdentity> {
+        self.proven.as_ref()
     }
 }
 
@@ -119,6 +161,7 @@ pub struct Admitted {
     ledger: LedgerId,
     request: Id,
     trace: Option<TraceContext>,
+    transaction: Option<Arc<Transaction>>,
 }
 
 impl Admitted {
@@ -130,7 +173,20 @@ impl Admitted {
         request: Id,
         trace: Option<TraceContext>,
     ) -> Self {
-        Self { bound, ledger, request, trace }
+        Self { bound, ledger, request, trace, transaction: None }
+    }
+
+    /// For the layer that verified the transaction token of this request, and nobody else.
+    #[must_use]
+    pub fn assert_with_transaction(mut self, transaction: Transaction) -> Self {
+        self.transaction = Some(Arc::new(transaction));
+        self
+    }
+
+    /// The transaction token that came with the request, if one was verified.
+    #[must_use]
+    pub fn transaction(&self) -> Option<&Transaction> {
+        self.transaction.as_deref()
     }
 
     /// What the caller's token says.
@@ -170,14 +226,15 @@ impl Admitted {
     }
 }
 
-/// A token obtained by exchange, proven to be no wider than its route expects.
+/// A token obtained by exchange or for ourselves, proven to be no wider than its route expects.
 #[derive(Clone, Debug)]
 pub struct Granted {
     token: Arc<RawToken>,
     // Made once, and wiped like the token itself when the last clone is dropped.
     authorization: Result<HeaderValue, Fault>,
     facts: Arc<Facts>,
-    parent: Fingerprint,
+    // Absent for a token of our own.
+    parent: Option<Fingerprint>,
     obtained: UnixTime,
     // Absent for the many that need none.
     waived: Option<Arc<[Waived]>>,
@@ -193,7 +250,14 @@ impl Granted {
         obtained: UnixTime,
     ) -> Self {
         let authorization = token.as_bearer().ok_or(Fault::GrantUnreadable);
-        Self { token, authorization, facts, parent, obtained, waived: None }
+        Self { token, authorization, facts, parent: Some(parent), obtained, waived: None }
+    }
+
+    /// For the client credentials grant, after [`prove_own`](crate::prove_own), and nobody else.
+    #[must_use]
+    pub fn assert_own(token: Arc<RawToken>, facts: Arc<Facts>, obtained: UnixTime) -> Self {
+        let authorization = token.as_bearer().ok_or(Fault::GrantUnreadable);
+        Self { token, authorization, facts, parent: None, obtained, waived: None }
     }
 
     /// The same grant, with the relaxations that [`prove_narrowing`](crate::prove_narrowing) said it needed.
@@ -219,9 +283,9 @@ impl Granted {
         &self.token
     }
 
-    /// The token that was exchanged for it.
+    /// The token that was exchanged for it; `None` if it is our own.
     #[must_use]
-    pub fn parent(&self) -> Fingerprint {
+    pub fn parent(&self) -> Option<Fingerprint> {
         self.parent
     }
 

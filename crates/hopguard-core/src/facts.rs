@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{ActorChain, Confirmation, Fingerprint, ScopeSet, UnixTime};
+use crate::{ActorChain, Confirmation, Fingerprint, RawToken, ScopeSet, UnixTime};
 
 /// The claims of a token whose signature was checked, and what identifies it.
 ///
@@ -37,7 +37,7 @@ pub struct Facts {
     /// `cnf`.
     pub confirmation: Confirmation,
     /// `kid` of the key that verified it; `None` if the key set names none.
-    pub key_id: Option<Box<str>>,
+    pub key_id: Option<Arc<str>>,
     /// Length of the part that the fingerprint covers, in bytes; the ledger needs it to find the token again.
     pub fingerprinted_len: usize,
     /// True if the token is a JWS in compact form, false if it is opaque.
@@ -45,6 +45,29 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// All that is known of a secret from the configuration: its bytes. It never expires.
+    #[must_use]
+    pub fn of_configured(secret: &RawToken) -> Self {
+        Self {
+            fingerprint: secret.fingerprint(),
+            issuer: "".into(),
+            subject: "".into(),
+            client: None,
+            audiences: Vec::new(),
+            expires: UnixTime::from_secs(u64::MAX),
+            not_before: None,
+            issued_at: None,
+            token_id: None,
+            scopes: ScopeSet::empty(),
+            actors: ActorChain::empty(),
+            may_act: None,
+            confirmation: Confirmation::None,
+            key_id: None,
+            fingerprinted_len: secret.len(),
+            structured: false,
+        }
+    }
+
     /// The name of the service that acts with this token: the current actor, else the client.
     #[must_use]
     pub fn acting_party(&self) -> Option<&str> {

@@ -13,7 +13,7 @@ pub(crate) struct Held {
     granted_for: Vec<Destination>,
     issuer: Arc<str>,
     subject: Box<str>,
-    key_id: Option<Box<str>>,
+    key_id: Option<Arc<str>>,
     issued_at: Option<UnixTime>,
 }
 

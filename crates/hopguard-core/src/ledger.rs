@@ -17,15 +17,18 @@
 //! Only what was verified or granted enters ([`Ledger::remember_received`] takes evidence), so that nobody can
 //! plant a value to have innocent traffic blocked, or push live entries out with garbage.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
+use crate::expiries::Expiries;
 use crate::held::Held;
 use crate::opaque::{self, Opaque};
 use crate::withdrawal::Withdrawals;
-use crate::{Destination, Facts, Fault, Fingerprint, Granted, MAX_LEEWAY, RawToken, UnixTime, Verified};
+use crate::{
+    Destination, Facts, Fault, Fingerprint, Granted, MAX_LEEWAY, RawToken, Static, UnixTime, Verified,
+};
 
 /// Bytes of signature that make an anchor.
 const ANCHOR: usize = 16;
@@ -81,7 +84,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Shard {
     entries: HashMap<u128, Entry, BuildHasherDefault<Half>>,
-    by_expiry: BTreeSet<(UnixTime, u128)>,
+    by_expiry: Expiries<u128>,
     /// Up to which withdrawal the withdrawn entries were cleared away.
     cleared: u64,
 }
@@ -185,6 +188,24 @@ impl Ledger {
         self.remember(grant.token(), facts, Some(destination), now)
     }
 
+    /// Remembers a secret from the configuration, good at `destination` and nowhere else. It never expires, so
+    /// that everything else goes before it.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::LedgerFull`] if it is full and set to refuse; [`Fault::GrantUnreadable`] for one of fewer than 20
+    /// bytes, which could not be told from other text.
+    pub fn remember_configured(
+        &self,
+        route: &Static,
+        destination: &Destination,
+        now: UnixTime,
+    ) -> Result<Remembered, Fault> {
+        let secret = route.secret();
+        let facts = Facts::of_configured(secret);
+        self.remember(secret, &facts, Some(destination), now)
+    }
+
     fn remember(
         &self,
         token: &RawToken,
@@ -217,17 +238,18 @@ impl Ledger {
             shard.clear_withdrawn(&self.0.withdrawals);
         }
         let full = shard.entries.len() >= self.0.most_per_shard;
-        let oldest = shard.by_expiry.first().copied();
+        let oldest = shard.by_expiry.first();
         let mut evicted = false;
-        if let Some((expiry, oldest)) = oldest.filter(|(expiry, _)| full || !is_live(*expiry, now)) {
+        if let Some(expiry) = oldest.filter(|expiry| full || !is_live(*expiry, now)) {
             evicted = is_live(expiry, now);
             if evicted && self.0.overflow == Overflow::Refuse {
                 return Err(Fault::LedgerFull);
             }
-            shard.by_expiry.remove(&(expiry, oldest));
-            shard.entries.remove(&oldest);
+            if let Some(oldest) = shard.by_expiry.pop() {
+                shard.entries.remove(&oldest);
+            }
         }
-        shard.by_expiry.insert((expires, anchor));
+        shard.by_expiry.insert(expires, anchor);
         shard.entries.insert(anchor, Entry { fingerprinted_len, held: Held::new(facts, destination) });
         Ok(Remembered { evicted })
     }
@@ -379,7 +401,7 @@ impl Shard {
             self.cleared = generation;
             self.entries.retain(|_, entry| !entry.held.is_withdrawn(withdrawals));
             let Self { entries, by_expiry, .. } = self;
-            by_expiry.retain(|(_, anchor)| entries.contains_key(anchor));
+            by_expiry.retain(|anchor| entries.contains_key(anchor));
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Opaque credentials in the ledger: values without the shape of a JWT, found by a rolling hash.
+//! Opaque credentials in the ledger: values without the shape of a JWT, found by a hash at every place.
 //!
-//! The anchor of an opaque credential is a hash of its first 16 bytes that can be rolled along a text. It
+//! The anchor of an opaque credential is a keyed hash of its first 16 bytes, two multiplications that wait for
+//! none before them, so that taking it anew at each place of a text costs less than rolling it along. It
 //! nominates a start and the lengths that live credentials with this beginning have; the fingerprint of the
 //! whole decides. Values that share a beginning cost one hash per distinct length, not one per value.
 
@@ -24,7 +25,8 @@ const FILTER_FULL: usize = 1 << 18;
 
 #[derive(Debug)]
 pub(crate) struct Opaque {
-    multiplier: u64,
+    multipliers: [u64; 2],
+    odd: bool,
     keys: [RandomState; 2],
     filter: Vec<u64>,
     inserted: usize,
@@ -45,6 +47,11 @@ pub(crate) struct Entry {
     length: usize,
 }
 
+/// A byte that a bearer token may hold.
+pub(crate) fn is_ordinary(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)
+}
+
 /// How many bytes of a credential this long must have matched before the rest is withheld.
 pub(crate) fn head_length(length: usize) -> usize {
     length.saturating_sub(TAIL).max(ANCHOR)
@@ -53,10 +60,11 @@ pub(crate) fn head_length(length: usize) -> usize {
 impl Opaque {
     pub(crate) fn new() -> Self {
         let keys = [RandomState::new(), RandomState::new()];
-        let [first, _] = &keys;
+        let [first, second] = &keys;
         Self {
             // Odd, so that multiplying loses nothing.
-            multiplier: first.hash_one("multiplier") | 1,
+            multipliers: [first.hash_one("multiplier") | 1, second.hash_one("multiplier") | 1],
+            odd: false,
             keys,
             filter: Vec::new(),
             inserted: 0,
@@ -68,8 +76,9 @@ impl Opaque {
     }
 
     pub(crate) fn insert(&mut self, text: &[u8], key: Fingerprint, held: Held) {
-        let Some(beginning) = text.get(..ANCHOR) else { return };
+        let Some(beginning) = text.first_chunk() else { return };
         let anchor = self.hash(beginning);
+        self.odd |= !text.iter().all(|&byte| is_ordinary(byte));
         let head = self.head_hash(text.get(..head_length(text.len())).unwrap_or(text));
         let (expires, length) = (held.expires, text.len());
         *self.lengths.entry(anchor).or_default().entry(length).or_default() += 1;
@@ -120,31 +129,31 @@ impl Opaque {
 
     /// Calls `nominate` with each start in `text` where a credential could begin, and its length.
     pub(crate) fn nominate(&self, text: &[u8], mut nominate: impl FnMut(usize, usize)) {
-        let Some((first, _)) = text.split_at_checked(ANCHOR) else { return };
         if self.is_empty() {
             return;
         }
-        let leaves = (1..ANCHOR).fold(1_u64, |power, _| power.wrapping_mul(self.multiplier));
-        let mut hash = self.hash(first);
-        let mut look = |start: usize, hash: u64| {
+        for (start, window) in text.windows(ANCHOR).enumerate() {
+            let Some(window) = window.first_chunk() else { return };
+            let hash = self.hash(window);
             if self.is_marked(hash)
                 && let Some(lengths) = self.lengths.get(&hash)
             {
                 lengths.keys().for_each(|&length| nominate(start, length));
             }
-        };
-        look(0, hash);
-        for (index, (&gone, &come)) in text.iter().zip(text.iter().skip(ANCHOR)).enumerate() {
-            hash = hash.wrapping_sub(u64::from(gone).wrapping_add(1).wrapping_mul(leaves));
-            hash = hash.wrapping_mul(self.multiplier).wrapping_add(u64::from(come) + 1);
-            look(index + 1, hash);
         }
     }
 
-    fn hash(&self, beginning: &[u8]) -> u64 {
-        let roll =
-            |hash: u64, byte: &u8| hash.wrapping_mul(self.multiplier).wrapping_add(u64::from(*byte) + 1);
-        beginning.iter().fold(0, roll)
+    /// True if a credential was ever kept that holds other bytes than a bearer token may (RFC 6750 section 2.1).
+    pub(crate) fn is_odd(&self) -> bool {
+        self.odd
+    }
+
+    fn hash(&self, beginning: &[u8; ANCHOR]) -> u64 {
+        let whole = u128::from_le_bytes(*beginning);
+        let [low, high] = self.multipliers;
+        let halves = [whole & u128::from(u64::MAX), whole >> 64];
+        let [first, second] = halves.map(|half| u64::try_from(half).unwrap_or(0));
+        first.wrapping_mul(low).wrapping_add(second.wrapping_mul(high))
     }
 
     fn head_hash(&self, head: &[u8]) -> u128 {
@@ -152,21 +161,24 @@ impl Opaque {
         (u128::from(high.hash_one(head)) << 64) | u128::from(low.hash_one(head))
     }
 
+    /// The word of the filter that an anchor belongs to, and its three bits there: one cache line is looked at, and
+    /// what is not kept seldom finds all three.
     fn place(anchor: u64) -> (usize, u64) {
-        // The upper bits of a product depend on all bits below them.
-        let at = anchor.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - FILTER_BITS);
-        (usize::try_from(at >> 6).unwrap_or(0), 1 << (at & 63))
+        // The upper bits of a sum of products depend on all bits below them.
+        let word = usize::try_from(anchor >> (64 - FILTER_BITS + 6)).unwrap_or(0);
+        let bits = [42, 36, 30].map(|shift| 1_u64 << ((anchor >> shift) & 63));
+        (word, bits.iter().fold(0, |all, bit| all | bit))
     }
 
     fn mark(&mut self, anchor: u64) {
-        let (word, bit) = Self::place(anchor);
+        let (word, bits) = Self::place(anchor);
         if let Some(word) = self.filter.get_mut(word) {
-            *word |= bit;
+            *word |= bits;
         }
     }
 
     fn is_marked(&self, anchor: u64) -> bool {
-        let (word, bit) = Self::place(anchor);
-        self.filter.get(word).is_some_and(|word| word & bit != 0)
+        let (word, bits) = Self::place(anchor);
+        self.filter.get(word).is_some_and(|word| word & bits == bits)
     }
 }

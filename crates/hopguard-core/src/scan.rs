@@ -1,15 +1,17 @@
 //! Does an outgoing request carry a credential that was not granted for its destination?
 //!
 //! Every header value and the request target are looked through, as they stand and, where they could hide
-//! one, percent-decoded, base64-decoded (either alphabet, any alignment) and hex-decoded, one inside the
-//! other up to three times. In `Authorization`, `Proxy-Authorization` and the places that are listed beside
+//! one, percent-decoded, with JSON escapes undone, base64-decoded (either alphabet, any alignment) and
+//! hex-decoded, both also where they are wrapped into lines, one inside the other up to three times. In `Authorization`, `Proxy-Authorization` and the places that are listed beside
 //! them any JWT is refused whose `aud` the matched route does not declare, even one that this process has
 //! never seen.
 //!
+//! In `Txn-Token` stands the transaction token that was verified for this request, where the destination is inside
+//! its trust domain, and nothing else.
+//!
 //! In the request target any JWT is refused, because URLs are logged: in the path, and in the query except as
-//! the value of a parameter by which a specification sends one on purpose (`state`, `id_token_hint`,
-//! `logout_token_hint`, `request`, `client_assertion`, `logout_hint`). A live credential is refused there like anywhere else. The
-//! signature of a presigned URL is no JWT.
+//! the value of a parameter by which a specification sends one on purpose (`state`, `id_token_hint`, `request`).
+//! A live credential is refused there like anywhere else. The signature of a presigned URL is no JWT.
 //!
 //! # Security
 //!
@@ -26,7 +28,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
 use crate::ledger::has_one_dot;
-use crate::{Destination, Facts, Fingerprint, Ledger, UnixTime};
+use crate::scan_text::without_json_escapes;
+use crate::{Destination, Facts, Fingerprint, Ledger, TXN_TOKEN, UnixTime};
 
 /// How many encodings inside each other are undone.
 const DEPTH: usize = 3;
@@ -77,6 +80,9 @@ pub enum FindingKind {
     LiveCredential(Fingerprint),
     /// A JWT in an authorization header whose audience the route does not declare.
     UndeclaredAudience,
+    /// A transaction token that was not verified for this request, or whose trust domain the destination is
+    /// outside of.
+    UnverifiedTransaction,
     /// A JWT in the request target, where no parameter asks for one.
     TokenInTarget,
     /// More than is looked through.
@@ -101,7 +107,8 @@ pub struct Scanner<'a> {
     destination: Option<&'a Destination>,
     now: UnixTime,
     own: Option<&'a Facts>,
-    attached: Option<&'a HeaderValue>,
+    attached: Option<(&'a HeaderName, &'a HeaderValue)>,
+    transaction: Option<&'a HeaderValue>,
     audience: Option<&'a str>,
     places: &'a [HeaderName],
 }
@@ -111,13 +118,14 @@ impl<'a> Scanner<'a> {
     #[must_use]
     pub const fn new(ledger: &'a Ledger, destination: &'a Destination, now: UnixTime) -> Self {
         let destination = Some(destination);
-        Self { ledger, destination, now, own: None, attached: None, audience: None, places: &[] }
+        Self { destination, ..Self::toward_caller(ledger, now) }
     }
 
     /// A scanner for an answer to the caller, which no credential of this process may be in.
     #[must_use]
     pub const fn toward_caller(ledger: &'a Ledger, now: UnixTime) -> Self {
-        Self { ledger, destination: None, now, own: None, attached: None, audience: None, places: &[] }
+        let (destination, own, attached, transaction, audience) = (None, None, None, None, None);
+        Self { ledger, destination, now, own, attached, transaction, audience, places: &[] }
     }
 
     /// Headers beside `Authorization` and `Proxy-Authorization` in which any JWT must be for the audience that
@@ -137,8 +145,22 @@ impl<'a> Scanner<'a> {
 
     /// The `Authorization` value that the route itself attached; it alone is not looked at.
     #[must_use]
-    pub const fn with_attached(mut self, value: &'a HeaderValue) -> Self {
-        self.attached = Some(value);
+    pub fn with_attached(self, value: &'a HeaderValue) -> Self {
+        static AUTHORIZATION: HeaderName = header::AUTHORIZATION;
+        self.with_attached_in(&AUTHORIZATION, value)
+    }
+
+    /// The header that the route itself attached; its value, there alone, is not looked at.
+    #[must_use]
+    pub const fn with_attached_in(mut self, name: &'a HeaderName, value: &'a HeaderValue) -> Self {
+        self.attached = Some((name, value));
+        self
+    }
+
+    /// The `Txn-Token` value that passes to this destination; any other is refused.
+    #[must_use]
+    pub const fn with_transaction(mut self, value: &'a HeaderValue) -> Self {
+        self.transaction = Some(value);
         self
     }
 
@@ -155,11 +177,22 @@ impl<'a> Scanner<'a> {
     ///
     /// The first [`Finding`].
     pub fn scan(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Finding> {
+        self.findings(uri, headers).next().map_or(Ok(()), Err)
+    }
+
+    /// What is found in target and headers, one finding for each; the next is looked for when it is asked for.
+    pub fn findings(&self, uri: &Uri, headers: &HeaderMap) -> impl Iterator<Item = Finding> {
         let target = uri.path_and_query().map_or("", |target| target.as_str());
-        self.value(target.as_bytes())
-            .and_then(|()| no_jwt_in(uri))
-            .map_err(|kind| Finding { place: Place::Target, kind })?;
-        headers.iter().try_for_each(|(name, value)| self.header(name, value))
+        let verdict = self.value(target.as_bytes()).and_then(|()| no_jwt_in(uri));
+        let target = verdict.err().map(|kind| Finding { place: Place::Target, kind });
+        let headers = headers.iter().filter_map(|(name, value)| self.header(name, value).err());
+        target.into_iter().chain(headers)
+    }
+
+    /// False if this value is too short to hold anything, so that no scanner need be made for it.
+    #[must_use]
+    pub fn could_hold_one(ledger: &Ledger, own: Option<&Facts>, value: &HeaderValue) -> bool {
+        value.len() >= ledger.shortest().min(own.map_or(usize::MAX, |own| own.fingerprinted_len))
     }
 
     /// Looks through one header.
@@ -169,10 +202,16 @@ impl<'a> Scanner<'a> {
     /// The first [`Finding`].
     pub fn header(&self, name: &HeaderName, value: &HeaderValue) -> Result<(), Finding> {
         // INVARIANT: I3 — values are compared, not names; one value is exempt, and only where it belongs.
-        if *name == header::AUTHORIZATION && self.attached == Some(value) {
+        if self.attached == Some((name, value)) {
+            return Ok(());
+        }
+        if *name == TXN_TOKEN && self.transaction == Some(value) {
             return Ok(());
         }
         let mut verdict = self.value(value.as_bytes());
+        if verdict.is_ok() && *name == TXN_TOKEN {
+            verdict = Err(FindingKind::UnverifiedTransaction);
+        }
         let judged = *name == header::AUTHORIZATION
             || *name == header::PROXY_AUTHORIZATION
             || self.places.contains(name);
@@ -182,14 +221,11 @@ impl<'a> Scanner<'a> {
         verdict.map_err(|kind| Finding { place: Place::Header(name.clone()), kind })
     }
 
-    /// Looks through the trailers of a body.
-    ///
-    /// # Errors
-    ///
-    /// The first [`Finding`].
-    pub fn trailers(&self, trailers: &HeaderMap) -> Result<(), Finding> {
-        trailers.iter().try_for_each(|(name, value)| {
-            self.value(value.as_bytes()).map_err(|kind| Finding { place: Place::Trailer(name.clone()), kind })
+    /// What is found in the trailers of a body, one finding for each.
+    pub fn trailers(&self, trailers: &HeaderMap) -> impl Iterator<Item = Finding> {
+        trailers.iter().filter_map(|(name, value)| {
+            let kind = self.value(value.as_bytes()).err()?;
+            Some(Finding { place: Place::Trailer(name.clone()), kind })
         })
     }
 
@@ -217,9 +253,13 @@ impl<'a> Scanner<'a> {
         {
             self.layers(&decoded, shortest, deeper)?;
         }
+        if memchr::memchr(b'\\', text).is_some() {
+            self.layers(&without_json_escapes(text), shortest, deeper)?;
+        }
         for run in long_runs(text, shortest.div_ceil(3).saturating_mul(4).saturating_sub(4), is_base64) {
             let plain: Vec<u8> = run
                 .iter()
+                .filter(|byte| !is_line_break(**byte))
                 .map(|byte| match byte {
                     b'+' => b'-',
                     b'/' => b'_',
@@ -235,10 +275,12 @@ impl<'a> Scanner<'a> {
                 }
             }
         }
-        for run in long_runs(text, shortest.saturating_mul(2), |byte| byte.is_ascii_hexdigit()) {
+        let is_hex = |byte: u8| byte.is_ascii_hexdigit() || is_line_break(byte);
+        for run in long_runs(text, shortest.saturating_mul(2), is_hex) {
+            let digits: Vec<u8> = run.iter().copied().filter(|byte| !is_line_break(*byte)).collect();
             for alignment in 0..2 {
                 let decoded: Vec<u8> =
-                    run.get(alignment..).unwrap_or_default().chunks_exact(2).map(hex).collect();
+                    digits.get(alignment..).unwrap_or_default().chunks_exact(2).map(hex).collect();
                 self.layers(&decoded, shortest, deeper)?;
             }
         }
@@ -307,9 +349,13 @@ fn jwts(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 /// Refuses any JWT in the target but those that a parameter is there for.
 fn no_jwt_in(uri: &Uri) -> Result<(), FindingKind> {
     let clear = |text: &[u8]| {
-        // No dots, no JWT: the usual case needs no decoding.
-        let dotted = memchr::memchr2(b'.', b'%', text).is_some();
-        if dotted && jwts(&Cow::from(percent_encoding::percent_decode(text))).next().is_some() {
+        // Fewer than two dots, no JWT: the usual case needs no decoding.
+        let escaped = |mark: usize| matches!(text.get(mark + 1..mark + 3), Some(b"2e" | b"2E"));
+        let dots =
+            memchr::memchr_iter(b'.', text).chain(memchr::memchr_iter(b'%', text).filter(|at| escaped(*at)));
+        if dots.take(2).count() == 2
+            && jwts(&Cow::from(percent_encoding::percent_decode(text))).next().is_some()
+        {
             return Err(FindingKind::TokenInTarget);
         }
         Ok(())
@@ -333,8 +379,13 @@ fn json(segment: &[u8]) -> Option<serde_json::Value> {
     serde_json::from_slice(&LENIENT.decode(segment).ok()?).ok()
 }
 
+/// Of either alphabet, or a line break inside (RFC 2045 section 6.8).
 fn is_base64(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte)
+    byte.is_ascii_alphanumeric() || b"+/-_\r\n".contains(&byte)
+}
+
+fn is_line_break(byte: u8) -> bool {
+    byte == b'\r' || byte == b'\n'
 }
 
 fn hex(pair: &[u8]) -> u8 {
@@ -368,6 +419,12 @@ mod tests {
         text.bytes().map(|byte| format!("{byte:02X}")).collect()
     }
 
+    fn wrapped(text: &str, line_break: &str) -> String {
+        let lines: Vec<&str> =
+            text.as_bytes().chunks(60).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        lines.join(line_break)
+    }
+
     fn percent(text: &str) -> String {
         text.bytes().map(|byte| format!("%{byte:02x}")).collect()
     }
@@ -388,6 +445,7 @@ mod tests {
             FindingKind::UndeclaredAudience => "undeclared",
             FindingKind::TooLong => "too long",
             FindingKind::TokenInTarget => "token",
+            FindingKind::UnverifiedTransaction => "transaction",
             FindingKind::Unreadable => "unreadable",
         };
         let value = value.replace("TOKEN", &token);
@@ -430,6 +488,13 @@ mod tests {
             hexed(&token),
             format!("a{}", hexed(&token)),
             BASE64_STANDARD.encode(hexed(&token)),
+            token.replace('.', "\\u002e"),
+            BASE64_STANDARD.encode(&token).replace('/', "\\/"),
+            BASE64_STANDARD.encode(token.replace('.', "\\u002E")),
+            wrapped(&BASE64_STANDARD.encode(&token), "\\n"),
+            wrapped(&BASE64_STANDARD.encode(&token), "%0D%0A"),
+            wrapped(&hexed(&token), "\\r\\n"),
+            BASE64_STANDARD.encode(wrapped(&BASE64_STANDARD.encode(&token), "\r\n")),
         ] {
             scan(&value, Some("live"));
         }
@@ -494,6 +559,28 @@ mod tests {
         headers.insert(name, value.parse().unwrap());
         let found = scanner.scan(&"https://peer.internal/".parse().unwrap(), &headers);
         assert_eq!(found.map_err(|finding| finding.kind), expected, "{value}");
+    }
+
+    #[test]
+    fn a_transaction_token_passes_in_its_own_header_only() {
+        let ledger = Ledger::bounded();
+        let here = Destination::of(&"https://peer.internal".parse().unwrap()).unwrap();
+        let token = jwt(r#"{"aud":"shop.internal"}"#);
+        let verified = verified_token(&token, 2000);
+        ledger.remember_received(&verified, NOW).unwrap();
+        let value: HeaderValue = token.parse().unwrap();
+        let other = HeaderValue::from_static("anything else");
+        let scanner = Scanner::new(&ledger, &here, NOW);
+        let live = Err(FindingKind::LiveCredential(verified.facts().fingerprint));
+        let found = |scanner: &Scanner<'_>, name: &str, value| {
+            scanner.header(&name.parse().unwrap(), value).map_err(|finding| finding.kind)
+        };
+        assert_eq!(found(&scanner.with_transaction(&value), "txn-token", &value), Ok(()));
+        assert_eq!(found(&scanner.with_transaction(&value), "x-txn-token", &value), live);
+        assert_eq!(found(&scanner, "txn-token", &value), live);
+        let unverified = Err(FindingKind::UnverifiedTransaction);
+        assert_eq!(found(&scanner.with_transaction(&value), "txn-token", &other), unverified);
+        assert_eq!(found(&scanner, "txn-token", &other), unverified);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Does a body carry a credential that may not leave? Judged while it streams, without I/O.
 //!
 //! Found are live credentials of the ledger and the caller's own token, wherever chunks end: plain,
-//! percent-encoded, in JSON escapes, in base64 of either alphabet at any alignment, in hexadecimal, and these
-//! inside each other up to three deep. Form and multipart bodies are text like any other.
+//! percent-encoded, in JSON escapes, in base64 of either alphabet at any alignment, in hexadecimal (both also
+//! wrapped into lines), and these inside each other up to three deep. Form and multipart bodies are text like any other.
 //!
 //! ```
 //! use hopguard_core::{BodyScanner, Destination, Ledger, UnixTime};
@@ -23,14 +23,17 @@
 //! Code that means to smuggle a credential out can split, encrypt or rename it: this catches accidents and
 //! confused deputies, not hostile code in the same process.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::scan_text::{Looking, Text};
-use crate::{Destination, Facts, FindingKind, Ledger, UnixTime};
+use crate::scan_text::{self, Looking, Text};
+use crate::{Destination, Facts, FindingKind, Fingerprint, Ledger, UnixTime};
 
 /// How many encodings inside each other are undone.
 const DEPTH: u8 = 3;
+/// So many credentials that were let pass are told once for a body; past them, each time.
+const MOST_PASSED: usize = 64;
 
 /// What happens to the part of a body that is not looked through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +70,9 @@ pub struct BodyScanner {
     seen: u64,
     released: u64,
     beyond: bool,
-    found: Option<FindingKind>,
+    /// What was found and not let pass.
+    found: VecDeque<FindingKind>,
+    passed: Vec<Fingerprint>,
 }
 
 impl BodyScanner {
@@ -84,8 +89,22 @@ impl BodyScanner {
             seen: 0,
             released: 0,
             beyond: false,
-            found: None,
+            found: VecDeque::new(),
+            passed: Vec::new(),
         }
+    }
+
+    /// True if these bytes, which are all of a body, hold nothing that needs a closer look: no clock, no memory.
+    /// False says nothing.
+    ///
+    /// ```
+    /// use hopguard_core::{BodyScanner, Ledger};
+    ///
+    /// assert!(BodyScanner::is_clear(&Ledger::bounded(), None, b"{\"id\":17}"));
+    /// ```
+    #[must_use]
+    pub fn is_clear(ledger: &Ledger, own: Option<&Facts>, body: &[u8]) -> bool {
+        scan_text::is_clear(ledger, own, body)
     }
 
     /// Also looks for the caller's own token, should the ledger have let it go.
@@ -108,9 +127,9 @@ impl BodyScanner {
     /// # Errors
     ///
     /// [`FindingKind::LiveCredential`] if a credential stands there, [`FindingKind::TooLong`] past the limit if
-    /// that refuses. From then on nothing may leave, whatever is pushed.
+    /// that refuses. From then on nothing may leave, whatever is pushed, unless [`pass`](Self::pass) says so.
     pub fn push(&mut self, chunk: &[u8], now: UnixTime) -> Result<u64, FindingKind> {
-        if let Some(found) = self.found {
+        if let Some(&found) = self.found.front() {
             return Err(found);
         }
         let room = usize::try_from(self.limits.at_most.saturating_sub(self.seen)).unwrap_or(usize::MAX);
@@ -119,21 +138,41 @@ impl BodyScanner {
         let looking = Looking::new(&self.ledger, self.destination.as_ref(), self.own.as_deref(), now);
         let mut held = 0;
         if let Some(looking) = looking {
-            if let Err(fingerprint) = self.text.feed(&looking, inside) {
-                return Err(*self.found.insert(FindingKind::LiveCredential(fingerprint)));
-            }
+            self.text.feed(&looking, inside);
             held = self.text.held(&looking);
+            for found in looking.into_found() {
+                if !self.passed.contains(&found) {
+                    self.found.push_back(FindingKind::LiveCredential(found));
+                }
+            }
         }
         if !outside.is_empty() {
             if self.limits.beyond == Beyond::Refuse {
-                return Err(*self.found.insert(FindingKind::TooLong));
+                self.found.push_back(FindingKind::TooLong);
             }
             self.beyond = true;
             held = 0;
         }
+        if let Some(&found) = self.found.front() {
+            return Err(found);
+        }
         // What was released stays so.
         self.released = self.released.max(self.seen.saturating_sub(held));
         Ok(self.released)
+    }
+
+    /// Lets pass what [`push`](Self::push) returned last, and returns what else was found in the same bytes.
+    /// With `None` the scanner goes on looking; the same credential is not told again for this body.
+    pub fn pass(&mut self) -> Option<FindingKind> {
+        if let Some(FindingKind::LiveCredential(passed)) = self.found.pop_front()
+            && self.passed.len() < MOST_PASSED
+        {
+            self.passed.push(passed);
+        }
+        if self.found.is_empty() {
+            self.released = self.seen;
+        }
+        self.found.front().copied()
     }
 
     /// How many of the bytes that were pushed may not leave yet.
@@ -226,7 +265,19 @@ mod tests {
             hexed(value).to_uppercase(),
             format!("f{}", hexed(value)),
             BASE64_STANDARD.encode(hexed(value)),
+            wrapped(&basic(""), 76, "\r\n"),
+            wrapped(&basic("u"), 64, "\n"),
+            wrapped(&basic("us"), 20, "\\n"),
+            wrapped(&BASE64_URL_SAFE_NO_PAD.encode(value), 76, "\\u000d\\u000a"),
+            wrapped(&basic(""), 76, "%0D%0A"),
+            wrapped(&hexed(value), 60, "\n"),
         ]
+    }
+
+    fn wrapped(text: &str, width: usize, line_break: &str) -> String {
+        let lines: Vec<&str> =
+            text.as_bytes().chunks(width).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        lines.join(line_break)
     }
 
     /// The verdict, and what had left when it fell.
@@ -264,6 +315,11 @@ mod tests {
         let chunks: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();
         let (found, left) = run(&mut BodyScanner::new(&ledger, Some(&here)), &chunks);
         assert_eq!(found, blocked, "{text} in {sizes:?}");
+        if blocked {
+            assert!(!BodyScanner::is_clear(&ledger, None, text.as_bytes()), "{text}");
+            let own = Some(verified.facts().as_ref()).filter(|facts| facts.structured);
+            assert!(own.is_none() || !BodyScanner::is_clear(&Ledger::bounded(), own, text.as_bytes()));
+        }
         if blocked {
             // Nobody downstream can finish what has left: it does not scan as a credential either.
             let (again, _) = run(&mut BodyScanner::new(&ledger, Some(&here)), &[&left]);
@@ -373,6 +429,55 @@ mod tests {
     }
 
     #[test]
+    fn ordinary_bodies_are_clear_at_a_glance() {
+        let [(token, verified), (_, opaque)] = credentials();
+        let ledger = Ledger::bounded();
+        ledger.remember_received(&verified, NOW).unwrap();
+        let ordinary =
+            "{\"name\":\"v\\n1.4.2\",\"q\":\"100%25 %zz a%20b \\\"x\\\"\",\"id\":\"4f1c2f1e8a534c1b\"} "
+                .repeat(20);
+        assert!(BodyScanner::is_clear(&ledger, None, ordinary.replace("%25", "%3A").as_bytes()));
+        assert!(!BodyScanner::is_clear(&ledger, None, ordinary.as_bytes()), "a percent sign hides more");
+        assert!(!BodyScanner::is_clear(&ledger, None, token.as_bytes()));
+        ledger.remember_received(&opaque, NOW).unwrap();
+        assert!(!BodyScanner::is_clear(&ledger, None, ordinary.as_bytes()));
+        assert!(BodyScanner::is_clear(&ledger, None, b"too short"));
+    }
+
+    /// Found by fuzzing: an escape far behind the last one gave up what had not been judged.
+    #[test]
+    fn a_later_escape_does_not_hide_an_earlier_one() {
+        let (token, verified) = (jwt("1"), verified_token(&jwt("1"), 2000));
+        let escaped = token.replace('.', "\\u002e");
+        for (dress, escape) in [(&escaped, "\\u0041"), (&token.replace('.', "%2E"), "%41")] {
+            let text = format!("{dress} {}{escape}", "far away ".repeat(400));
+            for sizes in [&[usize::MAX][..], &[1], &[64, 3]] {
+                scan(&verified, &text, sizes, true);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_let_pass_does_not_end_the_looking() {
+        let ledger = Ledger::bounded();
+        for (_, verified) in credentials() {
+            ledger.remember_received(&verified, NOW).unwrap();
+        }
+        let [(token, first), (_, second)] = credentials();
+        let live = |verified: &Verified| FindingKind::LiveCredential(verified.facts().fingerprint);
+        let mut scanner = BodyScanner::new(&ledger, None);
+        let both = format!("{{\"a\":\"{token}\",\"b\":\"\\u0041\",\"c\":\"{OPAQUE}\"}}");
+        assert_eq!(scanner.push(both.as_bytes(), NOW), Err(live(&first)));
+        assert_eq!(scanner.pass(), Some(live(&second)));
+        assert_eq!(scanner.push(b"more", NOW), Err(live(&second)), "one of them was not let pass");
+        assert_eq!(scanner.pass(), None);
+        assert_eq!(scanner.push(both.as_bytes(), NOW), Ok(2 * both.len() as u64), "each is told once");
+        let other = jwt("3");
+        ledger.remember_received(&verified_token(&other, 2000), NOW).unwrap();
+        assert!(scanner.push(other.as_bytes(), NOW).is_err());
+    }
+
+    #[test]
     fn past_the_limit_the_rule_decides() {
         let (token, verified) = (jwt("1"), verified_token(&jwt("1"), 2000));
         let ledger = Ledger::bounded();
@@ -395,7 +500,7 @@ mod tests {
         #[test]
         fn chunk_boundaries_never_change_a_verdict(
             which in 0_usize..2,
-            dress in 0_usize..21,
+            dress in 0_usize..27,
             dropped in prop::option::of(0_usize..400),
             before in "[ -~]{0,80}|[A-Za-z0-9+/]{0,300}|(\\\\u00[0-7][0-9a-f]){0,30}|(%[0-9A-F]{2}){0,30}",
             after in "[ -~]{0,40}",

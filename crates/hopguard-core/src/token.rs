@@ -48,6 +48,27 @@ const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.')
 /// # let token = hopguard_core::RawToken::new("secret-value");
 /// let same = *token == *token; // no comparison that takes longer the more is right
 /// ```
+///
+/// ```compile_fail,E0599
+/// # let token = hopguard_core::RawToken::new("secret-value");
+/// let copy = hopguard_core::RawToken::clone(&*token); // no copy of the bytes that nobody wipes
+/// ```
+///
+/// ```compile_fail,E0277
+/// # let token = hopguard_core::RawToken::new("secret-value");
+/// fn shown(text: impl AsRef<[u8]>) {}
+/// shown(&*token); // no way to its bytes by accident: not as a slice,
+/// ```
+///
+/// ```compile_fail,E0277
+/// # let token = hopguard_core::RawToken::new("secret-value");
+/// let text = String::from(&*token); // nor as a text
+/// ```
+///
+/// ```compile_fail,E0277
+/// # let token = hopguard_core::RawToken::new("secret-value");
+/// let request = http::Request::get("/").header("x-token", &*token); // nor into a request
+/// ```
 pub struct RawToken(SecretString);
 
 impl RawToken {
@@ -77,9 +98,14 @@ impl RawToken {
 
     /// The header value that shows this token, marked sensitive; `None` if a header cannot hold it.
     pub(crate) fn as_bearer(&self) -> Option<HeaderValue> {
+        self.as_header("Bearer ")
+    }
+
+    /// The same behind another prefix.
+    pub(crate) fn as_header(&self, prefix: &str) -> Option<HeaderValue> {
         let text = self.0.expose_secret();
-        let mut value = Zeroizing::new(String::with_capacity("Bearer ".len() + text.len()));
-        value.push_str("Bearer ");
+        let mut value = Zeroizing::new(String::with_capacity(prefix.len() + text.len()));
+        value.push_str(prefix);
         value.push_str(text);
         let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(Wiped(value))).ok()?;
         value.set_sensitive(true);
@@ -109,6 +135,11 @@ impl AsRef<[u8]> for Wiped {
 }
 
 /// The body of a token endpoint request (RFC 6749 appendix B); wiped when dropped.
+///
+/// ```compile_fail,E0277
+/// let form = hopguard_core::TokenForm::new();
+/// let text = format!("{form}"); // no `Display`: it holds tokens
+/// ```
 #[derive(Default)]
 pub struct TokenForm(Zeroizing<String>);
 

@@ -96,7 +96,7 @@ fn a_grant_knows_its_parent_its_time_and_its_waivers() {
         parent,
         UnixTime::from_secs(1001),
     );
-    assert_eq!((granted.parent(), granted.obtained()), (parent, UnixTime::from_secs(1001)));
+    assert_eq!((granted.parent(), granted.obtained()), (Some(parent), UnixTime::from_secs(1001)));
     let value = granted.authorization().unwrap();
     assert_eq!((value.to_str().unwrap(), value.is_sensitive()), ("Bearer d.e.f", true));
     assert!(granted.waived().is_empty());

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::routing::{get, post};
+use hopguard_client::Durably;
 use hopguard_core::{Audit, Decision, Denial, Direction, EventKind, Fault, Id, Monotonic, Refusal, seconds};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -56,7 +57,7 @@ async fn token(State(sts): State<Sts>, request: Request) -> Response<Body> {
         Ok((headers, form)) => sts.0.exchange(&headers, &form, &mut trail),
         Err(denial) => Err(denial.into()),
     };
-    let written = sts.0.write_down(&arrived, trail, outcome);
+    let written = sts.0.write_down(&arrived, trail, outcome).await;
     written.and_then(|exchanged| Ok(granted(&exchanged)?)).unwrap_or_else(refused)
 }
 
@@ -87,7 +88,7 @@ struct Arrived {
 
 impl Inner {
     /// INVARIANT: I11 — one event per request; without it, no token.
-    fn write_down(
+    async fn write_down(
         &self,
         arrived: &Arrived,
         trail: Trail,
@@ -114,16 +115,22 @@ impl Inner {
             audit.stranger(event);
             return outcome;
         }
-        write(audit, event, outcome)
+        write(audit, event, outcome).await
     }
 }
 
-fn write(
+async fn write(
     audit: &Audit,
     event: hopguard_core::Event,
     outcome: Result<Exchanged, Refusal>,
 ) -> Result<Exchanged, Refusal> {
-    match (audit.write(event), outcome) {
+    let written = match audit.write_durably(event) {
+        Ok(acknowledgement) if outcome.is_ok() => Durably::new(acknowledgement).await,
+        // Nothing is allowed, so nothing has to be safe first.
+        Ok(_) => Ok(()),
+        Err(full) => Err(full),
+    };
+    match (written, outcome) {
         (Ok(()), outcome) => outcome,
         (Err(_), Ok(_)) => Err(Fault::AuditUnavailable.into()),
         // Nothing was allowed: the reason for it is still the better answer.

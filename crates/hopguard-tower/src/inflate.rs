@@ -8,6 +8,9 @@ use hopguard_core::{BodyScanner, FindingKind, UnixTime};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 
+/// So many credentials in one piece of a body are told apart.
+const MOST_FOUND: usize = 64;
+
 /// How a body is compressed (RFC 9110 section 8.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Coding {
@@ -53,7 +56,7 @@ pub(crate) enum Inflating {
 
 impl Inflating {
     pub(crate) fn new(coding: Coding, scanner: BodyScanner) -> Self {
-        let sink = Sink { scanner, now: UnixTime::from_secs(0), found: None };
+        let sink = Sink { scanner, now: UnixTime::from_secs(0), found: Vec::new() };
         match coding {
             Coding::Identity => Self::Plain(sink),
             Coding::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(sink))),
@@ -93,14 +96,28 @@ impl Inflating {
             Self::Bare(decoder) => decoder.write_all(bytes).and_then(|()| decoder.flush()),
             Self::Unknown(..) | Self::Broken => Err(io::ErrorKind::InvalidData.into()),
         };
-        let found = self.sink().and_then(|sink| sink.found);
+        let found = self.sink().and_then(|sink| sink.found.first().copied());
         let held = self.sink().map_or(0, |sink| sink.scanner.held());
-        if outcome.is_err() || found.is_some() {
+        if outcome.is_err() {
             *self = Self::Broken;
             return Err(found.unwrap_or(FindingKind::Unreadable));
         }
         // Which compressed bytes hold the tail cannot be told: all of the last ones wait.
-        Ok(if plain || held == 0 { held } else { length as u64 })
+        found.map_or(Ok(if plain || held == 0 { held } else { length as u64 }), Err)
+    }
+
+    /// Lets pass what was returned last; `None` once nothing else was found in the same bytes.
+    pub(crate) fn pass(&mut self) -> Option<FindingKind> {
+        let sink = self.sink()?;
+        if !sink.found.is_empty() {
+            sink.found.remove(0);
+        }
+        sink.found.first().copied()
+    }
+
+    /// True if nothing more can be looked through.
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(self, Self::Broken)
     }
 
     pub(crate) fn is_beyond(&mut self) -> bool {
@@ -129,18 +146,24 @@ impl fmt::Debug for Inflating {
 pub(crate) struct Sink {
     scanner: BodyScanner,
     now: UnixTime,
-    found: Option<FindingKind>,
+    /// What was found in the bytes at hand. A decoder cannot stop in the middle of them and go on later, so
+    /// that whether it may pass is asked behind them.
+    found: Vec<FindingKind>,
 }
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.scanner.push(bytes, self.now) {
-            Ok(_) => Ok(bytes.len()),
-            Err(kind) => {
-                self.found = Some(kind);
-                Err(io::ErrorKind::PermissionDenied.into())
+        let mut found = self.scanner.push(bytes, self.now).err();
+        while let Some(kind) = found {
+            if !self.found.contains(&kind) && self.found.len() < MOST_FOUND {
+                self.found.push(kind);
             }
+            if !matches!(kind, FindingKind::LiveCredential(_)) {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
+            found = self.scanner.pass();
         }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

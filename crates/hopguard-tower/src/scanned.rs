@@ -43,14 +43,16 @@ impl BodyScan {
         self
     }
 
-    /// Lets pass, with an event, what is not looked through: bytes past the limit, and unknown compressions.
+    /// Lets pass, with an event, what is not looked through: bytes past the limit, and compressions that are
+    /// unknown or not undone.
     #[must_use]
     pub fn audit_beyond(mut self) -> Self {
         self.limits.beyond = Beyond::Audit;
         self
     }
 
-    /// Looks through compressed bodies as they stand, which finds nothing in them.
+    /// Undoes no compression: a compressed body is one that cannot be looked through, and is refused unless
+    /// [`audit_beyond`](Self::audit_beyond) says otherwise.
     #[must_use]
     pub fn without_decompression(mut self) -> Self {
         self.decompress = false;
@@ -60,12 +62,23 @@ impl BodyScan {
 
 /// What is told about a body, and decides.
 pub(crate) trait Watcher: Send + Sync {
-    /// Something was found: `Err` ends the body, `Ok` lets it pass unwatched.
+    /// Something was found: `Err` ends the body, `Ok` lets it pass.
     fn found(&self, finding: &Finding) -> Result<(), Refused>;
     /// Bytes pass that are not looked through.
     fn beyond(&self) -> Result<(), Refused>;
-    /// Are these trailers clear?
-    fn trailers(&self, trailers: &HeaderMap) -> Result<(), Finding>;
+    /// What is found in these trailers: `Err` ends the body.
+    fn trailers(&self, trailers: &HeaderMap) -> Result<(), Refused>;
+}
+
+/// How a body is judged; what costs anything is made only once it is needed.
+pub(crate) struct Judge<'a, C, M> {
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) scan: &'a BodyScan,
+    pub(crate) hop: &'a Hop,
+    /// True if a body that is there whole holds nothing that needs a closer look.
+    pub(crate) clear: C,
+    /// The scanner of this body, and whoever is told about it.
+    pub(crate) make: M,
 }
 
 /// Why a body ended early.
@@ -89,7 +102,8 @@ impl<E: fmt::Display> fmt::Display for BodyError<E> {
 impl<E: fmt::Debug + fmt::Display> std::error::Error for BodyError<E> {}
 
 struct Watch {
-    scanner: Inflating,
+    /// None for a body that passes unread.
+    scanner: Option<Inflating>,
     watcher: Box<dyn Watcher>,
     hop: Hop,
     told_beyond: bool,
@@ -112,6 +126,8 @@ pub struct ScannedBody<B: Body> {
     // Boxed, because the bytes at hand are looked at before the body is pinned; an ended body needs none.
     inner: Option<Pin<Box<B>>>,
     watch: Option<Box<Watch>>,
+    /// The first of what may leave; the others queue behind it.
+    first: Option<Bytes>,
     ready: VecDeque<Bytes>,
     waiting: VecDeque<Bytes>,
     end: Option<End<B::Error>>,
@@ -121,66 +137,115 @@ impl<B: Body> ScannedBody<B> {
     /// A body that nobody looks through.
     pub(crate) fn unwatched(inner: B) -> Self {
         let inner = (!inner.is_end_stream()).then(|| Box::pin(inner));
-        Self { inner, watch: None, ready: VecDeque::new(), waiting: VecDeque::new(), end: None }
+        Self { inner, ..Self::default() }
     }
 
-    /// `inner`, looked through by `scanner` as `scan` says. What is found is for `watcher`.
-    pub(crate) fn watched(
+    /// `inner`, looked through as `judge` says. If it is not longer than `whole`, it is judged now as far as it
+    /// is at hand.
+    pub(crate) fn judged<C, M>(
         inner: B,
-        headers: &HeaderMap,
-        scan: &BodyScan,
-        scanner: BodyScanner,
-        hop: &Hop,
-        watcher: impl Watcher + 'static,
-    ) -> Result<Self, Refused> {
+        judge: Judge<'_, C, M>,
+        whole: u64,
+        context: &mut Context<'_>,
+    ) -> Result<Self, Refused>
+    where
+        C: Fn(&[u8]) -> bool,
+        M: FnOnce() -> (BodyScanner, Box<dyn Watcher>),
+    {
         let mut body = Self::unwatched(inner);
-        if body.inner.is_none() {
-            return Ok(body);
+        let (Some(inner), coding) = (&mut body.inner, Coding::of(judge.headers)) else { return Ok(body) };
+        let length =
+            inner.size_hint().exact().filter(|length| *length <= whole.min(judge.scan.limits.at_most));
+        let mut begun = None;
+        if let (Some(length), Some(Coding::Identity)) = (length, coding)
+            && let Poll::Ready(frame) = inner.as_mut().poll_frame(context)
+        {
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                // All of it in one piece, as bodies are that were made in memory; nothing can follow.
+                Some(Ok(Ok(mut data))) if data.remaining() as u64 == length && inner.is_end_stream() => {
+                    let bytes = data.copy_to_bytes(data.remaining());
+                    if (judge.clear)(&bytes) {
+                        body.inner = None;
+                        body.push_ready(bytes);
+                        return Ok(body);
+                    }
+                    begun = Some(Some(Ok(Frame::data(bytes))));
+                }
+                frame => {
+                    begun = Some(frame.map(|frame| {
+                        frame.map(|frame| match frame {
+                            Ok(mut data) => Frame::data(data.copy_to_bytes(data.remaining())),
+                            Err(other) => other
+                                .into_trailers()
+                                .map_or_else(|_| Frame::data(Bytes::new()), Frame::trailers),
+                        })
+                    }));
+                }
+            }
         }
+        body.watch(coding, judge)?;
+        if let Some(frame) = begun {
+            body.take_in(frame);
+        }
+        Ok(body)
+    }
+
+    fn watch<C, M>(&mut self, coding: Option<Coding>, judge: Judge<'_, C, M>) -> Result<(), Refused>
+    where
+        M: FnOnce() -> (BodyScanner, Box<dyn Watcher>),
+    {
+        let (scan, (scanner, watcher)) = (judge.scan, (judge.make)());
+        let readable = |coding: &Coding| *coding == Coding::Identity || scan.decompress;
         let mut told_beyond = false;
-        let coding = match Coding::of(headers) {
-            _ if !scan.decompress => Coding::Identity,
-            Some(coding) => coding,
-            None if scan.limits.beyond == Beyond::Audit => {
+        let coding = coding.filter(readable);
+        if coding.is_none() {
+            if scan.limits.beyond == Beyond::Audit {
                 watcher.beyond()?;
                 told_beyond = true;
-                Coding::Identity
-            }
-            None => {
+            } else {
                 watcher.found(&Finding { place: Place::Body, kind: FindingKind::Unreadable })?;
-                return Ok(body);
             }
-        };
-        let mut limits = scan.limits;
-        if coding != Coding::Identity {
-            // A compressed body that grows past the limit is a bomb, not a long text.
-            limits.beyond = Beyond::Refuse;
         }
-        let scanner = Inflating::new(coding, scanner.with_limits(limits));
-        let watcher = Box::new(watcher);
-        body.watch =
-            Some(Box::new(Watch { scanner, watcher, hop: hop.clone(), told_beyond, seen: 0, released: 0 }));
-        Ok(body)
+        let scanner = coding.map(|coding| {
+            let mut limits = scan.limits;
+            if coding != Coding::Identity {
+                // A compressed body that grows past the limit is a bomb, not a long text.
+                limits.beyond = Beyond::Refuse;
+            }
+            Inflating::new(coding, scanner.with_limits(limits))
+        });
+        let hop = judge.hop.clone();
+        self.watch = Some(Box::new(Watch { scanner, watcher, hop, told_beyond, seen: 0, released: 0 }));
+        Ok(())
     }
 
     /// Reads what is at hand, up to about `most` bytes. Returns what was found in it.
     pub(crate) fn peek(&mut self, context: &mut Context<'_>, most: usize) -> Option<Refused> {
-        let mut length = 0;
-        while length < most
+        while self.at_hand() < most as u64
             && let Poll::Ready(true) = self.advance(context)
-        {
-            length = self.ready.iter().chain(&self.waiting).map(Bytes::len).sum();
-        }
+        {}
         match &self.end {
             Some(End::Blocked(refused)) => Some(refused.clone()),
             _ => None,
         }
     }
 
+    fn at_hand(&self) -> u64 {
+        self.first.iter().chain(&self.ready).chain(&self.waiting).map(|bytes| bytes.len() as u64).sum()
+    }
+
+    fn push_ready(&mut self, bytes: Bytes) {
+        if self.first.is_none() && self.ready.is_empty() {
+            self.first = Some(bytes);
+        } else {
+            self.ready.push_back(bytes);
+        }
+    }
+
     /// Takes the bytes of a body that was read to its end and has no trailers; `None` if it is on its way.
     pub fn take_whole(&mut self) -> Option<Bytes> {
-        let whole = self.inner.is_none() && self.end.is_none() && self.ready.len() <= 1;
-        whole.then(|| self.ready.pop_front().unwrap_or_default())
+        let whole = self.inner.is_none() && self.end.is_none() && self.ready.is_empty();
+        whole.then(|| self.first.take().unwrap_or_default())
     }
 
     /// True if all of it was read.
@@ -192,11 +257,17 @@ impl<B: Body> ScannedBody<B> {
     fn advance(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         let Some(inner) = &mut self.inner else { return Poll::Ready(false) };
         let frame = ready!(inner.as_mut().poll_frame(context));
+        self.take_in(
+            frame.map(|frame| {
+                frame.map(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
+            }),
+        );
+        Poll::Ready(self.inner.is_some())
+    }
+
+    fn take_in(&mut self, frame: Option<Result<Frame<Bytes>, B::Error>>) {
         match frame.map(|frame| frame.map(Frame::into_data)) {
-            Some(Ok(Ok(mut data))) => {
-                let bytes = data.copy_to_bytes(data.remaining());
-                self.accept(bytes);
-            }
+            Some(Ok(Ok(bytes))) => self.accept(bytes),
             Some(Ok(Err(frame))) => {
                 if let Ok(trailers) = frame.into_trailers() {
                     self.trailers(trailers);
@@ -208,7 +279,6 @@ impl<B: Body> ScannedBody<B> {
             }
             None => self.finish(),
         }
-        Poll::Ready(self.inner.is_some())
     }
 
     fn accept(&mut self, bytes: Bytes) {
@@ -216,30 +286,30 @@ impl<B: Body> ScannedBody<B> {
             return;
         }
         let Some(watch) = &mut self.watch else {
-            self.ready.push_back(bytes);
+            self.push_ready(bytes);
             return;
         };
         let before = watch.released;
         match watch.judge(&bytes) {
-            Ok(Some(released)) => {
-                self.waiting.push_back(bytes);
+            Ok(released) => {
                 let mut free = usize::try_from(released - before).unwrap_or(usize::MAX);
+                if self.waiting.is_empty() && bytes.len() <= free {
+                    self.push_ready(bytes);
+                    return;
+                }
+                self.waiting.push_back(bytes);
                 while let Some(mut first) = self.waiting.pop_front() {
                     if first.len() > free {
                         let part = first.split_to(free);
                         self.waiting.push_front(first);
-                        self.ready.extend((!part.is_empty()).then_some(part));
+                        if !part.is_empty() {
+                            self.push_ready(part);
+                        }
                         break;
                     }
                     free -= first.len();
-                    self.ready.push_back(first);
+                    self.push_ready(first);
                 }
-            }
-            Ok(None) => {
-                // Found, and let pass: there is nothing to look for any more.
-                self.watch = None;
-                self.ready.append(&mut self.waiting);
-                self.ready.push_back(bytes);
             }
             Err(refused) => self.block(refused),
         }
@@ -247,7 +317,7 @@ impl<B: Body> ScannedBody<B> {
 
     fn trailers(&mut self, trailers: HeaderMap) {
         let verdict = match &self.watch {
-            Some(watch) => watch.watcher.trailers(&trailers).or_else(|finding| watch.watcher.found(&finding)),
+            Some(watch) => watch.watcher.trailers(&trailers),
             None => Ok(()),
         };
         match verdict {
@@ -263,7 +333,9 @@ impl<B: Body> ScannedBody<B> {
     fn finish(&mut self) {
         self.inner = None;
         self.watch = None;
-        self.ready.append(&mut self.waiting);
+        while let Some(bytes) = self.waiting.pop_front() {
+            self.push_ready(bytes);
+        }
     }
 
     fn block(&mut self, refused: Refused) {
@@ -276,26 +348,42 @@ impl<B: Body> ScannedBody<B> {
 }
 
 impl Watch {
-    /// How many bytes may leave; `None` if something was found that may pass.
-    fn judge(&mut self, bytes: &Bytes) -> Result<Option<u64>, Refused> {
+    /// How many bytes may leave.
+    fn judge(&mut self, bytes: &Bytes) -> Result<u64, Refused> {
         self.seen += bytes.len() as u64;
-        match self.scanner.push(bytes, self.hop.now()) {
+        let Some(scanner) = &mut self.scanner else {
+            self.released = self.seen;
+            return Ok(self.released);
+        };
+        match scanner.push(bytes, self.hop.now()) {
             Ok(held) => {
-                if self.scanner.is_beyond() && !self.told_beyond {
+                if scanner.is_beyond() && !self.told_beyond {
                     self.watcher.beyond()?;
                     self.told_beyond = true;
                 }
                 self.released = self.released.max(self.seen.saturating_sub(held));
-                Ok(Some(self.released))
             }
-            Err(kind) => self.watcher.found(&Finding { place: Place::Body, kind }).map(|()| None),
+            Err(kind) => {
+                let mut found = Some(kind);
+                while let Some(kind) = found {
+                    self.watcher.found(&Finding { place: Place::Body, kind })?;
+                    found = scanner.pass();
+                }
+                // What was let pass may be followed by what nobody was told of, unless nothing more can be read.
+                if scanner.is_broken() {
+                    self.scanner = None;
+                }
+                self.released = self.seen;
+            }
         }
+        Ok(self.released)
     }
 }
 
 impl<B: Body> Default for ScannedBody<B> {
     fn default() -> Self {
-        Self { inner: None, watch: None, ready: VecDeque::new(), waiting: VecDeque::new(), end: None }
+        let (ready, waiting) = (VecDeque::new(), VecDeque::new());
+        Self { inner: None, watch: None, first: None, ready, waiting, end: None }
     }
 }
 
@@ -317,7 +405,7 @@ impl<B: Body> Body for ScannedBody<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         loop {
-            if let Some(bytes) = self.ready.pop_front() {
+            if let Some(bytes) = self.first.take().or_else(|| self.ready.pop_front()) {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
             if self.inner.is_some() {
@@ -333,11 +421,11 @@ impl<B: Body> Body for ScannedBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_none() && self.ready.is_empty() && self.end.is_none()
+        self.inner.is_none() && self.first.is_none() && self.ready.is_empty() && self.end.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let at_hand: u64 = self.ready.iter().chain(&self.waiting).map(|bytes| bytes.len() as u64).sum();
+        let at_hand = self.at_hand();
         let rest = self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), |inner| inner.size_hint());
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(at_hand));

@@ -56,7 +56,7 @@ pub(crate) struct Claims<'a> {
 /// What identifies a token whose signature was checked.
 pub(crate) struct Origin<'a> {
     pub(crate) issuer: &'a Arc<str>,
-    pub(crate) key_id: Option<&'a str>,
+    pub(crate) key_id: Option<&'a Arc<str>>,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) fingerprinted_len: usize,
 }
@@ -117,7 +117,7 @@ impl<'a> Claims<'a> {
             may_act: optional(self.may_act)?.map(may_act).transpose()?,
             confirmation: optional(self.confirmation)?
                 .map_or(Ok(Confirmation::None), Cnf::into_confirmation)?,
-            key_id: origin.key_id.map(Box::from),
+            key_id: origin.key_id.cloned(),
             fingerprinted_len: origin.fingerprinted_len,
             structured: true,
         })
@@ -218,16 +218,17 @@ impl<'de> Shape<'de> for Actors<'de> {
     }
 
     fn object(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
-        let mut link = Party::default();
-        let mut inner = Self::default();
+        // Its place comes before those of the links that are nested in it.
+        let (mut link, at) = (Party::default(), self.links.len());
+        self.links.push(Party::default());
         source.members(|name, source| match name {
             PartyMember::Sub => source.value(&mut link.subject),
             PartyMember::Iss => source.value(&mut link.issuer),
-            PartyMember::Act => source.value(&mut inner),
+            PartyMember::Act => source.value(self),
         })?;
-        self.wrong |= inner.wrong;
-        self.links.push(link);
-        self.links.append(&mut inner.links);
+        if let Some(place) = self.links.get_mut(at) {
+            *place = link;
+        }
         Ok(())
     }
 }

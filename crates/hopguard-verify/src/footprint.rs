@@ -10,7 +10,8 @@ use crate::memory::Verdict;
 /// The memory's own share of an entry: its place in the table, its tag, its counters.
 const PLACE: usize = 128;
 
-/// The bytes that `verdict` keeps alive for itself alone. The issuer's name and the key are shared with others.
+/// The bytes that `verdict` keeps alive for itself alone. The key and the names of it and of the issuer are
+/// shared with others.
 pub(crate) fn footprint(verdict: &Verdict) -> usize {
     let Facts {
         fingerprint: _,
@@ -26,7 +27,7 @@ pub(crate) fn footprint(verdict: &Verdict) -> usize {
         actors,
         may_act,
         confirmation,
-        key_id,
+        key_id: _,
         fingerprinted_len: _,
         structured: _,
     } = &*verdict.facts;
@@ -37,10 +38,10 @@ pub(crate) fn footprint(verdict: &Verdict) -> usize {
         Confirmation::Both { jkt, certificate } => piece(jkt.len()) + piece(certificate.len()),
     };
     PLACE
-        + shared::<Verdict>(0)
+        + size_of::<Verdict>()
         + shared::<Facts>(0)
         + piece(subject.len())
-        + [client, token_id, key_id].into_iter().flatten().map(|text| piece(text.len())).sum::<usize>()
+        + [client, token_id].into_iter().flatten().map(|text| piece(text.len())).sum::<usize>()
         + list(audiences, |audience| piece(audience.len()))
         + shared::<()>(scopes.iter().map(|scope| scope.len() + 1).sum())
         + list(actors.actors(), actor)

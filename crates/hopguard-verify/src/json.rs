@@ -170,7 +170,10 @@ impl Name for Nothing {
 /// Reads `text`, which must be exactly one object.
 pub(crate) fn read<'de, S: Shape<'de>>(text: &'de [u8], into: &mut S) -> Result<(), Malformed> {
     let text = std::str::from_utf8(text).map_err(|_| Malformed)?;
-    let mut source = Source { text, at: 0, depth: DEPTH };
+    // Most texts have neither: then a quote ends a string, and nothing else needs a look.
+    let special = |byte: u8| u8::from(byte < b' ') | u8::from(byte == b'\\');
+    let is_plain = text.bytes().fold(0, |found, byte| found | special(byte)) == 0;
+    let mut source = Source { text, at: 0, depth: DEPTH, is_plain };
     if source.after_space() != Some(b'{') {
         return Err(Malformed);
     }
@@ -184,6 +187,8 @@ pub(crate) struct Source<'de> {
     at: usize,
     /// Levels of nesting that are left.
     depth: u8,
+    /// There is no backslash and no control character in all of the text.
+    is_plain: bool,
 }
 
 impl<'de> Source<'de> {
@@ -232,7 +237,7 @@ impl<'de> Source<'de> {
             return Ok(0);
         }
         let mut seen = 0;
-        let mut others: Vec<Cow<'de, str>> = Vec::new();
+        let mut others = Others::default();
         loop {
             if self.after_space() != Some(b'"') {
                 return Err(Malformed);
@@ -246,17 +251,15 @@ impl<'de> Source<'de> {
                     seen |= name.bit();
                     read(name, self)?;
                 }
-                None if others.len() == MEMBERS => return Err(Malformed),
+                None if others.count() == MEMBERS => return Err(Malformed),
                 None => {
-                    if others.capacity() == 0 {
-                        others.reserve(8);
-                    }
-                    others.push(name);
+                    others.add(name);
                     self.value(&mut Skip)?;
                 }
             }
             if self.takes(b'}') {
-                return if has_twins(&mut others) { Err(Malformed) } else { Ok(others.len()) };
+                let count = others.count();
+                return if others.has_twins() { Err(Malformed) } else { Ok(count) };
             }
             self.must_take(b',')?;
         }
@@ -330,12 +333,17 @@ impl<'de> Source<'de> {
         let start = self.at;
         let negative = self.skips(b'-');
         let first = self.at;
-        let mut value = Some(0u64);
+        let mut value = 0_u64;
         while let Some(digit @ b'0'..=b'9') = self.text.as_bytes().get(self.at) {
-            value = value.and_then(|so_far| so_far.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
+            value = value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
             self.at += 1;
         }
         let length = self.at - first;
+        // Nineteen digits always fit; what is longer is read once more.
+        let value = match length {
+            0..=19 => Some(value),
+            _ => self.text.get(first..self.at).and_then(|digits| digits.parse().ok()),
+        };
         if length == 0 || (length > 1 && self.text.as_bytes().get(first) == Some(&b'0')) {
             return Err(Malformed);
         }
@@ -377,7 +385,7 @@ impl<'de> Source<'de> {
     fn string(&mut self) -> Result<Cow<'de, str>, Malformed> {
         self.at += 1;
         let start = self.at;
-        self.at += plain(self.rest());
+        self.at += if self.is_plain { quote(self.rest()) } else { plain(self.rest()) };
         match self.text.as_bytes().get(self.at) {
             Some(b'"') => {
                 let text = self.text.get(start..self.at).ok_or(Malformed)?;
@@ -447,6 +455,43 @@ impl<'de> Source<'de> {
     }
 }
 
+/// The names of an object's unknown members. The first few take no memory of their own.
+#[derive(Default)]
+struct Others<'de> {
+    few: [&'de str; 8],
+    count: usize,
+    more: Vec<Cow<'de, str>>,
+}
+
+impl<'de> Others<'de> {
+    fn count(&self) -> usize {
+        self.count + self.more.len()
+    }
+
+    fn add(&mut self, name: Cow<'de, str>) {
+        match (self.few.get_mut(self.count), name) {
+            (Some(place), Cow::Borrowed(name)) => {
+                *place = name;
+                self.count += 1;
+            }
+            (_, name) => self.more.push(name),
+        }
+    }
+
+    /// True if two of the names are one.
+    fn has_twins(mut self) -> bool {
+        let few = self.few.get(..self.count).unwrap_or_default();
+        if self.more.is_empty() {
+            return few
+                .iter()
+                .enumerate()
+                .any(|(at, name)| few.iter().skip(at + 1).any(|other| other == name));
+        }
+        self.more.extend(few.iter().map(|name| Cow::Borrowed(*name)));
+        has_twins(&mut self.more)
+    }
+}
+
 /// True if two of the names are one.
 fn has_twins(names: &mut [Cow<'_, str>]) -> bool {
     if names.len() <= 12 {
@@ -459,25 +504,44 @@ fn has_twins(names: &mut [Cow<'_, str>]) -> bool {
     names.iter().zip(names.iter().skip(1)).any(|(one, next)| one == next)
 }
 
+const ONES: u64 = u64::from_ne_bytes([1; 8]);
+const HIGH: u64 = ONES << 7;
+
+/// A lane's high bit is set where the lane is below `bound`. A borrow can mark lanes wrongly only behind one that is
+/// marked rightly, and the first is what counts.
+const fn below(word: u64, bound: u8) -> u64 {
+    word.wrapping_sub(ONES * bound as u64) & !word
+}
+
+/// The same where the lane is `byte`.
+const fn is(word: u64, byte: u8) -> u64 {
+    below(word ^ (ONES * byte as u64), 1)
+}
+
 /// How many bytes from the start need no care in a string: up to a quote, a backslash or a control character.
 fn plain(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGH: u64 = ONES << 7;
-    // Eight bytes at a time: a lane's high bit is set where the lane is zero, or below a bound. A borrow can mark
-    // lanes wrongly only behind one that is marked rightly, and the first is what counts.
-    let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word;
-    let is = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    let marks = |word| is(word, b'"') | is(word, b'\\') | below(word, b' ');
+    until(bytes, marks, |byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
+}
+
+/// How many bytes stand before the first quote.
+fn quote(bytes: &[u8]) -> usize {
+    until(bytes, |word| is(word, b'"'), |byte| byte == b'"')
+}
+
+/// How many bytes stand before the first that is looked for: eight at a time by `marks`, the last few by `found`.
+#[inline]
+fn until(bytes: &[u8], marks: impl Fn(u64) -> u64, found: impl Fn(u8) -> bool) -> usize {
     let mut at = 0;
     while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let word = u64::from_le_bytes(*chunk);
-        let found = (is(word, b'"') | is(word, b'\\') | below(word, b' ')) & HIGH;
-        if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
+        let marked = marks(u64::from_le_bytes(*chunk)) & HIGH;
+        if marked != 0 {
+            return at + marked.trailing_zeros() as usize / 8;
         }
         at += 8;
     }
     let tail = bytes.get(at..).unwrap_or_default();
-    at + tail.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)).unwrap_or(tail.len())
+    at + tail.iter().position(|&byte| found(byte)).unwrap_or(tail.len())
 }
 
 #[cfg(test)]
@@ -581,6 +645,7 @@ mod tests {
                 let text = format!("{}{ending}{}", "ä~\u{7f}a ".repeat(length), "\" \\ \n".repeat(3));
                 let expected = text.find(ending).unwrap();
                 assert_eq!(plain(text.as_bytes()), expected, "{text:?}");
+                assert_eq!(quote(text.as_bytes()), text.find('"').unwrap(), "{text:?}");
             }
         }
         assert_eq!(plain(&[0xff; 20]), 20);

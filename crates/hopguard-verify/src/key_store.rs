@@ -200,6 +200,15 @@ impl KeyStore {
         (set.clone(), self.fetched.load(Ordering::Acquire))
     }
 
+    /// True if the set in use is fresh, has no key of this name, and the issuer may not be asked for a newer one now.
+    pub(crate) fn surely_lacks(&self, id: &str) -> bool {
+        let (has, fetched) = {
+            let set = self.set.read().unwrap_or_else(PoisonError::into_inner);
+            (set.has(id), self.fetched.load(Ordering::Acquire))
+        };
+        !has && matches!(self.standing(), Standing::Fresh) && !self.may_ask_for_newer(fetched)
+    }
+
     /// True if the issuer may be asked for a key that the set of time `seen` lacks. While a fetch is under way
     /// everyone may wait for it.
     pub(crate) fn may_ask_for_newer(&self, seen: u64) -> bool {

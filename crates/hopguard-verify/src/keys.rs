@@ -17,7 +17,7 @@ use crate::jwk::Set;
 
 /// One key for one algorithm.
 pub(crate) struct Key {
-    id: Option<Box<str>>,
+    id: Option<Arc<str>>,
     algorithm: Algorithm,
     parsed: ParsedPublicKey,
     // Set once, when the issuer no longer publishes the key; whatever it verified is then forgotten.
@@ -26,12 +26,17 @@ pub(crate) struct Key {
 
 impl Key {
     pub(crate) fn new(id: Option<&str>, algorithm: Algorithm, parsed: ParsedPublicKey) -> Self {
-        Self { id: id.map(Box::from), algorithm, parsed, retired: AtomicBool::new(false) }
+        Self { id: id.map(Arc::from), algorithm, parsed, retired: AtomicBool::new(false) }
     }
 
     /// `kid`.
     pub(crate) fn id(&self) -> Option<&str> {
         self.id.as_deref()
+    }
+
+    /// `kid`, to be shared.
+    pub(crate) fn shared_id(&self) -> Option<&Arc<str>> {
+        self.id.as_ref()
     }
 
     /// True once the issuer has published a set without this key.
@@ -144,6 +149,11 @@ impl KeySet {
     /// How many keys can serve.
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
+    }
+
+    /// True if there is a key of this name.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.keys.iter().any(|key| key.id() == Some(id))
     }
 
     /// The key that a token with this `kid` and `alg` must have been signed with.

@@ -28,8 +28,8 @@ const FEWEST: usize = 16;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tag([u8; 16]);
 
-/// A verdict and what it rests on.
-#[derive(Debug)]
+/// A verdict and what it rests on. Cloning shares both.
+#[derive(Clone, Debug)]
 pub(crate) struct Verdict {
     pub(crate) facts: Arc<Facts>,
     pub(crate) key: Arc<Key>,
@@ -46,7 +46,7 @@ pub(crate) struct Memory {
 /// A verdict, and what it weighs: worked out once, asked for whenever room is made.
 #[derive(Clone)]
 struct Kept {
-    verdict: Arc<Verdict>,
+    verdict: Verdict,
     weight: u64,
 }
 
@@ -78,7 +78,7 @@ impl Memory {
     }
 
     /// The verdict that was remembered for exactly this token.
-    pub(crate) fn recall(&self, tag: Tag) -> Option<Arc<Verdict>> {
+    pub(crate) fn recall(&self, tag: Tag) -> Option<Verdict> {
         self.verdicts.get(&tag).map(|kept| kept.verdict)
     }
 
@@ -86,7 +86,7 @@ impl Memory {
     // INVARIANT: I17 — a verdict pays for the bytes it takes, and none is so small that entries go uncounted.
     pub(crate) fn remember(&self, tag: Tag, verdict: Verdict) {
         let weight = u64::try_from(footprint(&verdict).max(PAGE)).unwrap_or(u64::MAX);
-        self.verdicts.insert(tag, Kept { verdict: Arc::new(verdict), weight });
+        self.verdicts.insert(tag, Kept { verdict, weight });
     }
 
     /// Drops a verdict that is void.

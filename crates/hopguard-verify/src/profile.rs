@@ -73,6 +73,7 @@ pub struct Profile {
     known_roles: Option<Vec<Box<str>>>,
     roles: Vec<Vec<Box<str>>>,
     standard: bool,
+    transaction: bool,
 }
 
 /// What an access token has, or has not.
@@ -95,6 +96,16 @@ impl Profile {
         profile.standard = true;
         // RFC 9068 section 2.2.3.1 takes the claim over from SCIM.
         profile.token_id_required_in("jti").knows_roles(&["roles"])
+    }
+
+    /// Transaction tokens (draft-ietf-oauth-transaction-tokens), for a verifier of their own: an issuer with this
+    /// profile has no access tokens. `typ` is `txntoken+jwt`; `txn` names the transaction and stands for the token in
+    /// logs, `req_wl` the workload that asked for it. `iss`, which the draft leaves open, must be there.
+    #[must_use]
+    pub fn transaction_token() -> Self {
+        let mut profile = Self::named("transaction_token").typ("txntoken+jwt").requires("txn");
+        profile.transaction = true;
+        profile.client_in("req_wl").scopes_in("scope").token_id_required_in("txn")
     }
 
     /// Keycloak: the payload's own `typ` is `Bearer`, or `DPoP` for a token that is bound to a key; `ID`, `Refresh`,
@@ -211,6 +222,7 @@ impl Profile {
             known_roles: None,
             roles: Vec::new(),
             standard: false,
+            transaction: false,
         }
     }
 
@@ -350,6 +362,10 @@ impl Profile {
         self.standard
     }
 
+    pub(crate) fn is_of_transactions(&self) -> bool {
+        self.transaction
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -359,7 +375,11 @@ impl Profile {
         if self.types.is_empty() && !self.untyped {
             return Some("accepts no `typ`: name one, or say that there is none");
         }
-        if self.types.iter().any(|typ| OTHER_TYPES.contains(&&**typ)) {
+        let only = ["txntoken+jwt".into()];
+        if self.transaction && (self.types != only || self.untyped) {
+            return Some("accepts another `typ` beside that of transaction tokens");
+        }
+        if !self.transaction && self.types.iter().any(|typ| OTHER_TYPES.contains(&&**typ)) {
             return Some("accepts the `typ` of a token that is no access token");
         }
         let typed = !self.untyped && self.types.iter().all(|typ| &**typ == "at+jwt");

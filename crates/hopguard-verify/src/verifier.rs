@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hopguard_client::{BoxFuture, Spawn, Transport};
@@ -9,6 +10,7 @@ use hopguard_core::{
     ActorChain, Audit, Clock, ConfigErrors, Denial, Facts, Fault, Leeway, Problems, RawToken, Refusal,
     UnixTime, Unverified, Withdrawals, check_validity,
 };
+use memchr::memmem::{self, Finder};
 
 use crate::claims::{Claims, Origin};
 use crate::compact::Compact;
@@ -34,16 +36,20 @@ pub struct Verifier(Arc<Inner>);
 
 struct Inner {
     issuers: Vec<Trusted>,
+    transactions: bool,
     memory: Option<Memory>,
     clock: Arc<dyn Clock>,
     leeway: Leeway,
     token_at_most: usize,
     actors_at_most: usize,
+    signature_checks: AtomicU64,
 }
 
 /// An issuer that is trusted: its keys, and how it writes its tokens.
 struct Trusted {
     store: Arc<KeyStore>,
+    /// Finds its name, in quotes, in a text.
+    name: Finder<'static>,
     /// Absent for RFC 9068.
     profile: Option<Profile>,
 }
@@ -122,7 +128,12 @@ impl Verifier {
     /// Must be called within a Tokio runtime, unless every issuer's keys are fixed: a use may start a fetch in the
     /// background.
     pub fn check(&self, token: &RawToken, withdrawals: &Withdrawals) -> Check {
-        match self.0.judge(token.dangerous_expose(), withdrawals) {
+        self.check_at(token, withdrawals, self.0.clock.now())
+    }
+
+    /// As [`Verifier::check`], at a time that the caller has just read from the same clock.
+    pub fn check_at(&self, token: &RawToken, withdrawals: &Withdrawals, now: UnixTime) -> Check {
+        match self.0.judge(token.dangerous_expose(), withdrawals, now) {
             Ok(facts) => Check::Done(Ok(facts)),
             Err(Stop::Denied(denial)) => Check::Done(Err(denial)),
             Err(Stop::Keys(wanted)) => Check::NeedsKeys(wanted),
@@ -188,6 +199,12 @@ impl Verifier {
         outcome
     }
 
+    /// True if its issuers have transaction tokens, and no access tokens.
+    #[must_use]
+    pub fn verifies_transactions(&self) -> bool {
+        self.0.transactions
+    }
+
     /// True if there are keys of every issuer that may be used: a signal for whoever routes traffic here.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -198,6 +215,13 @@ impl Verifier {
     #[must_use]
     pub fn key_sets(&self) -> Vec<KeySetStatus> {
         self.0.issuers.iter().map(|one| one.store.status()).collect()
+    }
+
+    /// How many signatures were checked so far, good ones and bad ones. Beside the number of requests it tells how
+    /// much of a flood comes as far as the costly step, and how much the memory of verified tokens saves.
+    #[must_use]
+    pub fn signature_checks(&self) -> u64 {
+        self.0.signature_checks.load(Ordering::Relaxed)
     }
 
     #[cfg(test)]
@@ -222,10 +246,8 @@ impl fmt::Debug for Verifier {
 }
 
 impl Inner {
-    fn judge(&self, token: &str, withdrawals: &Withdrawals) -> Result<Arc<Facts>, Stop> {
+    fn judge(&self, token: &str, withdrawals: &Withdrawals, now: UnixTime) -> Result<Arc<Facts>, Stop> {
         // INVARIANT: I9 — every line above the call of `verify` refuses without a signature check.
-        let segments = Compact::split(token, self.token_at_most)?;
-        let now = self.clock.now();
         let tagged = self.memory.as_ref().and_then(|memory| memory.tag(token).map(|tag| (memory, tag)));
         if let Some((memory, tag)) = tagged
             && let Some(verdict) = memory.recall(tag)
@@ -239,21 +261,23 @@ impl Inner {
                 if valid == Err(Denial::TokenExpired) {
                     memory.forget(tag);
                 }
-                return Ok(valid.map(|()| verdict.facts.clone())?);
+                return Ok(valid.map(|()| verdict.facts)?);
             }
             memory.forget(tag);
         }
 
+        let segments = Compact::split(token, self.token_at_most)?;
         let text = segments.header()?;
         let header = Header::read(&text)?;
         let algorithm = header.algorithm()?;
         let key_id = header.key_id()?;
         let text = segments.payload()?;
+        self.may_be_known(&text, &header, key_id)?;
         let claims = Claims::read(&text)?;
         let signature = segments.signature()?;
         let named = claims.unverified_issuer()?;
         let issuer = self.issuers.iter().position(|one| **one.store.issuer() == *named);
-        let (issuer, Trusted { store, profile }) =
+        let (issuer, Trusted { store, profile, .. }) =
             issuer.and_then(|at| self.issuers.get(at).map(|one| (at, one))).ok_or(Denial::IssuerUnknown)?;
         let extra = match profile {
             None => {
@@ -277,13 +301,14 @@ impl Inner {
             }
             Lookup::Unknown | Lookup::Ambiguous => return Err(Denial::KeyUnknown.into()),
         };
+        self.signature_checks.fetch_add(1, Ordering::Relaxed);
         let fingerprint = key
             .verify(segments.signing_input.as_bytes(), signature.as_bytes())
             .ok_or(Denial::SignatureInvalid)?;
 
         let origin = Origin {
             issuer: store.issuer(),
-            key_id: key.id(),
+            key_id: key.shared_id(),
             fingerprint,
             fingerprinted_len: segments.signing_input.len(),
         };
@@ -296,6 +321,25 @@ impl Inner {
         Ok(facts)
     }
 
+    /// Refuses, before the claims are read, a token that cannot be of an issuer that is trusted, no access token, or
+    /// signed with a key that no such issuer has: those are the bulk of what strangers send. It lets pass what it is
+    /// not sure of, and decides nothing in the token's favour.
+    fn may_be_known(&self, claims: &[u8], header: &Header<'_>, key_id: Option<&str>) -> Result<(), Denial> {
+        let mut named = self.issuers.iter().filter(|one| one.name.find(claims).is_some()).peekable();
+        // A name that does not stand there may still be spelled with escapes.
+        let is_plain = || memchr::memchr(b'\\', claims).is_none();
+        if named.peek().is_none() {
+            return if names_an_issuer(claims) && is_plain() { Err(Denial::IssuerUnknown) } else { Ok(()) };
+        }
+        if self.issuers.iter().all(|one| one.profile.is_none()) {
+            header.is_access_token()?;
+        }
+        match key_id {
+            Some(id) if named.all(|one| one.store.surely_lacks(id)) && is_plain() => Err(Denial::KeyUnknown),
+            _ => Ok(()),
+        }
+    }
+
     fn begin_use(&self, store: &Arc<KeyStore>) -> Result<(), Stop> {
         store.begin_use().map_err(|want| Stop::Keys(KeysWanted { store: store.clone(), want }))
     }
@@ -304,6 +348,13 @@ impl Inner {
         check_validity(facts, now, self.leeway)?;
         if withdrawals.strikes(facts) { Err(Denial::TokenWithdrawn) } else { Ok(()) }
     }
+}
+
+/// True if `iss` stands there with a text that is not empty, as compact JSON has it.
+fn names_an_issuer(claims: &[u8]) -> bool {
+    const ISS: &[u8] = b"\"iss\":\"";
+    let text = memmem::find(claims, ISS).and_then(|at| claims.get(at + ISS.len()..));
+    text.is_some_and(|text| text.first().is_some_and(|&byte| byte != b'"'))
 }
 
 /// Collects a verifier's settings; see the [crate's documentation](crate).
@@ -377,7 +428,21 @@ impl VerifierBuilder {
                 continue;
             }
             let profile = (!checked.profile.is_standard()).then(|| checked.profile.clone());
-            issuers.push(Trusted { store: Arc::new(KeyStore::new(checked, self.outside.clone())), profile });
+            let name = Finder::new(&format!("\"{}\"", checked.name)).into_owned();
+            issuers.push(Trusted {
+                store: Arc::new(KeyStore::new(checked, self.outside.clone())),
+                name,
+                profile,
+            });
+        }
+        let of_transactions =
+            |trusted: &&Trusted| trusted.profile.as_ref().is_some_and(Profile::is_of_transactions);
+        let transactions = issuers.iter().filter(of_transactions).count();
+        if transactions > 0 && transactions < issuers.len() {
+            problems.add(
+                "issuer",
+                "has transaction tokens beside an issuer of access tokens: give each a verifier",
+            );
         }
         let leeway = match self.leeway {
             None => Leeway::default(),
@@ -405,11 +470,13 @@ impl VerifierBuilder {
         };
         problems.into_result(Verifier(Arc::new(Inner {
             issuers,
+            transactions: transactions > 0,
             memory,
             clock: self.outside.clock,
             leeway,
             token_at_most: self.token_at_most,
             actors_at_most: self.actors_at_most,
+            signature_checks: AtomicU64::new(0),
         })))
     }
 }

@@ -5,10 +5,12 @@
 //! cargo run -p chain              what a person reads
 //! cargo run -p chain -- --json    one JSON object
 //! cargo run -p chain -- --serve   keeps everything up, to play with
+//! cargo run -p chain -- --processes   four processes with four logs, and a theft that these tell
 //! ```
 
 mod hops;
 mod kept;
+mod processes;
 mod rogue;
 mod services;
 mod show;
@@ -20,12 +22,13 @@ use std::process::ExitCode;
 
 use system::{Failure, Options, System};
 
-const USAGE: &str = "usage: chain [--json | --serve] [--port PORT] [--audit FOLDER]
+const USAGE: &str = "usage: chain [--json | --serve] [--processes] [--port PORT] [--audit FOLDER]
 
   --json          print one JSON object and nothing else
   --serve         keep everything up and print curl lines
   --port PORT     where the gateway listens; the authorization server takes the next port (default: any)
-  --audit FOLDER  also write each service's audit to FOLDER/SERVICE.jsonl";
+  --processes     run each service in a process of its own, with a durable log and key; steal a token and tell it
+  --audit FOLDER  also write each service's audit to FOLDER/SERVICE.jsonl; of processes: keep logs and keys there";
 
 #[derive(Debug, Default, PartialEq)]
 enum Mode {
@@ -33,6 +36,11 @@ enum Mode {
     Tour,
     Json,
     Serve,
+    Processes {
+        json: bool,
+    },
+    /// One of the processes; not for people.
+    Role(String),
 }
 
 #[tokio::main]
@@ -66,8 +74,11 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<(Mode, Options), 
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
         match argument.as_str() {
+            "--json" if mode == (Mode::Processes { json: false }) => mode = Mode::Processes { json: true },
             "--json" => mode = Mode::Json,
             "--serve" => mode = Mode::Serve,
+            "--processes" => mode = Mode::Processes { json: mode == Mode::Json },
+            "--role" => mode = Mode::Role(value()?),
             "--audit" => options.audit = Some(value()?.into()),
             "--port" => {
                 let port: u16 = value()?.parse().map_err(|_| "--port needs a number from 1 to 65534")?;
@@ -85,6 +96,14 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<(Mode, Options), 
 
 /// True if everything came out as it must.
 async fn run(mode: &Mode, options: &Options) -> Result<bool, Failure> {
+    match mode {
+        Mode::Processes { json } => return processes::run(options.audit.as_deref(), *json).await,
+        Mode::Role(role) => {
+            let root = options.audit.as_deref().ok_or("--role needs --audit")?;
+            return processes::role(role, root).await.map(|()| true);
+        }
+        Mode::Tour | Mode::Json | Mode::Serve => (),
+    }
     let system = System::start(options).await?;
     if *mode == Mode::Serve {
         return serve(&system).await;

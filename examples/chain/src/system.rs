@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use hopguard::{ClientAuth, Clock as _, SigningKey, SystemClock, minutes, seconds};
+use hopguard::{Audit, ClientAuth, Clock as _, SigningKey, SystemClock, minutes, seconds};
 use hopguard_core::{Event, TokenForm};
 use hopguard_sts::{Client, Rule, Sts, UserToken};
 use tokio::net::TcpListener;
@@ -59,26 +59,8 @@ impl System {
         let (gateway_auth, gateway_client) = auth("gateway")?;
         let (orders_auth, orders_client) = auth("orders")?;
         let mut audits = Audits::new(options.audit.clone());
-        let sts = Sts::builder(&sts_url, SystemClock::shared())
-            .signing_key(key.clone())
-            .audit(&audits.of("sts", &Kept::new())?)
-            .client(gateway_client)
-            .client(orders_client)
-            .rule(
-                Rule::for_client("gateway")
-                    .subject_audience(GATEWAY)
-                    .audience(ORDERS)
-                    .scope("orders:read", "orders:read")
-                    .lifetime_at_most(minutes(2)),
-            )
-            .rule(
-                Rule::for_client("orders")
-                    .subject_audience(ORDERS)
-                    .audience(INVENTORY)
-                    .scope("stock:read", "orders:read")
-                    .lifetime_at_most(minutes(1)),
-            )
-            .build()?;
+        let audit = audits.of("sts", &Kept::new())?;
+        let sts = honest_sts(&sts_url, key.clone(), &audit, gateway_client, orders_client)?;
         serve(listener, sts.router());
 
         let kept = Kept::new();
@@ -148,9 +130,7 @@ impl System {
 
     /// A fresh token of the user `alice`.
     pub fn user_token_for(&self, audience: &str, scopes: &str) -> Result<String, Failure> {
-        let token =
-            UserToken::new("alice", audience).client_id("web-app").scope(scopes).lifetime(seconds(300));
-        Ok(self.sts.issue(&token)?)
+        user_token(&self.sts, audience, scopes)
     }
 
     /// Exchanges a token by hand, as the service with this credential would: the tour needs to hold what a
@@ -185,7 +165,43 @@ impl System {
     }
 }
 
-async fn bind(port: u16, what: &str) -> Result<(TcpListener, String), Failure> {
+/// The authorization server, with what each client may do.
+pub fn honest_sts(
+    url: &str,
+    key: Arc<SigningKey>,
+    audit: &Audit,
+    gateway: Client,
+    orders: Client,
+) -> Result<Sts, Failure> {
+    let sts = Sts::builder(url, SystemClock::shared())
+        .signing_key(key)
+        .audit(audit)
+        .client(gateway)
+        .client(orders)
+        .rule(
+            Rule::for_client("gateway")
+                .subject_audience(GATEWAY)
+                .audience(ORDERS)
+                .scope("orders:read", "orders:read")
+                .lifetime_at_most(minutes(2)),
+        )
+        .rule(
+            Rule::for_client("orders")
+                .subject_audience(ORDERS)
+                .audience(INVENTORY)
+                .scope("stock:read", "orders:read")
+                .lifetime_at_most(minutes(1)),
+        );
+    Ok(sts.build()?)
+}
+
+/// A fresh token of the user `alice`.
+pub fn user_token(sts: &Sts, audience: &str, scopes: &str) -> Result<String, Failure> {
+    let token = UserToken::new("alice", audience).client_id("web-app").scope(scopes).lifetime(seconds(300));
+    Ok(sts.issue(&token)?)
+}
+
+pub async fn bind(port: u16, what: &str) -> Result<(TcpListener, String), Failure> {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let listener = TcpListener::bind(address).await.map_err(|error| {
         format!("{what} cannot listen on {address}: {error}; name other ports with --port")
@@ -194,14 +210,14 @@ async fn bind(port: u16, what: &str) -> Result<(TcpListener, String), Failure> {
     Ok((listener, url))
 }
 
-fn serve(listener: TcpListener, router: Router) {
+pub fn serve(listener: TcpListener, router: Router) {
     hopguard::Spawn::current().spawn(async move {
         // It ends with the process; an accept error is retried by axum.
         let _ended = axum::serve(listener, router).await;
     });
 }
 
-fn serve_protected(listener: TcpListener, service: hopguard::Protected) {
+pub fn serve_protected(listener: TcpListener, service: hopguard::Protected) {
     hopguard::Spawn::current().spawn(async move {
         let _ended = axum::serve(listener, service).await;
     });

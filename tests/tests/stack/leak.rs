@@ -28,7 +28,7 @@ async fn no_token_shows_anywhere() {
         world.token().raw_payload("{\"iss\":"),
     ] {
         let text = world.signed(bad);
-        let service = world.inbound.layer(service_fn(|_: Request<String>| async {
+        let service = world.inbound.layer(service_fn(|_: Request<hopguard::Upload<String>>| async {
             Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
         }));
         let request = Request::get("/").header("authorization", format!("Bearer {text}")).body(String::new());

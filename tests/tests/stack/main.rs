@@ -2,15 +2,26 @@
 
 mod world;
 mod malicious_sts;
+mod matrix;
 mod routes;
+mod own_calls;
+mod redirects;
+mod clients;
+mod client_auth;
 mod passthrough;
 mod bodies;
 mod answers;
 mod innocent;
 mod renewal;
 mod withdrawal;
+mod before_allow;
+mod transactions;
 mod waivers;
 mod crowd;
 mod configuration;
+mod configured;
+mod metered;
+mod modes;
+mod published;
 mod probes;
 mod leak;

@@ -64,7 +64,7 @@ pub use self::verify::{Finding, FindingKind, Verification, verify};
 
 use self::paper::{LogPaper, Settings};
 use crate::json_lines::queue::{Limits, Queue};
-use crate::json_lines::{Mended, Promise, writer};
+use crate::json_lines::{Mended, Promise, QueueStatus, writer};
 
 /// How long dropping a log waits for a writer that hangs.
 const LAST_RECORDS: Duration = Duration::from_secs(5);
@@ -104,6 +104,12 @@ impl DurableLog {
     #[must_use]
     pub fn flush(&self, at_most: Duration) -> bool {
         self.queue.flush(at_most)
+    }
+
+    /// How the queue stands.
+    #[must_use]
+    pub fn status(&self) -> QueueStatus {
+        self.queue.status()
     }
 
     /// What was done to the end of the newest file when it was opened; `None` if it was whole.

@@ -68,17 +68,39 @@ impl Lineage {
     ///
     /// What keeps a file from being read. A line that is no event is kept in [`Lineage::unreadable`].
     pub fn read<'a>(paths: impl IntoIterator<Item = &'a Path>) -> io::Result<Self> {
-        let mut files = BTreeSet::new();
+        Self::read_watched(paths, |_, _| ())
+    }
+
+    /// As [`Lineage::read`]; `progress` learns now and then how many bytes of how many are read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lineage::read`].
+    pub fn read_watched<'a>(
+        paths: impl IntoIterator<Item = &'a Path>,
+        mut progress: impl FnMut(u64, u64),
+    ) -> io::Result<Self> {
+        let named = |path: &Path, error: io::Error| {
+            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        };
+        let (mut files, mut all) = (BTreeSet::new(), 0);
         for path in paths {
-            let named =
-                |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-            files.extend(log_files(path).map_err(named)?);
+            files.extend(log_files(path).map_err(|error| named(path, error))?);
         }
-        let (mut records, mut unreadable) = (Vec::new(), Vec::new());
+        for file in &files {
+            all += file.metadata().map_err(|error| named(file, error))?.len();
+        }
+        let (mut records, mut unreadable, mut before) = (Vec::new(), Vec::new(), 0);
         for path in files {
-            record::read(&path, &mut records, &mut unreadable)
-                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+            let mut done = 0;
+            record::read(&path, &mut records, &mut unreadable, |bytes| {
+                done = bytes;
+                progress(before + bytes, all);
+            })
+            .map_err(|error| named(&path, error))?;
+            before += done;
         }
+        progress(all, all);
         Ok(Self { unreadable, ..Self::of(records) })
     }
 

@@ -175,17 +175,26 @@ fn collect(path: &Path, depth: u8, files: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads the events of one file.
+/// How many lines are read between two words about it.
+const WORD_EVERY: u64 = 4096;
+
+/// Reads the events of one file; `progress` learns how many bytes of it are read.
 pub(crate) fn read(
     path: &Path,
     records: &mut Vec<Record>,
     unreadable: &mut Vec<Unreadable>,
+    mut progress: impl FnMut(u64),
 ) -> io::Result<()> {
     let mut reader = BufReader::with_capacity(1 << 18, File::open(path)?);
-    let (mut line, mut number) = (Vec::new(), 0);
+    let (mut line, mut number, mut bytes) = (Vec::new(), 0, 0);
     loop {
         line.clear();
-        if reader.read_until(b'\n', &mut line)? == 0 {
+        let length = reader.read_until(b'\n', &mut line)?;
+        bytes += u64::try_from(length).unwrap_or(0);
+        if length == 0 || number % WORD_EVERY == 0 {
+            progress(bytes);
+        }
+        if length == 0 {
             return Ok(());
         }
         number += 1;

@@ -41,7 +41,8 @@ pub use stage::{Prepared, Stage};
 use crate::misbehave::Misbehaviour;
 
 /// What may be left out of an inbound stack, one at a time, to see which attack then gets through.
-pub const GUARDS: &[&str] = &["extract", "verify", "bind", "audience", "ttl", "scope", "route_scope"];
+pub const GUARDS: &[&str] =
+    &["extract", "verify", "bind", "audience", "ttl", "scope", "actor", "route_scope"];
 
 /// What may be left out of an egress stack: the route map with its default deny, what a route requires of the
 /// caller, the proof that the grant is narrower, the passthrough block.
@@ -132,6 +133,8 @@ pub enum KeyName {
     SecondIssuer,
     /// A key of the issuer whose `kid` another of its keys has as well.
     Twin,
+    /// The issuer whose tokens say `typ: JWT`, or no `typ` at all.
+    Lax,
     /// A key that nobody trusts, under a `kid` that nobody knows.
     Stranger,
 }

@@ -1,11 +1,16 @@
 //! The last step before the client: the request is written down as sent, and its answer is watched.
+//!
+//! If the sink promises to write before anything is allowed, the client that was ready is kept until the event is
+//! safe, and called then; no thread is blocked.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use hopguard_core::{Decision, Direction, Fault};
-use http::{Request, Response, StatusCode};
+use hopguard_client::Durably;
+use hopguard_core::{Acknowledgement, Decision, Direction, Fault};
+use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -13,6 +18,7 @@ use tower_service::Service;
 
 use super::error::EgressError;
 use super::outgoing::{Matched, Outgoing};
+use super::redirect::is_redirect;
 use crate::Hop;
 use crate::answer::Refused;
 use crate::audited::{AuditedBody, OutcomeGuard};
@@ -39,12 +45,12 @@ pub struct Dispatch<S> {
 
 impl<S, B, R> Service<Request<B>> for Dispatch<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<B>, Response = Response<R>> + Clone,
     R: Body,
 {
     type Response = Response<AuditedBody<R>>;
     type Error = EgressError<S::Error>;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S, B>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context).map_err(EgressError::Peer)
@@ -55,13 +61,27 @@ where
         // The caller's evidence stays here: no client has a use for it.
         request.extensions_mut().remove::<super::OnBehalfOf>();
         request.extensions_mut().remove::<Passage>();
-        match self.announce(matched.as_ref().map(|outgoing| &*outgoing.0)) {
-            Ok(outcome) => ResponseFuture::Sent {
+        let hop = self.hop.clone();
+        let Some(matched) = matched else {
+            // INVARIANT: I1 — only the exchange says that a route was matched.
+            let unmatched = Matched::new(hop.begin(&http::HeaderMap::new()), None);
+            let refused = unmatched.refuse(&hop, "egress", Fault::EvidenceMissing.into());
+            return ResponseFuture::Refused { refused: Some(refused) };
+        };
+        match self.announce(&matched.0) {
+            Ok((outcome, safe)) if safe.is_done() => ResponseFuture::Sent {
                 future: self.inner.call(request),
                 outcome: Some(outcome),
-                matched,
-                hop: self.hop.clone(),
+                matched: Some(matched),
+                hop,
             },
+            Ok((outcome, safe)) => {
+                // The clone was never ready; the one that was is kept.
+                let fresh = self.inner.clone();
+                let inner = std::mem::replace(&mut self.inner, fresh);
+                let held = Held { safe: Durably::new(safe), inner, request, outcome, matched, hop };
+                ResponseFuture::Waiting { held: Some(Box::new(held)) }
+            }
             Err(refused) => ResponseFuture::Refused { refused: Some(refused) },
         }
     }
@@ -69,33 +89,33 @@ where
 
 impl<S> Dispatch<S> {
     /// Writes that the request is sent, with room for its outcome set aside.
-    fn announce(&self, matched: Option<&Matched>) -> Result<OutcomeGuard, Refused> {
+    fn announce(&self, matched: &Matched) -> Result<(OutcomeGuard, Acknowledgement), Refused> {
         let hop = &self.hop;
-        let Some(matched) = matched else {
-            // INVARIANT: I1 — only the exchange says that a route was matched.
-            let record = hop.begin(&http::HeaderMap::new());
-            return Err(Matched::new(record, None).refuse(hop, "egress", Fault::EvidenceMissing.into()));
-        };
         let event = matched.event(hop, "egress", Decision::Allow("sent"));
         let id = event.id;
         let full = |full| Refused { refusal: Fault::from(full).into(), event: id };
         let room = hop.audit().reserve().map_err(full)?;
         let (token, destination) = (event.token.clone(), event.destination.clone());
-        hop.audit().write(event).map_err(full)?;
-        let record = matched.record;
-        Ok(OutcomeGuard::new(hop.clone(), record, Direction::Outbound, "egress", room, token, destination))
+        let safe = hop.audit().write_durably(event).map_err(full)?;
+        let (record, direction) = (matched.record, Direction::Outbound);
+        let outcome = OutcomeGuard::new(hop.clone(), record, direction, "egress", room, token, destination);
+        Ok((outcome, safe))
     }
 }
 
 pin_project! {
     /// The client's answer, watched to its end.
     #[project = ResponseProjection]
-    #[derive(Debug)]
-    pub enum ResponseFuture<F> {
+    pub enum ResponseFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        /// It is being written that the request is sent.
+        Waiting { held: Option<Box<Held<S, B>>> },
         /// On its way.
         Sent {
             #[pin]
-            future: F,
+            future: S::Future,
             outcome: Option<OutcomeGuard>,
             matched: Option<Outgoing>,
             hop: Hop,
@@ -107,15 +127,54 @@ pin_project! {
     }
 }
 
-impl<F, R, E> Future for ResponseFuture<F>
+/// What waits for the disk. On the heap, so that those who do not wait pay nothing for it.
+pub struct Held<S, B> {
+    safe: Durably,
+    inner: S,
+    request: Request<B>,
+    outcome: OutcomeGuard,
+    matched: Outgoing,
+    hop: Hop,
+}
+
+impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
+    /// Sends the request once it is safe that this is written down.
+    fn poll_safe(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let ResponseProjection::Waiting { held } = self.as_mut().project() else { return Poll::Ready(()) };
+        let Some(waiting) = held.as_mut() else { return Poll::Pending };
+        let safe = ready!(Pin::new(&mut waiting.safe).poll(context));
+        let Some(held) = held.take() else { return Poll::Pending };
+        let Held { mut inner, request, outcome, matched, hop, .. } = *held;
+        let next = match safe {
+            Ok(()) => Self::Sent {
+                future: inner.call(request),
+                outcome: Some(outcome),
+                matched: Some(matched),
+                hop,
+            },
+            // INVARIANT: I11 — what is not written down does not happen.
+            Err(full) => {
+                let fault = Fault::from(full);
+                outcome.failed(fault);
+                Self::Refused { refused: Some(matched.0.refuse(&hop, "egress", fault.into())) }
+            }
+        };
+        self.set(next);
+        Poll::Ready(())
+    }
+}
+
+impl<S, B, R> Future for ResponseFuture<S, B>
 where
-    F: Future<Output = Result<Response<R>, E>>,
+    S: Service<Request<B>, Response = Response<R>>,
     R: Body,
 {
-    type Output = Result<Response<AuditedBody<R>>, EgressError<E>>;
+    type Output = Result<Response<AuditedBody<R>>, EgressError<S::Error>>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        ready!(self.as_mut().poll_safe(context));
         match self.project() {
+            ResponseProjection::Waiting { .. } => Poll::Pending,
             ResponseProjection::Sent { future, outcome, matched, hop } => {
                 let answer = ready!(future.poll(context));
                 let Some(mut outcome) = outcome.take() else { return Poll::Pending };
@@ -130,6 +189,7 @@ where
                 // INVARIANT: I12 — nobody below follows one, and the handler must not do so with a credential.
                 if is_redirect(response.status())
                     && let Some(matched) = matched
+                    && !matched.0.follows
                 {
                     let refused = matched.0.refuse(hop, "egress", Fault::RedirectRefused.into());
                     return Poll::Ready(Err(EgressError::Refused(refused)));
@@ -143,6 +203,9 @@ where
     }
 }
 
-fn is_redirect(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+impl<S: Service<Request<B>>, B> fmt::Debug for ResponseFuture<S, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waiting = matches!(self, Self::Waiting { .. });
+        f.debug_struct("ResponseFuture").field("waiting", &waiting).finish_non_exhaustive()
+    }
 }

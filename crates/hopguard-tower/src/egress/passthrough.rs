@@ -55,6 +55,12 @@
 //! [`ScannedBody`]: a body that is there whole is judged before anything is sent, a stream while it is sent,
 //! and a hit ends it with an error. Either way the call fails with `passthrough_blocked`.
 //!
+//! # Transaction tokens
+//!
+//! [`PassthroughLayer::trust_domain`] names the origins inside a trust domain: the transaction token that a
+//! [`TransactionLayer`](crate::TransactionLayer) verified for the caller's request goes along in its own header,
+//! `Txn-Token`. Any other value there is refused, and so is the token anywhere else.
+//!
 //! # Migration
 //!
 //! Where a service must go live before its last leak is mended, [`PassthroughLayer::dangerous_except`] lets
@@ -81,10 +87,10 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 
 use hopguard_core::{
-    Audit, BodyScanner, Clock, Decision, Destination, EventKind, Fault, Finding, FindingKind, Ledger,
-    Relaxation, Scanner, Waived, Waiver,
+    Admitted, Audit, BodyScanner, Clock, Decision, Destination, EventKind, Fault, Finding, FindingKind,
+    Ledger, Relaxation, Scanner, TXN_TOKEN, Waived, Waiver,
 };
-use http::{HeaderMap, HeaderName, Request, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, request};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -95,7 +101,7 @@ use super::outgoing::{Matched, Outgoing};
 use super::subject::OnBehalfOf;
 use crate::Hop;
 use crate::answer::Refused;
-use crate::scanned::{BodyScan, ScannedBody, Watcher};
+use crate::scanned::{BodyScan, Judge, ScannedBody, Watcher};
 
 /// A body whose length is known and not above this is judged before anything is sent.
 const WHOLE: u64 = 1024 * 1024;
@@ -105,6 +111,7 @@ const WHOLE: u64 = 1024 * 1024;
 pub struct PassthroughLayer {
     announce: bool,
     declared: Vec<(Destination, Arc<str>)>,
+    domains: Vec<(Destination, Arc<str>)>,
     places: Vec<HeaderName>,
     bodies: BodyScan,
     rule: Rule,
@@ -125,6 +132,7 @@ impl PassthroughLayer {
         Self {
             announce: true,
             declared: Vec::new(),
+            domains: Vec::new(),
             places: Vec::new(),
             bodies: BodyScan::default(),
             rule: Rule { hop: hop.clone(), report_only: None, exceptions: Vec::new() },
@@ -176,6 +184,16 @@ impl PassthroughLayer {
         self
     }
 
+    /// The origin of `url` is inside the trust domain `domain`: calls there carry on the transaction token that was
+    /// verified for the caller's request, in the header `Txn-Token`. A `url` that is none says nothing.
+    #[must_use]
+    pub fn trust_domain(mut self, url: &str, domain: &str) -> Self {
+        if let Some(destination) = url.parse().ok().as_ref().and_then(Destination::of) {
+            self.domains.push((destination, domain.into()));
+        }
+        self
+    }
+
     /// Without an inbound side: nothing fills the ledger, so that only JWTs in authorization headers are
     /// judged, by their audience.
     #[must_use]
@@ -218,8 +236,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (parts, body) = request.into_parts();
-        match self.layer.judge(&parts, body) {
+        let (mut parts, body) = request.into_parts();
+        match self.layer.judge(&mut parts, body) {
             Ok((body, blocked)) => {
                 ResponseFuture::Passed { future: self.inner.call(Request::from_parts(parts, body)), blocked }
             }
@@ -234,7 +252,7 @@ type Slot = Arc<OnceLock<Refused>>;
 impl PassthroughLayer {
     fn judge<B: Body>(
         &self,
-        parts: &request::Parts,
+        parts: &mut request::Parts,
         body: B,
     ) -> Result<(ScannedBody<B>, Option<Slot>), Refused> {
         let hop = &self.rule.hop;
@@ -252,11 +270,23 @@ impl PassthroughLayer {
         let destination = matched.destination.as_ref().filter(|expected| expected.is_of(&parts.uri));
         let destination =
             destination.ok_or_else(|| matched.refuse(hop, "passthrough", Fault::TargetUnreadable.into()))?;
-        let mut scanner = self.scanner(&matched, destination);
-        if let Some(value) = &matched.attached {
-            scanner = scanner.with_attached(value);
+        let transaction = self.transaction(&matched, destination)?;
+        // One that is there already is not ours, whatever it holds: it is looked at like any other header.
+        let transaction = transaction.filter(|_| !parts.headers.contains_key(TXN_TOKEN));
+        if let Some(value) = &transaction {
+            parts.headers.insert(TXN_TOKEN, value.clone());
         }
-        if let Err(finding) = scanner.scan(&parts.uri, &parts.headers) {
+        let mut scanner = self.scanner(&matched, destination);
+        if let Some(value) = &transaction {
+            scanner = scanner.with_transaction(value);
+        }
+        scanner = match (&matched.attached, &matched.attached_in) {
+            (Some(value), None) => scanner.with_attached(value),
+            (Some(value), Some(name)) => scanner.with_attached_in(name, value),
+            (None, _) => scanner,
+        };
+        // Under a waiver each of them is written down, not only the first.
+        for finding in scanner.findings(&parts.uri, &parts.headers) {
             self.rule.found(&matched, &finding)?;
         }
         let judged = self.judge_body(&matched, destination, parts, body)?;
@@ -284,6 +314,26 @@ impl PassthroughLayer {
         scanner
     }
 
+    /// The transaction token that goes along: the one of the caller's request, inside its trust domain.
+    fn transaction(
+        &self,
+        matched: &Matched,
+        destination: &Destination,
+    ) -> Result<Option<HeaderValue>, Refused> {
+        let Some(transaction) = matched.subject.as_ref().and_then(Admitted::transaction) else {
+            return Ok(None);
+        };
+        let inside = |(origin, domain): &(Destination, Arc<str>)| {
+            origin == destination && **domain == *transaction.domain()
+        };
+        if !self.domains.iter().any(inside) {
+            return Ok(None);
+        }
+        let hop = &self.rule.hop;
+        let value = transaction.header(hop.ledger().withdrawals(), hop.now());
+        value.map(Some).map_err(|denial| matched.refuse(hop, "passthrough", denial.into()))
+    }
+
     fn judge_body<B: Body>(
         &self,
         matched: &Arc<Matched>,
@@ -296,25 +346,35 @@ impl PassthroughLayer {
         }
         let hop = &self.rule.hop;
         let whole = body.size_hint().exact().is_some_and(|length| length <= WHOLE);
-        let mut scanner = BodyScanner::new(hop.ledger(), Some(destination));
-        if let Some(caller) = &matched.subject {
-            scanner = scanner.with_own(caller.facts());
-        }
-        let blocked = Slot::default();
-        let watcher = OnTheWay {
-            rule: self.rule.clone(),
-            matched: matched.clone(),
-            destination: destination.clone(),
-            blocked: blocked.clone(),
+        let own = matched.subject.as_ref().map(|caller| caller.facts());
+        let mut blocked = None;
+        let judge = Judge {
+            headers: &parts.headers,
+            scan: &self.bodies,
+            hop,
+            clear: |whole: &[u8]| BodyScanner::is_clear(hop.ledger(), own.map(Arc::as_ref), whole),
+            make: || {
+                let mut scanner = BodyScanner::new(hop.ledger(), Some(destination));
+                if let Some(own) = own {
+                    scanner = scanner.with_own(own);
+                }
+                let watcher = OnTheWay {
+                    rule: self.rule.clone(),
+                    matched: matched.clone(),
+                    destination: destination.clone(),
+                    blocked: blocked.insert(Slot::default()).clone(),
+                };
+                (scanner, Box::new(watcher) as Box<dyn Watcher>)
+            },
         };
-        let mut body = ScannedBody::watched(body, &parts.headers, &self.bodies, scanner, hop, watcher)?;
+        // Whoever polls the body next leaves a waker of its own.
+        let mut context = Context::from_waker(Waker::noop());
+        let mut body = ScannedBody::judged(body, judge, WHOLE, &mut context)?;
         if whole {
-            // Whoever polls the body next leaves a waker of its own.
-            let refused = body.peek(&mut Context::from_waker(Waker::noop()), usize::MAX);
-            refused.map_or(Ok(()), Err)?;
+            body.peek(&mut context, usize::MAX).map_or(Ok(()), Err)?;
         }
         let on_its_way = !body.is_read();
-        Ok((body, on_its_way.then_some(blocked)))
+        Ok((body, blocked.filter(|_| on_its_way)))
     }
 }
 
@@ -383,13 +443,13 @@ impl Watcher for OnTheWay {
         self.keep(hop.audit().write(event).map_err(full))
     }
 
-    fn trailers(&self, trailers: &HeaderMap) -> Result<(), Finding> {
+    fn trailers(&self, trailers: &HeaderMap) -> Result<(), Refused> {
         let hop = &self.rule.hop;
         let mut scanner = Scanner::new(hop.ledger(), &self.destination, hop.now());
         if let Some(caller) = &self.matched.subject {
             scanner = scanner.with_own(caller.facts());
         }
-        scanner.trailers(trailers)
+        scanner.trailers(trailers).try_for_each(|finding| self.found(&finding))
     }
 }
 

@@ -18,11 +18,10 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::stage::admitted;
 use crate::Hop;
-use crate::answer::Refused;
+use crate::answer::{Refused, challenge_anew};
 use crate::hop::Record;
-use crate::scanned::{BodyScan, ScannedBody, Watcher};
+use crate::scanned::{BodyScan, Judge, ScannedBody, Watcher};
 
 /// So much of a body is judged before its head leaves, if it is at hand.
 const WINDOW: usize = 64 * 1024;
@@ -108,9 +107,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let record = self.layer.hop.record(&mut request);
-        let caller = admitted(request.extensions()).map(|admitted| admitted.facts().clone());
-        let (ShieldLayer { hop, rule }, record) = (self.layer.clone(), record);
+        let ShieldLayer { hop, rule } = self.layer.clone();
+        let passage = hop.passage(&mut request);
+        let (record, caller) = (passage.record, passage.admitted().map(|admitted| admitted.facts().clone()));
         ResponseFuture { future: self.inner.call(request), answer: Answer { hop, rule, record, caller } }
     }
 }
@@ -155,10 +154,13 @@ impl Answer {
 
     /// Judges the headers, and takes out what may be scrubbed.
     fn head(&self, headers: &mut HeaderMap) -> Result<(), Refused> {
-        let scanner = self.scanner();
         let mut scrubbed: Vec<HeaderName> = Vec::new();
         for (name, value) in headers.iter() {
-            let Err(finding) = scanner.header(name, value) else { continue };
+            // Most values are too short for any credential, and cost no look at the clock.
+            if !Scanner::could_hold_one(self.hop.ledger(), self.caller.as_deref(), value) {
+                continue;
+            }
+            let Err(finding) = self.scanner().header(name, value) else { continue };
             // A header too long to look through, or a token for elsewhere in an answer's `Authorization`.
             if !matches!(finding.kind, FindingKind::LiveCredential(_) | FindingKind::TooLong) {
                 continue;
@@ -183,13 +185,22 @@ impl Answer {
         context: &mut Context<'_>,
     ) -> Result<Response<ScannedBody<R>>, Refused> {
         let (mut parts, body) = response.into_parts();
+        challenge_anew(&self.hop, &mut parts.extensions, &mut parts.headers);
         self.head(&mut parts.headers)?;
-        let mut scanner = BodyScanner::new(self.hop.ledger(), None);
-        if let Some(caller) = &self.caller {
-            scanner = scanner.with_own(caller);
-        }
-        let (hop, scan) = (&self.hop, &self.rule.bodies);
-        let mut body = ScannedBody::watched(body, &parts.headers, scan, scanner, hop, self.clone())?;
+        let judge = Judge {
+            headers: &parts.headers,
+            scan: &self.rule.bodies,
+            hop: &self.hop,
+            clear: |whole: &[u8]| BodyScanner::is_clear(self.hop.ledger(), self.caller.as_deref(), whole),
+            make: || {
+                let mut scanner = BodyScanner::new(self.hop.ledger(), None);
+                if let Some(caller) = &self.caller {
+                    scanner = scanner.with_own(caller);
+                }
+                (scanner, Box::new(self.clone()) as Box<dyn Watcher>)
+            },
+        };
+        let mut body = ScannedBody::judged(body, judge, WINDOW as u64, context)?;
         match body.peek(context, WINDOW) {
             Some(refused) => Err(refused),
             None => Ok(Response::from_parts(parts, body)),
@@ -210,8 +221,8 @@ impl Watcher for Answer {
         self.hop.audit().write(event).map_err(full)
     }
 
-    fn trailers(&self, trailers: &HeaderMap) -> Result<(), Finding> {
-        self.scanner().trailers(trailers)
+    fn trailers(&self, trailers: &HeaderMap) -> Result<(), Refused> {
+        self.scanner().trailers(trailers).next().map_or(Ok(()), |finding| Err(self.refuse(&finding)))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use hopguard_core::{
-    Admitted, Bound, Decision, Direction, EventKind, Fault, Id, Refusal, StackId, UnixTime, Verified, Waived,
+    Admitted, Bound, Decision, Direction, EventKind, Fault, Id, Refusal, UnixTime, Verified, Waived,
 };
 use http::Extensions;
 
@@ -29,11 +29,6 @@ impl Stage {
             Self::Bound(bound) => bound.verified(),
             Self::Admitted(admitted) => admitted.bound().verified(),
         }
-    }
-
-    /// The evidence in `extensions`, if it is this stack's.
-    pub(crate) fn of(extensions: &Extensions, stack: StackId) -> Result<&Self, Fault> {
-        extensions.get::<Passage>().ok_or(Fault::EvidenceMissing)?.stage_of(stack)
     }
 
     /// Leaves this evidence for the next step. There is a place for it once a record was begun.
@@ -71,10 +66,7 @@ pub trait Step {
 /// The evidence that a complete stack has let this request through; `None` in front of or outside one.
 #[must_use]
 pub fn admitted(extensions: &Extensions) -> Option<&Admitted> {
-    match extensions.get::<Passage>()?.stage.as_ref() {
-        Some(Stage::Admitted(admitted)) => Some(admitted),
-        _ => None,
-    }
+    extensions.get::<Passage>()?.admitted()
 }
 
 /// For adapters whose handler asks for a caller that nobody has admitted: writes the event, if a stack is

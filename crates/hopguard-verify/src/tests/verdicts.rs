@@ -110,6 +110,47 @@ fn each_refusal_has_its_code() {
     refused(|h| h["alg"] = json!("none"), |c| c["iss"] = json!(1), "algorithm_refused");
 }
 
+/// The look at the bytes of the claims that comes before they are read must not take a token for a stranger's that
+/// only spells things otherwise.
+#[test]
+fn a_name_may_be_spelled_in_other_ways() {
+    let (signer, other) = (Signer::es256("k1"), Signer::es256("k2"));
+    let rig = Rig::fixed(&[&signer]);
+    let header = signer.header().to_string();
+    let spelled = |iss: &str| claims().to_string().replace("\"iss\":\"https://sts.internal\"", iss);
+    for iss in [
+        r#""iss":"https:\/\/sts.internal""#,
+        r#""iss":"https://sts\u002einternal""#,
+        r#""\u0069ss":"https://sts.internal""#,
+        r#""iss" : "https://sts.internal""#,
+        r#""a":{"iss":"https://evil"},"iss":"https://sts.internal""#,
+        r#""a":{"iss":"https://evil"},"iss":"https:\/\/sts.internal""#,
+    ] {
+        let body = spelled(iss);
+        assert!(body.contains(iss));
+        rig.check(&signer.raw(&header, &body)).unwrap();
+        assert_eq!(
+            rig.check(&other.raw(&other.header().to_string(), &body)).err(),
+            Some("key_unknown"),
+            "{iss}"
+        );
+        let id_token = header.replace("at+jwt", "JWT");
+        assert_eq!(rig.check(&signer.raw(&id_token, &body)).err(), Some("token_type_mismatch"), "{iss}");
+    }
+    for (iss, code) in [
+        (r#""iss":"https:\/\/evil""#, "issuer_unknown"),
+        (r#""iss":"https://evil","a":"https://sts.internal""#, "issuer_unknown"),
+        (r#""iss":"https://evil","a":"\"""#, "issuer_unknown"),
+        (r#""iss" : "https://evil""#, "issuer_unknown"),
+        (r#""iss":"https://sts.internal.evil""#, "issuer_unknown"),
+        (r#""iss":"""#, "claim_invalid"),
+        (r#""iss":1"#, "claim_invalid"),
+        (r#""issuer":"https://evil""#, "claim_missing"),
+    ] {
+        assert_eq!(rig.check(&signer.raw(&header, &spelled(iss))).err(), Some(code), "{iss}");
+    }
+}
+
 #[test]
 fn the_shape_is_judged_first() {
     let signer = Signer::es256("k1");
@@ -239,6 +280,27 @@ fn a_key_serves_its_own_issuer_only() {
     assert_eq!(&*rig.check(&theirs.token(&other)).unwrap().issuer, "https://other.internal");
     assert_eq!(rig.check(&theirs.token(&claims())).err(), Some("signature_invalid"));
     assert_eq!(rig.check(&ours.token(&other)).err(), Some("signature_invalid"));
+}
+
+#[test]
+fn another_issuers_name_in_the_claims_hides_no_key() {
+    let (ours, theirs) = (Signer::es256("k1"), Signer::es256("k2"));
+    let rig = Rig::built(&[], |builder| {
+        builder
+            .issuer(Issuer::at(ISSUER).keys_fixed(&set_of(&[&ours])))
+            .issuer(Issuer::at("https://other.internal").keys_fixed(&set_of(&[&theirs])))
+    });
+    for iss in ["https://other.internal", r"https:\/\/other.internal", r"https://other\u002einternal"] {
+        let body =
+            claims().to_string().replace(ISSUER, iss).replacen('{', &format!("{{\"a\":\"{ISSUER}\","), 1);
+        let found = rig.check(&theirs.raw(&theirs.header().to_string(), &body)).unwrap();
+        assert_eq!(&*found.issuer, "https://other.internal");
+        assert_eq!(
+            rig.check(&ours.raw(&ours.header().to_string(), &body)).err(),
+            Some("key_unknown"),
+            "{iss}"
+        );
+    }
 }
 
 #[test]

@@ -1,0 +1,179 @@
+//! A sink that promises to write before anything is allowed: the handler and the peer see nothing until the event is
+//! safe, no thread is blocked meanwhile, and what is not written does not happen.
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use hopguard::{Admitted, AuditSink};
+use hopguard_core::{Acknowledgement, Acknowledger, AuditFull, Event};
+use hopguard_testkit::{MemorySink, WireAnswer, WireRecorder};
+use http::{Request, Response};
+use tokio::task::JoinSet;
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::world::World;
+
+/// Keeps events at once, and says that they are safe when told to.
+#[derive(Debug)]
+struct Slow {
+    kept: Arc<MemorySink>,
+    waiting: Mutex<Vec<(&'static str, Acknowledger)>>,
+}
+
+impl Slow {
+    /// The codes of the events that somebody waits for; what becomes of them is up to the caller.
+    fn take(&self) -> Vec<(&'static str, Acknowledger)> {
+        std::mem::take(&mut self.waiting.lock().unwrap())
+    }
+}
+
+impl AuditSink for Slow {
+    fn reserve(&self) -> Result<(), AuditFull> {
+        self.kept.reserve()
+    }
+
+    fn release(&self) {
+        self.kept.release();
+    }
+
+    fn commit(&self, event: Event) {
+        self.kept.commit(event);
+    }
+
+    fn commit_durably(&self, event: Event) -> Acknowledgement {
+        let (acknowledger, acknowledgement) = Acknowledgement::pair();
+        self.waiting.lock().unwrap().push((event.decision.code(), acknowledger));
+        self.kept.commit(event);
+        acknowledgement
+    }
+
+    fn offer(&self, event: Event) {
+        self.kept.offer(event);
+    }
+}
+
+async fn world() -> (World, Arc<Slow>) {
+    let mut slow = None;
+    let peer = WireRecorder::answering(|_| WireAnswer::text(200, "7 in stock")).await;
+    let world = World::audited(peer, |kept| {
+        let made = Arc::new(Slow { kept, waiting: Mutex::default() });
+        slow = Some(made.clone());
+        made
+    });
+    (world.await, slow.unwrap())
+}
+
+/// Waits, on the one thread that there is, until somebody waits for an event.
+async fn awaited(slow: &Slow) -> Vec<(&'static str, Acknowledger)> {
+    loop {
+        let waiting = slow.take();
+        if !waiting.is_empty() {
+            return waiting;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+struct Front {
+    reached: Arc<AtomicUsize>,
+    seen: Arc<Mutex<Option<Admitted>>>,
+    answer: JoinSet<Response<()>>,
+}
+
+/// One task beside the test's own, on the same thread.
+fn beside<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> JoinSet<T> {
+    let mut set = JoinSet::new();
+    set.spawn(task);
+    set
+}
+
+async fn ended<T: 'static>(mut set: JoinSet<T>) -> T {
+    set.join_next().await.unwrap().unwrap()
+}
+
+/// Shows a good token at the front door.
+fn show(world: &World) -> Front {
+    let (reached, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
+    let (count, keep) = (reached.clone(), seen.clone());
+    let service = world.inbound.layer(service_fn(move |request: Request<hopguard::Upload<String>>| {
+        count.fetch_add(1, Ordering::SeqCst);
+        *keep.lock().unwrap() = hopguard_tower::admitted(request.extensions()).cloned();
+        async { Ok::<_, Infallible>(Response::new(String::new())) }
+    }));
+    let token = world.signed(world.token());
+    let request = Request::get("/").header("authorization", format!("Bearer {token}")).body(String::new());
+    let answer = async move { service.oneshot(request.unwrap()).await.unwrap().map(drop) };
+    Front { reached, seen, answer: beside(answer) }
+}
+
+#[tokio::test]
+async fn the_handler_runs_once_its_admission_is_safe() {
+    let (world, slow) = world().await;
+    let front = show(&world);
+    // That this task runs at all shows that the only thread is not blocked.
+    let waiting = awaited(&slow).await;
+    assert_eq!(waiting.iter().map(|(code, _)| *code).collect::<Vec<_>>(), ["admitted"]);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(front.reached.load(Ordering::SeqCst), 0);
+    waiting.into_iter().for_each(|(_, one)| one.acknowledge());
+    assert_eq!(ended(front.answer).await.status(), 200);
+    assert_eq!(front.reached.load(Ordering::SeqCst), 1);
+    let codes = world.sink.codes();
+    assert!(
+        codes
+            .iter()
+            .map(|code| code.to_string())
+            .collect::<Vec<_>>()
+            .ends_with(&["admitted".to_owned(), "completed".to_owned()]),
+        "{codes:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_does_not_happen() {
+    let (world, slow) = world().await;
+    let front = show(&world);
+    drop(awaited(&slow).await);
+    assert_eq!(ended(front.answer).await.status(), 503);
+    assert_eq!(front.reached.load(Ordering::SeqCst), 0);
+    let outcomes = world.sink.events().into_iter().filter(|e| e.kind == hopguard_core::EventKind::Outcome);
+    assert_eq!(outcomes.map(|e| e.decision.code()).collect::<Vec<_>>(), ["audit_unavailable"]);
+
+    // The caller who goes away while the disk is slow leaves an outcome behind, too.
+    let mut front = show(&world);
+    let waiting = awaited(&slow).await;
+    front.answer.shutdown().await;
+    drop(waiting);
+    assert_eq!(front.reached.load(Ordering::SeqCst), 0);
+    assert_eq!(world.sink.codes().last().map(|code| code.to_string()).as_deref(), Some("abandoned"));
+}
+
+#[tokio::test]
+async fn the_peer_is_called_once_it_is_safe_that_it_was() {
+    let (world, slow) = world().await;
+    let front = show(&world);
+    awaited(&slow).await.into_iter().for_each(|(_, one)| one.acknowledge());
+    ended(front.answer).await;
+    let caller = front.seen.lock().unwrap().take().unwrap();
+    let calls = world.client.on_behalf_of(&caller);
+    let url = world.peer.url("/stock/42");
+    let call = || {
+        let call = calls.get(&url);
+        beside(async move { call.send().await.map(|answer| answer.status()) })
+    };
+    let answer = call();
+    let waiting = awaited(&slow).await;
+    assert_eq!(waiting.iter().map(|(code, _)| *code).collect::<Vec<_>>(), ["sent"]);
+    assert_eq!(world.reached(), 0);
+    waiting.into_iter().for_each(|(_, one)| one.acknowledge());
+    assert_eq!(ended(answer).await.unwrap(), 200);
+    assert_eq!(world.reached(), 1);
+
+    let answer = call();
+    drop(awaited(&slow).await);
+    world.refused(ended(answer).await, "audit_unavailable");
+    assert_eq!(world.reached(), 1);
+}
