@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hopguard_audit::JsonLines;
 use hopguard_client::SystemClock;
-use hopguard_core::{Audit, Clock, Decision, Direction, EventKind, Id, Ledger, TraceContext};
+use hopguard_core::{Audit, Clock, Decision, Direction, Event, EventKind, Facts, Id, Ledger, TraceContext};
 
 use crate::clock::Whose;
 use crate::egress::admit;
@@ -23,19 +23,7 @@ pub(crate) fn captured(_: Pace) -> Group {
     let floors = floors(&mut group, &es256, &rs256);
 
     let facts = admit(&es256, &Ledger::bounded()).facts().clone();
-    let trace = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
-    let write = move |audit: &Audit| {
-        let started = SystemClock.monotonic();
-        let decision = Decision::Allow("admitted");
-        let millis = SystemClock.unix_millis();
-        let mut event = audit.event(millis, Direction::Inbound, EventKind::Decision, "inbound", decision);
-        event.request_id = Some(Id::fresh());
-        event.trace = trace;
-        event.token = Some(facts.clone());
-        event.peer = Some(([127, 0, 0, 1], 40_000).into());
-        event.latency = Some(SystemClock.monotonic().since(started));
-        audit.write(event).expect("a place");
-    };
+    let write = move |audit: &Audit| audit.write(decision(audit, &facts)).expect("a place");
 
     let lines = JsonLines::to(std::io::sink()).places(4 * EVENTS).open().expect("a sink");
     let lines = Arc::new(lines);
@@ -49,4 +37,18 @@ pub(crate) fn captured(_: Pace) -> Group {
     group.compare("audit capture", enqueued, floors.rs256, 1.0 / 30.0).allocations(3.0);
     group.compare("audit capture: nowhere", dropped, floors.rs256, None).allocations(None);
     group
+}
+
+/// An event as the inbound stack writes it for each request that it lets in.
+pub(crate) fn decision(audit: &Audit, facts: &Arc<Facts>) -> Event {
+    let started = SystemClock.monotonic();
+    let admitted = Decision::Allow("admitted");
+    let millis = SystemClock.unix_millis();
+    let mut event = audit.event(millis, Direction::Inbound, EventKind::Decision, "inbound", admitted);
+    event.request_id = Some(Id::fresh());
+    event.trace = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    event.token = Some(facts.clone());
+    event.peer = Some(([127, 0, 0, 1], 40_000).into());
+    event.latency = Some(SystemClock.monotonic().since(started));
+    event
 }

@@ -1,4 +1,5 @@
-//! How much time the processor has spent, which other programs on the machine do not add to.
+//! How much time the processor has spent, which other programs on the machine do not add to; and the time on the
+//! wall, for what waits for a disk.
 
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ pub(crate) enum Whose {
     Thread,
     /// The whole process's, for what is spread over threads.
     Process,
+    /// Everybody's: what a disk takes is no processor's time.
+    Wall,
 }
 
 impl Whose {
@@ -19,6 +22,7 @@ impl Whose {
         let id = match self {
             Self::Thread => ClockId::ThreadCPUTime,
             Self::Process => ClockId::ProcessCPUTime,
+            Self::Wall => ClockId::Monotonic,
         };
         // A clock of this kind begins at zero and never runs backwards.
         clock_gettime(id).try_into().unwrap_or_default()

@@ -158,7 +158,7 @@ pub(crate) fn admit(key: &Key, ledger: &Ledger) -> Admitted {
 }
 
 /// The evidence that the inbound stack leaves for the handler.
-fn admitted(guard: &hopguard_tower::Inbound, token: &str) -> Admitted {
+pub(crate) fn admitted(guard: &hopguard_tower::Inbound, token: &str) -> Admitted {
     use futures_util::FutureExt;
     let mut service = guard.layer(Witness);
     let response = service.call(request(token)).now_or_never().expect("no waiting").expect("an answer");
@@ -218,7 +218,7 @@ fn spread(n: usize) -> u64 {
 }
 
 /// An ordinary call: 12 headers, one KiB of them and the URL together, no credential.
-fn call(caller: Option<&Admitted>) -> Request<Full<Bytes>> {
+pub(crate) fn call(caller: Option<&Admitted>) -> Request<Full<Bytes>> {
     let mut request = Request::builder()
         .uri(
             "https://inventory.internal/stock/4711/lines/12?expand=supplier,warehouse&from=2026-11-01T00%3A00%3A00Z\

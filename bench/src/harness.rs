@@ -126,11 +126,12 @@ pub(crate) struct Group {
     clock: Whose,
     lanes: Vec<Lane>,
     comparisons: Vec<Comparison>,
+    counted: Vec<Row>,
 }
 
 impl Group {
     pub(crate) fn new(clock: Whose) -> Self {
-        Self { clock, lanes: Vec::new(), comparisons: Vec::new() }
+        Self { clock, lanes: Vec::new(), comparisons: Vec::new(), counted: Vec::new() }
     }
 
     /// Adds a lane, and returns the number under which comparisons name it.
@@ -161,6 +162,35 @@ impl Group {
     }
 }
 
+impl Group {
+    /// Adds what was counted once and takes no turns, such as bytes: so many, against so many that are allowed.
+    pub(crate) fn count(
+        &mut self,
+        path: &str,
+        subject: &str,
+        unit: &'static str,
+        found: f64,
+        against: (&str, f64),
+    ) {
+        let (floor, most) = against;
+        self.counted.push(Row {
+            path: path.to_owned(),
+            subject: subject.to_owned(),
+            floor: floor.to_owned(),
+            unit,
+            ratio: found / most,
+            low: found / most,
+            high: found / most,
+            budget: Some(1.0),
+            subject_value: found,
+            floor_value: most,
+            rounds: 1,
+            allocations: None,
+            allocations_budget: None,
+        });
+    }
+}
+
 impl Comparison {
     /// Counts only what the lane costs over the lane `bare`, which does the same without what is measured:
     /// it makes the same request, and has it answered by the same service.
@@ -185,14 +215,16 @@ pub(crate) struct Row {
     pub(crate) path: String,
     pub(crate) subject: String,
     pub(crate) floor: String,
+    /// What was measured of both: microseconds, unless something else was counted.
+    pub(crate) unit: &'static str,
     /// The median of the rounds' ratios.
     pub(crate) ratio: f64,
     /// With 95% confidence each, the median lies above `low` and below `high`.
     pub(crate) low: f64,
     pub(crate) high: f64,
     pub(crate) budget: Option<f64>,
-    pub(crate) subject_micros: f64,
-    pub(crate) floor_micros: f64,
+    pub(crate) subject_value: f64,
+    pub(crate) floor_value: f64,
     pub(crate) rounds: usize,
     pub(crate) allocations: Option<f64>,
     pub(crate) allocations_budget: Option<f64>,
@@ -225,6 +257,27 @@ pub(crate) fn dwell(mut group: Group, name: &str) {
     }
 }
 
+/// Runs the lanes named `name` `times` times each, a lane with its own number of iterations in whole batches: for
+/// a profiler that counts instructions and would take an hour for ten seconds.
+pub(crate) fn count(mut group: Group, name: &str, times: usize) {
+    for lane in group.lanes.iter_mut().filter(|lane| lane.name == name) {
+        let batch = lane.fixed.unwrap_or(times);
+        (lane.prepare)(batch);
+        (lane.run)(batch);
+        for _ in 0..times.div_ceil(batch) {
+            (lane.prepare)(batch);
+            watched(lane, batch);
+        }
+        println!("{name}: {} operations watched", times.div_ceil(batch) * batch);
+    }
+}
+
+/// By this name a profiler knows when to look.
+#[inline(never)]
+fn watched(lane: &mut Lane, times: usize) {
+    (lane.run)(times);
+}
+
 /// Runs a group.
 pub(crate) fn measure(mut group: Group, pace: Pace) -> Vec<Row> {
     let clock = group.clock;
@@ -255,12 +308,13 @@ pub(crate) fn measure(mut group: Group, pace: Pace) -> Vec<Row> {
             path,
             subject: group.lanes[lane].name.clone(),
             floor: group.lanes[floor].name.clone(),
+            unit: "us",
             ratio: median(&ratios),
             low,
             high,
             budget,
-            subject_micros: median_of(&cost),
-            floor_micros: median_of(&micros[floor]),
+            subject_value: median_of(&cost),
+            floor_value: median_of(&micros[floor]),
             rounds: ratios.len(),
             // Now and then a table grows: tenths are not the operation's own.
             allocations: counts.then(|| {
@@ -270,7 +324,7 @@ pub(crate) fn measure(mut group: Group, pace: Pace) -> Vec<Row> {
             allocations_budget,
         }
     };
-    group.comparisons.into_iter().map(row).collect()
+    group.comparisons.into_iter().map(row).chain(group.counted).collect()
 }
 
 fn count_allocations(lane: &mut Lane) -> f64 {

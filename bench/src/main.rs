@@ -8,12 +8,15 @@ mod world;
 mod peers;
 mod inbound;
 mod egress;
+mod miss;
 mod capture;
+mod journal;
 mod chain;
+mod memory;
 mod report;
 
 use harness::{Group, Pace, measure};
-use report::Measured;
+use report::{Measured, Place};
 
 /// A group, and the name by which it is run alone.
 type Named = (&'static str, fn(Pace) -> Group);
@@ -24,18 +27,32 @@ const GROUPS: &[Named] = &[
     ("inbound seen", inbound::seen),
     ("inbound refused", inbound::refused),
     ("egress cached", egress::cached),
+    ("egress miss", miss::exchanged),
     ("passthrough", egress::passthrough),
     ("audit capture", capture::captured),
+    ("audit durable", journal::written),
+    ("audit read", journal::read),
     ("over a socket", chain::socket),
     ("chain tax", chain::tax),
+    ("memory", memory::bounds),
+    ("token key", memory::keys),
 ];
 
-const USAGE: &str = "[NAME] [--json] [--quick] [--dwell LANE]
+const PLACE: Place = Place {
+    paper: concat!(env!("CARGO_MANIFEST_DIR"), "/../PERFORMANCE.md"),
+    begin: "<!-- bench:begin -->",
+    end: "<!-- bench:end -->",
+    command: "cargo xtask bench",
+};
+
+const USAGE: &str = "[NAME] [--json] [--quick] [--dwell LANE [--times N]]
 
 NAME     only the groups whose name contains it; PERFORMANCE.md stays as it is
 --json   the rows as JSON, and nothing else, on standard output
 --quick  shorter rounds and fewer; PERFORMANCE.md stays as it is
---dwell  only the lane of this name, for ten seconds, for a profiler; measures nothing";
+--dwell  only the lane of this name, for ten seconds, for a profiler; measures nothing
+--times  with --dwell: so many operations instead, all within one call of `harness::watched`, for a profiler that
+         counts instructions: valgrind --tool=callgrind --toggle-collect='*harness::watched*'";
 
 /// What the command line asks for.
 #[derive(Default)]
@@ -44,9 +61,15 @@ struct Wanted {
     json: bool,
     quick: bool,
     dwell: Option<String>,
+    times: Option<usize>,
 }
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(memory::RESIDENT) {
+        memory::resident(arguments.next().and_then(|flood| flood.parse().ok()).unwrap_or_default());
+        return ExitCode::SUCCESS;
+    }
     match wanted().and_then(|wanted| run(&wanted)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
@@ -64,6 +87,10 @@ fn wanted() -> Result<Wanted, String> {
             "--json" => wanted.json = true,
             "--quick" => wanted.quick = true,
             "--dwell" => wanted.dwell = Some(arguments.next().ok_or("--dwell needs a lane's name")?),
+            "--times" => {
+                let times = arguments.next().and_then(|times| times.parse().ok());
+                wanted.times = Some(times.ok_or("--times needs a number")?);
+            }
             "--help" | "-h" => return Err(USAGE.to_owned()),
             unknown if unknown.starts_with('-') => return Err(format!("`{unknown}` is unknown\n\n{USAGE}")),
             _ if wanted.name.is_some() => return Err(format!("one NAME at most\n\n{USAGE}")),
@@ -82,7 +109,10 @@ fn run(wanted: &Wanted) -> Result<(), String> {
         return Err(format!("no group is named like `{name}`; there are: {}", names.join(", ")));
     }
     if let Some(lane) = &wanted.dwell {
-        chosen.iter().for_each(|(_, build)| harness::dwell(build(pace), lane));
+        match wanted.times {
+            None => chosen.iter().for_each(|(_, build)| harness::dwell(build(pace), lane)),
+            Some(times) => chosen.iter().for_each(|(_, build)| harness::count(build(pace), lane, times)),
+        }
         return Ok(());
     }
     let mut rows = Vec::new();
@@ -91,13 +121,13 @@ fn run(wanted: &Wanted) -> Result<(), String> {
         rows.extend(measure(build(pace), pace).into_iter().map(|row| Measured { group, row }));
     }
     if wanted.json {
-        println!("{}", report::json(&rows));
+        println!("{}", report::json(&rows, PLACE));
     } else {
         println!("{}", report::table(&rows));
     }
     if wanted.name.is_none() && !wanted.quick {
         let note = format!("{} rounds.", pace.rounds);
-        report::write_paper(&rows, &note)?;
+        PLACE.write(&rows, &note)?;
     }
     let missed = rows.iter().filter(|measured| measured.row.held() == Some(false)).count();
     eprintln!("{} rows, {missed} beyond their budget", rows.len());

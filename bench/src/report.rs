@@ -1,4 +1,4 @@
-//! What a run shows: a table for people, JSON for programs, and the table in `PERFORMANCE.md`.
+//! What a run shows: a table for people, JSON for programs, and a table in `PERFORMANCE.md`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,9 +7,17 @@ use serde_json::json;
 
 use crate::harness::Row;
 
-const BEGIN: &str = "<!-- bench:begin -->";
-const END: &str = "<!-- bench:end -->";
-const PAPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../PERFORMANCE.md");
+/// Where a table stands, and how its rows are measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// `PERFORMANCE.md`.
+    pub(crate) paper: &'static str,
+    /// The lines between which the table stands.
+    pub(crate) begin: &'static str,
+    pub(crate) end: &'static str,
+    /// What is typed, before the group's name.
+    pub(crate) command: &'static str,
+}
 
 /// One row, and the name that measures it alone.
 pub(crate) struct Measured {
@@ -26,7 +34,7 @@ pub(crate) fn table(rows: &[Measured]) -> String {
         table.add_row([
             row.path.clone(),
             row.floor.clone(),
-            format!("{:.3} / {:.3}", row.subject_micros, row.floor_micros),
+            values(row, 3),
             ratio(row.ratio),
             format!("{:.4} to {:.4}", row.low, row.high),
             row.budget.map_or_else(String::new, ratio),
@@ -43,7 +51,7 @@ pub(crate) fn table(rows: &[Measured]) -> String {
 }
 
 /// The rows as one JSON array, a row a line.
-pub(crate) fn json(rows: &[Measured]) -> String {
+pub(crate) fn json(rows: &[Measured], place: Place) -> String {
     let line = |Measured { group, row }: &Measured| {
         let mut value = json!({
             "path": row.path,
@@ -55,35 +63,45 @@ pub(crate) fn json(rows: &[Measured]) -> String {
             "high": rounded(row.high),
             "subject": row.subject,
             "floor": row.floor,
-            "subject_us": rounded(row.subject_micros),
-            "floor_us": rounded(row.floor_micros),
             "rounds": row.rounds,
-            "command": command(group),
+            "command": place.command(group),
         });
-        if let (Some(allocations), Some(all)) = (row.allocations, value.as_object_mut()) {
-            all.insert("allocations".to_owned(), json!(allocations));
-            all.insert("allocations_budget".to_owned(), json!(row.allocations_budget));
+        if let Some(all) = value.as_object_mut() {
+            all.insert(format!("subject_{}", row.unit), json!(rounded(row.subject_value)));
+            all.insert(format!("floor_{}", row.unit), json!(rounded(row.floor_value)));
+            if let Some(allocations) = row.allocations {
+                all.insert("allocations".to_owned(), json!(allocations));
+                all.insert("allocations_budget".to_owned(), json!(row.allocations_budget));
+            }
         }
         value.to_string()
     };
     format!("[\n{}\n]", rows.iter().map(line).collect::<Vec<_>>().join(",\n"))
 }
 
-/// Puts the rows between the markers of `PERFORMANCE.md`.
-pub(crate) fn write_paper(rows: &[Measured], noise: &str) -> Result<(), String> {
-    let paper = std::fs::read_to_string(PAPER).map_err(|error| format!("PERFORMANCE.md: {error}"))?;
-    let written = between_markers(&paper, &section(rows, noise))
-        .ok_or_else(|| format!("PERFORMANCE.md lacks the line `{BEGIN}` or `{END}`"))?;
-    std::fs::write(PAPER, written).map_err(|error| format!("PERFORMANCE.md: {error}"))
+impl Place {
+    /// Puts the rows between the markers.
+    pub(crate) fn write(self, rows: &[Measured], noise: &str) -> Result<(), String> {
+        let failed = |error: std::io::Error| format!("PERFORMANCE.md: {error}");
+        let paper = std::fs::read_to_string(self.paper).map_err(failed)?;
+        let written = self
+            .filled(&paper, &section(rows, noise, self))
+            .ok_or_else(|| format!("PERFORMANCE.md lacks the line `{}` or `{}`", self.begin, self.end))?;
+        std::fs::write(self.paper, written).map_err(failed)
+    }
+
+    fn filled(self, paper: &str, section: &str) -> Option<String> {
+        let (before, rest) = paper.split_once(self.begin)?;
+        let (_, after) = rest.split_once(self.end)?;
+        Some(format!("{before}{}\n{section}{}{after}", self.begin, self.end))
+    }
+
+    fn command(self, group: &str) -> String {
+        format!("{} \"{group}\"", self.command)
+    }
 }
 
-fn between_markers(paper: &str, section: &str) -> Option<String> {
-    let (before, rest) = paper.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{section}{END}{after}"))
-}
-
-fn section(rows: &[Measured], noise: &str) -> String {
+fn section(rows: &[Measured], noise: &str, place: Place) -> String {
     let mut text = format!(
         "Measured on {}, {}. {noise}\n\n\
          | path | against | us | ratio | 95% | budget | allocations | held | command |\n\
@@ -93,25 +111,28 @@ fn section(rows: &[Measured], noise: &str) -> String {
     );
     for Measured { group, row } in rows {
         text.push_str(&format!(
-            "| {} | {} | {:.2} / {:.2} | {} | {:.3} to {:.3} | {} | {} | {} | `{}` |\n",
+            "| {} | {} | {} | {} | {:.3} to {:.3} | {} | {} | {} | `{}` |\n",
             row.path,
             row.floor,
-            row.subject_micros,
-            row.floor_micros,
+            values(row, 2),
             ratio(row.ratio),
             row.low,
             row.high,
             row.budget.map_or_else(String::new, ratio),
             allocations(row),
             verdict(row),
-            command(group),
+            place.command(group),
         ));
     }
     text
 }
 
-fn command(group: &str) -> String {
-    format!("cargo xtask bench \"{group}\"")
+/// What was measured of both sides; the unit is named where it is not the column's own.
+fn values(row: &Row, digits: usize) -> String {
+    match row.unit {
+        "us" => format!("{:.digits$} / {:.digits$}", row.subject_value, row.floor_value),
+        unit => format!("{:.0} / {:.0} {unit}", row.subject_value, row.floor_value),
+    }
 }
 
 fn verdict(row: &Row) -> &'static str {
@@ -183,10 +204,11 @@ mod tests {
 
     #[test]
     fn only_what_stands_between_the_markers_changes() {
-        let paper = format!("head\n{BEGIN}\nold\n{END}\ntail\n");
-        let written = between_markers(&paper, "new\n").unwrap();
-        assert_eq!(written, format!("head\n{BEGIN}\nnew\n{END}\ntail\n"));
-        assert_eq!(between_markers(&written, "new\n"), Some(written.clone()));
-        assert!(between_markers("no markers", "new\n").is_none());
+        let place = Place { paper: "", begin: "<begin>", end: "<end>", command: "measure" };
+        let written = place.filled("head\n<begin>\nold\n<end>\ntail\n", "new\n").unwrap();
+        assert_eq!(written, "head\n<begin>\nnew\n<end>\ntail\n");
+        assert_eq!(place.filled(&written, "new\n"), Some(written.clone()));
+        assert!(place.filled("no markers", "new\n").is_none());
+        assert_eq!(place.command("it all"), "measure \"it all\"");
     }
 }

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, ParsedPublicKey,
-    RSA_PKCS1_2048_8192_SHA256,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
+    ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -52,6 +52,12 @@ impl Key {
         let raw = ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pair.public_key().as_ref());
         let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).expect("PKCS #8");
         Self::new(Algorithm::Rs256, der.as_ref(), raw.expect("a key"))
+    }
+
+    pub(crate) fn eddsa() -> Self {
+        let pair = Ed25519KeyPair::generate().expect("a key");
+        let raw = ParsedPublicKey::new(&ED25519, pair.public_key().as_ref());
+        Self::new(Algorithm::EdDsa, pair.to_pkcs8v1().expect("PKCS #8").as_ref(), raw.expect("a point"))
     }
 
     fn new(algorithm: Algorithm, pkcs8: &[u8], raw: ParsedPublicKey) -> Self {

@@ -56,10 +56,11 @@ impl<'a> Alone<'a> {
         let sink = MemorySink::new();
         let audit = Audit::with_limits("orders", "1", sink.clone(), ALL_SINGLY);
         let hop = Hop::new(&Ledger::bounded(), &audit, world.clock.clone());
-        let [first, second] = world.issuers();
+        let [first, second, lax] = world.issuers();
         let verifier = Verifier::builder(world.key_sets(), world.clock.clone(), Spawn::current())
             .issuer(first)
             .issuer(second)
+            .issuer(lax)
             .build()
             .expect("a verifier");
         Self { hop, sink, reached: Reached::default(), world, verifier }

@@ -12,8 +12,8 @@ use hopguard_core::{Audit, Ledger, ScopeGuard, StrangerLimits, Ttl, TtlGuard, mi
 use hopguard_testkit::corpus::{Prepared, Stage};
 use hopguard_testkit::{FakeClock, MemorySink, ScriptedTransport};
 use hopguard_tower::inbound::{GateLayer, GuardStep};
-use hopguard_tower::{Inbound, OpenPaths};
-use hopguard_verify::Issuer;
+use hopguard_tower::{Inbound, InboundBuilder, LongStream, OpenPaths};
+use hopguard_verify::{Issuer, Profile};
 use http::request::Parts;
 use tower::ServiceExt;
 
@@ -71,10 +71,13 @@ impl World {
         )
     }
 
-    /// Both issuers, whose keys are fetched when first needed.
-    pub fn issuers(&self) -> [Issuer; 2] {
-        [Stage::ISSUER, Stage::SECOND_ISSUER]
-            .map(|issuer| Issuer::at(issuer).jwks_url(&format!("{issuer}/jwks")))
+    /// Two issuers whose keys are fetched when first needed, and one whose tokens say less of what they are.
+    pub fn issuers(&self) -> [Issuer; 3] {
+        let [first, second] = [Stage::ISSUER, Stage::SECOND_ISSUER]
+            .map(|issuer| Issuer::at(issuer).jwks_url(&format!("{issuer}/jwks")));
+        let lax = Profile::named("lax").typ("JWT").untyped().requires_value("token_use", "access");
+        let lax = lax.client_in("client_id").scopes_in("scope");
+        [first, second, Issuer::at(Stage::LAX_ISSUER).profile(lax).keys_fixed(&self.stage.lax_jwks())]
     }
 
     /// A good request for a path.
@@ -108,6 +111,8 @@ pub struct Setting {
     pub limits: StrangerLimits,
     /// Answers with the key sets.
     pub transport: Arc<ScriptedTransport>,
+    /// Whose streams outlive their tokens.
+    pub long: Vec<LongStream>,
 }
 
 impl Setting {
@@ -120,6 +125,7 @@ impl Setting {
             sink: MemorySink::new(),
             limits: ALL_SINGLY,
             transport: world.key_sets(),
+            long: Vec::new(),
         }
     }
 }
@@ -168,16 +174,19 @@ impl Service {
         setting: Setting,
         router: impl FnOnce(&Inbound, &Reached) -> Router,
     ) -> Self {
-        let Setting { ttl, scope, ledger, sink, limits, transport } = setting;
+        let Setting { ttl, scope, ledger, sink, limits, transport, long } = setting;
         let audit = Audit::with_limits("orders", "1", sink.clone(), limits);
-        let [first, second] = world.issuers();
-        let guard = Inbound::builder(&ledger, &audit)
+        let [first, second, lax] = world.issuers();
+        let builder = long.into_iter().fold(Inbound::builder(&ledger, &audit), InboundBuilder::long_stream);
+        let guard = builder
             .issuer(first)
             .issuer(second)
+            .issuer(lax)
             .audience(Stage::AUDIENCE)
             .ttl(ttl)
             .scope(scope)
             .clock(world.clock.clone())
+            .timer(world.clock.timer())
             .transport(transport.clone())
             .build()
             .expect("a stack");

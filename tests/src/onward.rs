@@ -16,7 +16,8 @@ use hopguard_exchange::Exchanger;
 use hopguard_testkit::corpus::{Attack, Stage};
 use hopguard_testkit::{FakeClock, MemorySink, MisbehavingSts};
 use hopguard_tower::{
-    Egress, EgressError, ExchangeLayer, Hop, Inbound, OnBehalfOf, PassthroughLayer, StsEndpoint, admitted,
+    Egress, EgressError, ExchangeLayer, Hop, Inbound, OnBehalfOf, PassthroughLayer, StsEndpoint, Upload,
+    admitted,
 };
 use hopguard_verify::{Issuer, Verifier};
 use http::{Request, Response};
@@ -308,7 +309,7 @@ pub fn call(url: &str, caller: Option<&Admitted>) -> Sent {
 pub async fn admit(guard: &Inbound, token: &str) -> Admitted {
     let kept: Arc<Mutex<Option<Admitted>>> = Arc::default();
     let keep = kept.clone();
-    let keeping = service_fn(move |request: Request<String>| {
+    let keeping = service_fn(move |request: Request<Upload<String>>| {
         *keep.lock().unwrap() = admitted(request.extensions()).cloned();
         ready(Ok::<_, std::convert::Infallible>(Response::new(String::new())))
     });

@@ -11,6 +11,7 @@ use hopguard_core::{
 use hopguard_testkit::ScriptedTransport;
 use hopguard_testkit::corpus::{Attack, SignatureName, Stage, Target};
 use hopguard_testkit::leak::{self, Capture};
+use hopguard_testkit::mint::Signature;
 use hopguard_tests::answer::Answer;
 use hopguard_tests::inbound::{Service, Setting, World};
 use hopguard_tests::onward::{Onward, Peer, boxed};
@@ -51,6 +52,71 @@ fn bad_token(event: &Event) -> bool {
     event.gate == "verify" && denial.challenge() == Challenge::InvalidToken
 }
 
+/// Refused by shape, issuer, algorithm or `kid`, before any signature is looked at (I9).
+const UNCHECKED: &[&str] = &[
+    "token_missing",
+    "credential_ambiguous",
+    "credential_malformed",
+    "credential_unsupported",
+    "token_too_large",
+    "token_malformed",
+    "token_type_mismatch",
+    "algorithm_refused",
+    "critical_header",
+    "key_in_header",
+    "issuer_unknown",
+    "key_unknown",
+];
+
+/// How many signatures may be checked for an attack that is refused with `code`, and for what it begins with.
+fn costs(code: &str, before: usize) -> std::ops::RangeInclusive<u64> {
+    let before = u64::try_from(before).unwrap();
+    match code {
+        code if UNCHECKED.contains(&code) => before..=before,
+        "claim_invalid" | "claim_missing" => before..=before + 1,
+        _ => before + 1..=before + 1,
+    }
+}
+
+/// A20, A10, A18: a flood costs one check for each good-looking token, and none for all else, however often it comes.
+#[tokio::test]
+async fn a_flood_costs_one_signature_check_each_or_none() {
+    let world = World::default();
+    let service = Service::usual(&world);
+    assert_eq!(service.answer(world.good_request("/plain")).await.status, 200);
+    let stage = &world.stage;
+    let wrong = stage.token().signature(Signature::Impostor).sign(stage.key());
+    let cut = &wrong[..wrong.len() - 6];
+    let garbage = "e30.e30.".to_owned() + &"A".repeat(86);
+    let unknown = stage.token().header("kid", "nobody's").sign(stage.key());
+    let foreign = stage.token().claim("iss", "https://evil.example").sign(stage.key());
+    let (mut checks, mut fetches) = (service.guard.verifier().signature_checks(), 0);
+    for (token, code, each) in [
+        (&*wrong, "signature_invalid", 1),
+        (cut, "signature_invalid", 1),
+        ("nonsense", "token_malformed", 0),
+        (&*garbage, "algorithm_refused", 0),
+        (&*unknown, "key_unknown", 0),
+        (&*foreign, "issuer_unknown", 0),
+    ] {
+        for _ in 0..200 {
+            let answer = service.answer(hopguard_tests::inbound::bearer("/plain", token)).await;
+            let found = event_named(&service.sink, answer.event().unwrap()).decision.code();
+            assert_eq!((answer.status, found), (401, code));
+            let now = service.guard.verifier().signature_checks();
+            assert_eq!(now - checks, each, "{code}");
+            checks = now;
+        }
+        // In between a good caller with a new token is served.
+        assert_eq!(service.answer(world.good_request("/plain")).await.status, 200);
+        checks += 1;
+        assert_eq!(service.guard.verifier().signature_checks(), checks);
+        fetches = service.transport.count();
+    }
+    assert!(fetches <= 3, "{:?}", service.transport);
+    assert_eq!(service.ledger.len(), 7, "garbage has entered the ledger");
+}
+
 #[tokio::test]
 async fn every_inbound_attack_is_refused_for_the_reason_that_its_file_names() {
     let world = World::default();
@@ -89,6 +155,10 @@ async fn every_inbound_attack_is_refused_for_the_reason_that_its_file_names() {
             }
             None => wrong.unless(admitted, id, || "the answer names no event".into()),
         }
+        let checks = service.guard.verifier().signature_checks();
+        wrong.unless(costs(&expect.code, before).contains(&checks), id, || {
+            format!("{checks} signatures checked")
+        });
         // A route's own rule judges somebody who is admitted already.
         let expected = 1 + before + usize::from(attack.removed_guard.as_deref() == Some("route_scope"));
         wrong.unless(decisions.len() == expected, id, || format!("decided {decisions:?}"));
@@ -312,6 +382,8 @@ async fn what_no_file_can_describe_is_refused_for_its_own_reason() {
 /// Codes that no attack of the corpus and no row above has, and why.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("passed", "a guard alone: wrong_order.rs"),
+    ("redirect_followed", "stack/redirects.rs"),
+    ("subject_refused", "stack/malicious_sts.rs"),
     ("exchanged", "written by the authorization server: hopguard-sts"),
     ("completed", "streams_and_outcomes.rs"),
     ("abandoned", "streams_and_outcomes.rs"),
@@ -323,8 +395,9 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("policy_refused", "guard.rs in core: a guard of one's own"),
     ("waiver_used", "stack/waivers.rs"),
     ("waiver_expired", "stack/waivers.rs, and narrowing.rs in core"),
-    ("sts_busy", "hopguard-exchange's own tests"),
     ("own_credential_unavailable", "hopguard-exchange's own tests"),
+    ("stream_expired", "streams.rs"),
+    ("stream_withdrawn", "streams.rs"),
     ("actor_unlisted", "omitted_guards.rs"),
     ("actors_too_many", "omitted_guards.rs"),
     ("keys_refreshed", "hopguard-verify's own tests"),

@@ -17,7 +17,7 @@ use hopguard_tests::answer::Answer;
 use hopguard_tests::inbound::{Reached, Service, Setting, World, admin};
 use hopguard_tests::onward::{Onward, PEER, Peer, boxed, call};
 use hopguard_tests::{codes_of_requests, enabled, event_named, events_of_requests};
-use hopguard_tower::{EgressError, Hop, Inbound, OpenPaths};
+use hopguard_tower::{EgressError, Hop, Inbound, OpenPaths, Upload};
 use http::Extensions;
 use tower::util::{BoxCloneSyncService, MapRequestLayer};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -264,7 +264,8 @@ async fn a_stack_inside_another_begins_without_evidence() {
     });
     let around = |guard: &Inbound, service: Boxed| {
         let layers = ServiceBuilder::new().map_response(|r: http::Response<_>| r.map(Body::new));
-        BoxCloneSyncService::new(layers.layer(guard.clone()).service(service)) as Boxed
+        let within = |r: http::Request<Upload<Body>>| r.map(Body::new);
+        BoxCloneSyncService::new(layers.layer(guard.clone()).map_request(within).service(service)) as Boxed
     };
     let guarded = inner.guard.clone().open(OpenPaths::paths(["/health"]));
     let both = around(&outer.guard, around(&guarded, BoxCloneSyncService::new(handler)));

@@ -2,9 +2,21 @@
 
 use crate::command;
 
-/// Hands the arguments to the package `bench`, whose standard output stays its own.
+/// Other people's layers beside ours: a workspace of its own, so that what they bring is in nobody's tree.
+const PEERS: &str = "peers";
+
+/// Hands the arguments to the package `bench`, or to `peers` if that is the first one. Standard output stays theirs.
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
-    let mut bench = command::cargo(["run", "--quiet", "--release", "--locked", "--package", "bench", "--"]);
-    bench.args(arguments);
+    let mut bench = command::cargo(["run", "--quiet", "--release", "--locked"]);
+    match arguments.split_first() {
+        Some((first, rest)) if first == PEERS => {
+            bench
+                .args(["--manifest-path", "bench/peers/Cargo.toml", "--target-dir", "target", "--"])
+                .args(rest);
+        }
+        _ => {
+            bench.args(["--package", "bench", "--"]).args(arguments);
+        }
+    }
     command::run(bench)
 }

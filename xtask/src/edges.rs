@@ -16,46 +16,51 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("verify", &["core", "client"]),
     ("exchange", &["core", "client", "verify"]),
     ("tower", &["core", "client", "bind", "policy", "audit", "verify", "exchange"]),
+    ("config", &["core", "client", "bind", "policy", "audit", "verify", "exchange", "tower"]),
+    ("metrics", &["core", "client", "bind", "policy", "audit", "verify", "exchange", "tower"]),
     ("axum", &["core", "client", "bind", "policy", "audit", "verify", "exchange", "tower"]),
     ("reqwest", &["core", "client", "bind", "policy", "audit", "verify", "exchange", "tower"]),
     (
         "hopguard",
-        &["core", "client", "bind", "policy", "audit", "verify", "exchange", "tower", "axum", "reqwest"],
+        &[
+            "core", "client", "bind", "policy", "audit", "verify", "exchange", "tower", "axum", "reqwest",
+            "config", "metrics",
+        ],
     ),
     ("sts", &["core", "client", "verify", "audit"]),
     (
         "cli",
         &[
             "core", "client", "bind", "policy", "audit", "verify", "exchange", "tower", "axum", "reqwest",
-            "hopguard", "sts",
+            "config", "metrics", "hopguard", "sts",
         ],
     ),
     (
         "examples",
         &[
             "core", "client", "bind", "policy", "audit", "verify", "exchange", "tower", "axum", "reqwest",
-            "hopguard", "sts",
+            "config", "metrics", "hopguard", "sts",
         ],
     ),
     (
         "testkit",
         &[
             "core", "client", "bind", "policy", "audit", "verify", "exchange", "tower", "axum", "reqwest",
-            "hopguard", "sts",
+            "config", "metrics", "hopguard", "sts",
         ],
     ),
     (
         "tests",
         &[
             "core", "client", "bind", "policy", "audit", "verify", "exchange", "tower", "axum", "reqwest",
-            "hopguard", "sts", "cli", "examples", "testkit",
+            "config", "metrics", "hopguard", "sts", "cli", "examples", "testkit",
         ],
     ),
     (
         "bench",
         &[
             "core", "client", "bind", "policy", "audit", "verify", "exchange", "tower", "axum", "reqwest",
-            "hopguard", "sts", "cli", "examples", "testkit",
+            "config", "metrics", "hopguard", "sts", "cli", "examples", "testkit",
         ],
     ),
     // It must build in seconds, and run while the rest does not compile.

@@ -13,7 +13,10 @@ pub(crate) struct Job {
 
 /// Every job that has a name.
 pub(crate) const JOBS: &[Job] = &[
-    Job { name: "soak", what: "the chain under load for hours" },
+    Job {
+        name: "soak",
+        what: "the way in or out under load while things go wrong: `soak inbound --minutes 10`",
+    },
     Job { name: "crash", what: "the audit log of a process that is killed while it writes" },
     Job { name: "interop", what: "the chain against servers that are not ours" },
 ];

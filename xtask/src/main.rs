@@ -61,9 +61,9 @@ fn help() -> String {
         text.push_str(&format!("    {:<20} {}\n", part.name, part.what));
     }
     text.push_str(
-        "  bench [NAME] [--json]  the benchmarks, which rewrite PERFORMANCE.md\n  \
+        "  bench [NAME] [--json]  the benchmarks, which rewrite PERFORMANCE.md; `bench peers` those of others\n  \
          features               builds each feature of each crate alone; run it with every change to a manifest\n  \
-         mutants [K/N]          mutates hopguard-core and hopguard-verify: all, or shard K (from 0) of N\n  \
+         mutants [K/N]          mutates the crates that decide: all, or shard K (from 0) of N\n  \
          fuzz [TARGET]...       the parsers of attacker bytes, 60 s each; --seconds N for another time\n",
     );
     for job in jobs::JOBS {

@@ -39,5 +39,5 @@ pub use durable::{
     DurableLog, DurableLogBuilder, Finding, FindingKind, LogKey, LogVerifier, Verification, verify,
 };
 pub use fanout::Fanout;
-pub use json_lines::{JsonLines, JsonLinesBuilder, Mended, Promise};
+pub use json_lines::{JsonLines, JsonLinesBuilder, Mended, Promise, QueueStatus};
 pub use tracing_sink::TracingSink;

@@ -70,6 +70,7 @@ macro_rules! emit {
             found = event.found.map(|found| found.to_string()).as_deref(),
             place = event.place.as_deref().map(clean).as_deref(),
             attempt = event.attempt,
+            lasts_until = event.lasts_until.map(hopguard_core::UnixTime::as_secs),
             count = event.count,
             trace_id = event.trace.map(|trace| trace.trace_id()).as_deref(),
             latency_us = event.latency.map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),

@@ -22,7 +22,9 @@ mod protect;
 mod caller;
 mod rejection;
 mod problem;
+mod ready;
 
 pub use caller::{Caller, CallerMissing};
 pub use protect::{Connection, Protect, Protected};
+pub use ready::ready;
 pub use rejection::EgressRejection;

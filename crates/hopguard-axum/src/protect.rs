@@ -13,9 +13,11 @@ use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
 use axum::serve::IncomingStream;
 use futures_util::FutureExt;
-use futures_util::future::{Map, Ready, ready};
+use futures_util::future::{Either, Map, Ready, ready};
 use hopguard_tower::inbound::Guarded;
-use hopguard_tower::{AuditedBody, Inbound, OpenPaths, PeerAddress, ScannedBody};
+use hopguard_tower::{Inbound, OpenPaths, PeerAddress, PublishedMetadata, ScannedBody, TimedBody, Upload};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, StatusCode};
 use tokio::net::TcpListener;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -30,32 +32,62 @@ pub trait Protect {
 
 impl Protect for Inbound {
     fn protect(&self, router: Router, open: OpenPaths) -> Protected {
-        Protected { service: self.clone().open(open).layer(router) }
+        let metadata = self.resource_metadata().cloned();
+        Protected { service: self.clone().open(open).layer(Inner(router)), metadata }
     }
 }
 
 /// A router behind its guard. Serve it with `axum::serve`, or call it as a `tower::Service` in tests.
+///
+/// Where the stack publishes metadata (RFC 9728), this answers in front of the guard and the router: the path needs
+/// no route, and no route can take it.
 #[derive(Clone, Debug)]
 pub struct Protected {
-    service: Guarded<Router>,
+    service: Guarded<Inner>,
+    metadata: Option<PublishedMetadata>,
 }
 
-type Answer = Result<http::Response<AuditedBody<ScannedBody<Body>>>, Infallible>;
+/// The router within the stack, whose bodies end with their tokens.
+#[derive(Clone, Debug)]
+pub struct Inner(Router);
+
+impl Service<http::Request<Upload<Body>>> for Inner {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = <Router as Service<Request>>::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        <Router as Service<Request>>::poll_ready(&mut self.0, context)
+    }
+
+    fn call(&mut self, request: http::Request<Upload<Body>>) -> Self::Future {
+        // A body without time to keep, as most are, is the server's own: nothing is allocated for it.
+        self.0.call(request.map(|body| body.into_untimed().unwrap_or_else(Body::new)))
+    }
+}
+
+type Answer = Result<http::Response<TimedBody<ScannedBody<Body>>>, Infallible>;
 type Rendered<F> = Map<F, fn(Answer) -> Result<Response, Infallible>>;
+type Published = Ready<Result<Response, Infallible>>;
 
 impl Service<Request> for Protected {
     type Response = Response;
     type Error = Infallible;
-    type Future = Rendered<<Guarded<Router> as Service<Request>>::Future>;
+    type Future = Either<Published, Rendered<<Guarded<Inner> as Service<Request>>::Future>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        <Guarded<Router> as Service<Request>>::poll_ready(&mut self.service, context)
+        <Guarded<Inner> as Service<Request>>::poll_ready(&mut self.service, context)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
         let rendered: fn(Answer) -> Result<Response, Infallible> =
             |answer| answer.map(|response| render(response.map(Body::new)));
-        self.service.call(request).map(rendered)
+        match &self.metadata {
+            Some(published) if published.is_at(request.uri().path()) => {
+                Either::Left(ready(Ok(describe(published, request.method()))))
+            }
+            _ => Either::Right(self.service.call(request).map(rendered)),
+        }
     }
 }
 
@@ -94,4 +126,19 @@ impl Service<IncomingStream<'_, TcpListener>> for Protected {
     fn call(&mut self, stream: IncomingStream<'_, TcpListener>) -> Self::Future {
         ready(Ok(Connection { service: self.clone(), peer: *stream.remote_addr() }))
     }
+}
+
+/// RFC 9728 section 3.2. Of the request only the method counts: the document is the same for everybody.
+fn describe(published: &PublishedMetadata, method: &Method) -> Response {
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+        return response;
+    }
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // As short as a key set may be old: whoever changes the settings need not wait longer for clients.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    response.map(|_| Body::from(published.document()))
 }

@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use hopguard_core::{Fault, Id, Refusal};
-use hopguard_tower::{EgressError, Refused};
+use hopguard_tower::{EgressError, RealmOfStack, Refused};
 
 use crate::problem::render;
 
@@ -49,7 +49,9 @@ impl IntoResponse for EgressRejection {
     fn into_response(self) -> Response {
         let Self { refusal, event } = self;
         let refused = Refused { refusal, event: event.unwrap_or_else(Id::fresh) };
+        // Behind a stack the realm is its service's: it writes the challenge anew.
         let mut response = refused.into_response("hopguard");
+        response.extensions_mut().insert(RealmOfStack);
         if event.is_none() {
             // An id that no audit holds would send whoever looks for it on a chase.
             response.headers_mut().remove("hopguard-event");

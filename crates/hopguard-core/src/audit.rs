@@ -8,7 +8,6 @@
 //! - *stranger*: a refusal before the token was verified. The first few per code and window are written
 //!   singly, the rest become one counted event, and none of them ever holds up or denies anybody else.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -176,17 +175,22 @@ impl Audit {
 
     /// Writes a refusal of a stranger, singly or as part of a count.
     pub fn stranger(&self, event: Event) {
-        self.stranger_with(event, |_| ());
+        self.stranger_with(event.time_millis, event.decision.code(), event.direction, || event);
     }
 
-    /// As [`Audit::stranger`]; `complete` adds what is costly to find out, and is called only if the event is
-    /// written singly.
-    pub fn stranger_with(&self, mut event: Event, complete: impl FnOnce(&mut Event)) {
+    /// As [`Audit::stranger`], for an event of this time, code and direction. It is made only if it is written
+    /// singly.
+    pub fn stranger_with(
+        &self,
+        time_millis: u64,
+        code: &'static str,
+        direction: Direction,
+        make: impl FnOnce() -> Event,
+    ) {
         // INVARIANT: I9 — strangers share this lane only, whatever they send, and cannot make us work for it.
-        self.flush_strangers(event.time_millis);
-        if self.0.strangers.singly(event.decision.code(), event.direction) {
-            complete(&mut event);
-            self.0.sink.offer(event);
+        self.flush_strangers(time_millis);
+        if self.0.strangers.singly(code, direction) {
+            self.0.sink.offer(make());
         }
     }
 
@@ -230,9 +234,10 @@ impl Drop for Reservation {
     }
 }
 
-type Counts = HashMap<(&'static str, Direction), u64>;
+/// Few enough to be looked through: a dozen codes are common, and the registry is closed.
+type Counts = Vec<((&'static str, Direction), u64)>;
 
-/// Counts refusals per code. The registry of codes is closed, so the map is bounded.
+/// Counts refusals per code.
 #[derive(Debug)]
 struct Lane {
     limits: StrangerLimits,
@@ -243,9 +248,20 @@ struct Lane {
 impl Lane {
     fn singly(&self, code: &'static str, direction: Direction) -> bool {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry((code, direction)).or_default();
-        *count += 1;
-        *count <= self.limits.singly
+        // One code is one text in most programs, so that its address mostly tells.
+        let is = |known: &str| std::ptr::eq(known, code) || known == code;
+        let at = counts.iter().position(|((known, way), _)| *way == direction && is(known));
+        let count = match at.and_then(|at| counts.get_mut(at)) {
+            Some((_, count)) => {
+                *count += 1;
+                *count
+            }
+            None => {
+                counts.push(((code, direction), 1));
+                1
+            }
+        };
+        count <= self.limits.singly
     }
 
     fn end(&self) {
@@ -264,7 +280,7 @@ impl Lane {
         let over = |(key, count): (_, u64)| {
             count.checked_sub(self.limits.singly).filter(|&n| n > 0).map(|n| (key, n))
         };
-        counts.drain().filter_map(over).collect()
+        counts.drain(..).filter_map(over).collect()
     }
 }
 

@@ -49,6 +49,10 @@ const OUTCOMES: &[CodeEntry] = &[
     ),
     outcome("body_unscanned", " Part of a body passed without being looked through."),
     outcome("response_scrubbed", " A header with a credential was taken out of an answer to the caller."),
+    outcome(
+        "redirect_followed",
+        " A peer answered with a redirect, and the call was judged anew for where it leads.",
+    ),
     outcome("grant_renewed", " A peer refused a grant, and it was exchanged once more."),
 ];
 

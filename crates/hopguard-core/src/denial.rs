@@ -1,7 +1,7 @@
 //! Refusals that are the caller's fault.
 
-use crate::ScopeSet;
 use crate::codes::{CodeEntry, CodeKind};
+use crate::{ScopeSet, StepUp};
 
 /// What a refusal asks of the caller in `WWW-Authenticate` (RFC 6750 section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Challenge {
     InvalidToken,
     /// `insufficient_scope`.
     InsufficientScope,
+    /// `insufficient_user_authentication` (RFC 9470 section 3).
+    StepUp,
     /// The caller can do nothing with another token of its own: no challenge.
     None,
 }
@@ -95,6 +97,10 @@ denials! {
     TokenFromFuture = "token_from_future", 401, InvalidToken, "the token was issued in the future";
     /// The key, issuer, subject or token was withdrawn.
     TokenWithdrawn = "token_withdrawn", 401, InvalidToken, "the token was withdrawn";
+    /// The token expired while the request was served: what was running was ended, body, upload or upgrade (I13).
+    StreamExpired = "stream_expired", 401, InvalidToken, "the token expired while the request was served";
+    /// The token was withdrawn while the request was served: what was running was ended (I13).
+    StreamWithdrawn = "stream_withdrawn", 401, InvalidToken, "the token was withdrawn while the request was served";
     /// The token is bound to a key, and nobody proved to hold it.
     HolderUnproven = "holder_unproven", 401, InvalidToken, "the token is bound to a key that was not proven";
     /// `aud` does not name this service.
@@ -123,6 +129,10 @@ denials! {
     RouteRequiresScope(ScopeSet) = "route_requires_scope", 403, InsufficientScope, "the caller may not make this call onwards";
     /// The caller's token expired before it could be exchanged.
     SubjectExpired = "subject_expired", 401, InvalidToken, "the token expired while the request was served";
+    /// The authorization server says that the caller's token is no longer good, by a code that its profile names.
+    SubjectRefused = "subject_refused", 401, InvalidToken, "the authorization server refuses the caller's token";
+    /// The authorization server demands that the user authenticates anew or better (RFC 9470).
+    StepUpRequired(Box<StepUp>) = "step_up_required", 401, StepUp, "the user has to authenticate anew or better";
     /// The authorization server refuses this audience or these scopes for this caller.
     ExchangeTargetRefused = "exchange_target_refused", 403, None, "the authorization server refuses this call onwards";
     /// A token request is not a form as RFC 6749 appendix B has it, or carries parameters in its URL.
@@ -187,6 +197,15 @@ impl Denial {
     pub const fn needed_scopes(&self) -> Option<&ScopeSet> {
         match self {
             Self::InsufficientScope(scopes) | Self::RouteRequiresScope(scopes) => Some(scopes),
+            _ => None,
+        }
+    }
+
+    /// What the user has to do first, where that is what was missing.
+    #[must_use]
+    pub fn step_up(&self) -> Option<&StepUp> {
+        match self {
+            Self::StepUpRequired(step_up) => Some(step_up),
             _ => None,
         }
     }

@@ -15,7 +15,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::redact::{Redacted, may_hold_one};
-use crate::{Denial, Facts, Fault, Fingerprint, Id, ScopeSet, Waived, redacted};
+use crate::{Denial, Facts, Fault, Fingerprint, Id, ScopeSet, UnixTime, Waived, redacted};
 
 /// The version that every event carries.
 pub const SCHEMA_VERSION: u16 = 1;
@@ -166,12 +166,13 @@ impl TraceContext {
         let (first, rest) = rest.split_first()?;
         let (span, rest) = rest.split_first_chunk::<16>()?;
         let (second, flags) = rest.split_first()?;
-        let flags: &[u8; 2] = flags.try_into().ok()?;
+        let &[tens, ones] = flags else { return None };
         if version != b"00-" || [*first, *second] != *b"--" {
             return None;
         }
         let trace = (u128::from(hex(high)?) << 64) | u128::from(hex(low)?);
-        let (span, flags) = (hex(span)?, u8::try_from(hex(flags)?).ok()?);
+        let flags = hex8([b'0', b'0', b'0', b'0', b'0', b'0', tens, ones])?;
+        let (span, flags) = (hex(span)?, u8::try_from(flags).ok()?);
         (trace != 0 && span != 0).then_some(Self { trace, span, flags })
     }
 
@@ -194,22 +195,27 @@ impl TraceContext {
     }
 }
 
-/// The number that an even number of up to 16 lower-case hexadecimal digits write.
-fn hex(digits: &[u8]) -> Option<u64> {
-    // Neither branches, which random digits would mislead, nor a chain through all digits.
-    let half = |digit: u8| {
-        let letter = digit.wrapping_sub(b'a') < 6;
-        let known = letter | (digit.wrapping_sub(b'0') < 10);
-        ((digit & 15) + 9 * u8::from(letter), u8::from(!known))
-    };
-    let (mut value, mut foreign) = (0_u64, 0);
-    for pair in digits.chunks(2) {
-        let &[high, low] = pair else { return None };
-        let ((high, a), (low, b)) = (half(high), half(low));
-        foreign |= a | b;
-        value = (value << 8) | u64::from((high << 4) | low);
+/// The number that 16 lower-case hexadecimal digits write.
+fn hex(digits: &[u8; 16]) -> Option<u64> {
+    let (high, low) = digits.split_first_chunk::<8>()?;
+    Some((hex8(*high)? << 32) | hex8(*low.first_chunk()?)?)
+}
+
+/// The number that eight of them write, all at once: this stands before every request.
+fn hex8(digits: [u8; 8]) -> Option<u64> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let text = u64::from_be_bytes(digits);
+    // A letter has the bit 0x40, and its last four bits count from one for `a`.
+    let halves = (text & (ONES * 0x0f)) + ((text >> 6) & ONES) * 9;
+    // What is no digit is written differently again, or is no half of a byte.
+    let letters = ((halves + ONES * 6) >> 4) & ONES;
+    let again = halves + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'9' - 1);
+    if again != text || halves & (ONES * 0xf0) != 0 {
+        return None;
     }
-    (foreign == 0).then_some(value)
+    let bytes = (halves | (halves >> 4)) & 0x00ff_00ff_00ff_00ff;
+    let pairs = (bytes | (bytes >> 8)) & 0x0000_ffff_0000_ffff;
+    Some((pairs | (pairs >> 16)) & 0xffff_ffff)
 }
 
 impl std::fmt::Display for TraceContext {
@@ -270,6 +276,8 @@ pub struct Event {
     pub waiver: Option<Box<Waived>>,
     /// Which attempt at the call this is, from 1.
     pub attempt: Option<u8>,
+    /// How long what was admitted may run, where that is longer than its token lives.
+    pub lasts_until: Option<UnixTime>,
     /// How many refusals a count stands for.
     pub count: Option<u64>,
     /// The trace that the request belongs to.
@@ -314,6 +322,7 @@ impl Event {
             place: None,
             waiver: None,
             attempt: None,
+            lasts_until: None,
             count: None,
             trace: None,
             latency: None,
@@ -454,6 +463,7 @@ impl Serialize for Written<'_> {
         optional(&mut map, "place", event.place.as_deref())?;
         optional(&mut map, "waiver", event.waiver.as_deref())?;
         optional(&mut map, "attempt", event.attempt.as_ref())?;
+        optional(&mut map, "lasts_until", event.lasts_until.map(UnixTime::as_secs).as_ref())?;
         optional(&mut map, "count", event.count.as_ref())?;
         optional(&mut map, "trace_id", event.trace.map(|trace| trace.trace_id()).as_ref())?;
         optional(&mut map, "latency_us", event.latency.map(|took| took.as_micros()).as_ref())?;
@@ -475,7 +485,7 @@ impl Serialize for Shown<'_> {
         map.serialize_entry("scopes", &self.0.scopes)?;
         map.serialize_entry("actors", &self.0.actors)?;
         map.serialize_entry("expires", &self.0.expires.as_secs())?;
-        optional(&mut map, "issued_at", self.0.issued_at.map(crate::UnixTime::as_secs).as_ref())?;
+        optional(&mut map, "issued_at", self.0.issued_at.map(UnixTime::as_secs).as_ref())?;
         optional(&mut map, "token_id", self.0.token_id.as_ref())?;
         optional(&mut map, "key_id", self.0.key_id.as_ref())?;
         if !self.0.confirmation.is_none() {
@@ -527,6 +537,7 @@ mod tests {
         let relaxation = crate::Relaxation::ForeignAudience("account".into());
         event.waiver = Some(Box::new(Waived { relaxation, waiver: grounds }));
         (event.attempt, event.count) = (Some(1), Some(2));
+        event.lasts_until = Some(crate::UnixTime::from_secs(9));
         event.trace = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
         event.latency = Some(Duration::from_micros(12));
         event

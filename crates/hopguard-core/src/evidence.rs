@@ -170,14 +170,15 @@ impl Admitted {
     }
 }
 
-/// A token obtained by exchange, proven to be no wider than its route expects.
+/// A token obtained by exchange or for ourselves, proven to be no wider than its route expects.
 #[derive(Clone, Debug)]
 pub struct Granted {
     token: Arc<RawToken>,
     // Made once, and wiped like the token itself when the last clone is dropped.
     authorization: Result<HeaderValue, Fault>,
     facts: Arc<Facts>,
-    parent: Fingerprint,
+    // Absent for a token of our own.
+    parent: Option<Fingerprint>,
     obtained: UnixTime,
     // Absent for the many that need none.
     waived: Option<Arc<[Waived]>>,
@@ -193,7 +194,14 @@ impl Granted {
         obtained: UnixTime,
     ) -> Self {
         let authorization = token.as_bearer().ok_or(Fault::GrantUnreadable);
-        Self { token, authorization, facts, parent, obtained, waived: None }
+        Self { token, authorization, facts, parent: Some(parent), obtained, waived: None }
+    }
+
+    /// For the client credentials grant, after [`prove_own`](crate::prove_own), and nobody else.
+    #[must_use]
+    pub fn assert_own(token: Arc<RawToken>, facts: Arc<Facts>, obtained: UnixTime) -> Self {
+        let authorization = token.as_bearer().ok_or(Fault::GrantUnreadable);
+        Self { token, authorization, facts, parent: None, obtained, waived: None }
     }
 
     /// The same grant, with the relaxations that [`prove_narrowing`](crate::prove_narrowing) said it needed.
@@ -219,9 +227,9 @@ impl Granted {
         &self.token
     }
 
-    /// The token that was exchanged for it.
+    /// The token that was exchanged for it; `None` if it is our own.
     #[must_use]
-    pub fn parent(&self) -> Fingerprint {
+    pub fn parent(&self) -> Option<Fingerprint> {
         self.parent
     }
 

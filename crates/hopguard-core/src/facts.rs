@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::redact::Redacted;
-use crate::{ActorChain, Confirmation, Fingerprint, ScopeSet, UnixTime};
+use crate::{ActorChain, Confirmation, Fingerprint, RawToken, ScopeSet, UnixTime};
 
 /// The claims of a token whose signature was checked, and what identifies it.
 ///
@@ -47,6 +47,29 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// All that is known of a secret from the configuration: its bytes. It never expires.
+    #[must_use]
+    pub fn of_configured(secret: &RawToken) -> Self {
+        Self {
+            fingerprint: secret.fingerprint(),
+            issuer: "".into(),
+            subject: "".into(),
+            client: None,
+            audiences: Vec::new(),
+            expires: UnixTime::from_secs(u64::MAX),
+            not_before: None,
+            issued_at: None,
+            token_id: None,
+            scopes: ScopeSet::empty(),
+            actors: ActorChain::empty(),
+            may_act: None,
+            confirmation: Confirmation::None,
+            key_id: None,
+            fingerprinted_len: secret.len(),
+            structured: false,
+        }
+    }
+
     /// The name of the service that acts with this token: the current actor, else the client.
     #[must_use]
     pub fn acting_party(&self) -> Option<&str> {

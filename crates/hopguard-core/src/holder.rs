@@ -16,11 +16,20 @@ impl BearerOnly {
     ///
     /// [`Denial::HolderUnproven`] if the token has a `cnf`.
     pub fn bind(self, token: Verified) -> Result<Bound, Denial> {
+        self.try_bind(token).map_err(|(denial, _)| denial)
+    }
+
+    /// As [`BearerOnly::bind`]; a token that is refused is given back, for the record.
+    ///
+    /// # Errors
+    ///
+    /// [`Denial::HolderUnproven`] and the token, if it has a `cnf`.
+    pub fn try_bind(self, token: Verified) -> Result<Bound, (Denial, Verified)> {
         // INVARIANT: I15 — a binding that is not checked refuses.
         if token.facts().confirmation.is_none() {
             Ok(Bound::assert_held(token))
         } else {
-            Err(Denial::HolderUnproven)
+            Err((Denial::HolderUnproven, token))
         }
     }
 }

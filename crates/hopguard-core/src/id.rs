@@ -27,9 +27,22 @@ impl Id {
     }
 }
 
+impl Id {
+    /// The 32 hexadecimal digits by which it is printed.
+    #[must_use]
+    pub fn digits(self) -> [u8; 32] {
+        let mut digits = [0; 32];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0.to_be_bytes()) {
+            let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+        digits
+    }
+}
+
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        f.write_str(std::str::from_utf8(&self.digits()).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -42,5 +55,19 @@ impl fmt::Debug for Id {
 impl Serialize for Id {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_printed_in_full() {
+        assert_eq!(Id(0x0a).to_string(), format!("{}0a", "0".repeat(30)));
+        assert_eq!(Id(u128::MAX).to_string(), "f".repeat(32));
+        let id = Id::fresh();
+        assert_eq!(id.to_string(), format!("{:032x}", id.0));
+        assert_ne!(id, Id::fresh());
     }
 }

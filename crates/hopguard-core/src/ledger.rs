@@ -25,7 +25,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use crate::held::Held;
 use crate::opaque::{self, Opaque};
 use crate::withdrawal::Withdrawals;
-use crate::{Destination, Facts, Fault, Fingerprint, Granted, MAX_LEEWAY, RawToken, UnixTime, Verified};
+use crate::{
+    Destination, Facts, Fault, Fingerprint, Granted, MAX_LEEWAY, RawToken, Static, UnixTime, Verified,
+};
 
 /// Bytes of signature that make an anchor.
 const ANCHOR: usize = 16;
@@ -183,6 +185,24 @@ impl Ledger {
     ) -> Result<Remembered, Fault> {
         let facts = grant.facts();
         self.remember(grant.token(), facts, Some(destination), now)
+    }
+
+    /// Remembers a secret from the configuration, good at `destination` and nowhere else. It never expires, so
+    /// that everything else goes before it.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::LedgerFull`] if it is full and set to refuse; [`Fault::GrantUnreadable`] for one of fewer than 20
+    /// bytes, which could not be told from other text.
+    pub fn remember_configured(
+        &self,
+        route: &Static,
+        destination: &Destination,
+        now: UnixTime,
+    ) -> Result<Remembered, Fault> {
+        let secret = route.secret();
+        let facts = Facts::of_configured(secret);
+        self.remember(secret, &facts, Some(destination), now)
     }
 
     fn remember(

@@ -42,13 +42,16 @@ mod actor_guard;
 mod waiver;
 mod route;
 mod narrowing;
+mod own_grant;
 mod withdrawal;
+mod withdrawal_watch;
 mod held;
 mod opaque;
 mod ledger;
 mod scan;
 mod scan_text;
 mod scan_body;
+mod step_up;
 mod denial;
 mod fault;
 mod refusal;
@@ -84,19 +87,23 @@ pub use holder::BearerOnly;
 pub use id::Id;
 pub use ledger::{Ledger, LedgerId, Overflow, Remembered};
 pub use narrowing::{Bounds, Expectation, prove_narrowing};
+pub use own_grant::{OwnExpectation, prove_own};
 pub use redact::redacted;
 pub use refusal::Refusal;
 pub use route::{
-    Anonymous, Deny, Destination, Exchange, InvalidRoute, Requires, Route, RouteChoice, RouteMap, RouteRule,
-    Unstated, is_ambiguous_path, parse_absolute, request_target_rejects,
+    Anonymous, AsOurselves, Asked, Considered, Demand, Deny, Destination, Exchange, Explanation, Fit,
+    InvalidRoute, Requires, Route, RouteChoice, RouteMap, RouteRule, Static, Unstated, is_ambiguous_path,
+    parse_absolute, request_target_rejects,
 };
 pub use scan::{Finding, FindingKind, Place, Scanner};
 pub use scan_body::{Beyond, BodyScanner, ScanLimits};
 pub use scope::{InvalidScope, ScopeSet};
 pub use scope_guard::ScopeGuard;
+pub use step_up::StepUp;
 pub use time::{Clock, Monotonic, UnixTime, minutes, seconds};
 pub use token::{RawToken, TokenForm};
 pub use ttl::{Ttl, TtlGuard};
 pub use validity::{Leeway, MAX_LEEWAY, check_validity};
 pub use waiver::{Relaxation, Waived, Waiver};
 pub use withdrawal::{Withdrawal, Withdrawals, WithdrawalsFull};
+pub use withdrawal_watch::WithdrawalWatch;

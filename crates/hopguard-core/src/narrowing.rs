@@ -78,16 +78,32 @@ pub struct Expectation {
 }
 
 /// The relaxations that a grant turns out to need.
-struct Excuses<'a> {
+pub(crate) struct Excuses<'a> {
     allowed: &'a [Waived],
     now: UnixTime,
     needed: Vec<Waived>,
     expired: bool,
 }
 
-impl Excuses<'_> {
+impl<'a> Excuses<'a> {
+    pub(crate) const fn new(allowed: &'a [Waived], now: UnixTime) -> Self {
+        Self { allowed, now, needed: Vec::new(), expired: false }
+    }
+
+    /// Exactly the audience that is expected, and such others as are excused one by one.
+    pub(crate) fn sole_audience(&mut self, expected: &str, grant: &Facts) -> Result<(), Fault> {
+        let is_expected = |audience: &str| audience == expected;
+        if !grant.audiences.iter().any(|audience| is_expected(audience)) {
+            return Err(Fault::GrantAudienceWider);
+        }
+        for foreign in grant.audiences.iter().filter(|audience| !is_expected(audience)) {
+            self.excuse(&Relaxation::ForeignAudience(foreign.clone()), Fault::GrantAudienceWider)?;
+        }
+        Ok(())
+    }
+
     /// `fault`, unless the route relaxes exactly this.
-    fn excuse(&mut self, relaxation: &Relaxation, fault: Fault) -> Result<(), Fault> {
+    pub(crate) fn excuse(&mut self, relaxation: &Relaxation, fault: Fault) -> Result<(), Fault> {
         let mut same = self.allowed.iter().filter(|one| one.relaxation == *relaxation).peekable();
         if same.peek().is_none() {
             return Err(fault);
@@ -100,7 +116,7 @@ impl Excuses<'_> {
     }
 
     /// What was needed, once nothing else is wrong: a defect that no waiver covers is the more telling one.
-    fn settle(self) -> Result<Vec<Waived>, Fault> {
+    pub(crate) fn settle(self) -> Result<Vec<Waived>, Fault> {
         // INVARIANT: I16 — from its date on a waiver excuses nothing.
         if self.expired { Err(Fault::WaiverExpired) } else { Ok(self.needed) }
     }
@@ -121,7 +137,7 @@ pub fn prove_narrowing(
     grant: &Facts,
     now: UnixTime,
 ) -> Result<Vec<Waived>, Fault> {
-    let mut excuses = Excuses { allowed: &expected.relaxed, now, needed: Vec::new(), expired: false };
+    let mut excuses = Excuses::new(&expected.relaxed, now);
     if !grant.structured {
         excuses.excuse(&Relaxation::Opaque, Fault::GrantUnreadable)?;
     }
@@ -136,13 +152,7 @@ pub fn prove_narrowing(
         return Err(Fault::GrantSubjectChanged);
     }
     // INVARIANT: I14 — a grant without audience would be good everywhere.
-    let is_expected = |audience: &str| audience == &*expected.audience;
-    if !grant.audiences.iter().any(|audience| is_expected(audience)) {
-        return Err(Fault::GrantAudienceWider);
-    }
-    for foreign in grant.audiences.iter().filter(|audience| !is_expected(audience)) {
-        excuses.excuse(&Relaxation::ForeignAudience(foreign.clone()), Fault::GrantAudienceWider)?;
-    }
+    excuses.sole_audience(&expected.audience, grant)?;
     if !grant.scopes.is_subset_of(&expected.scopes) {
         return Err(Fault::GrantScopeWider);
     }

@@ -101,7 +101,7 @@ pub struct Scanner<'a> {
     destination: Option<&'a Destination>,
     now: UnixTime,
     own: Option<&'a Facts>,
-    attached: Option<&'a HeaderValue>,
+    attached: Option<(&'a HeaderName, &'a HeaderValue)>,
     audience: Option<&'a str>,
     places: &'a [HeaderName],
 }
@@ -137,8 +137,15 @@ impl<'a> Scanner<'a> {
 
     /// The `Authorization` value that the route itself attached; it alone is not looked at.
     #[must_use]
-    pub const fn with_attached(mut self, value: &'a HeaderValue) -> Self {
-        self.attached = Some(value);
+    pub fn with_attached(self, value: &'a HeaderValue) -> Self {
+        static AUTHORIZATION: HeaderName = header::AUTHORIZATION;
+        self.with_attached_in(&AUTHORIZATION, value)
+    }
+
+    /// The header that the route itself attached; its value, there alone, is not looked at.
+    #[must_use]
+    pub const fn with_attached_in(mut self, name: &'a HeaderName, value: &'a HeaderValue) -> Self {
+        self.attached = Some((name, value));
         self
     }
 
@@ -169,7 +176,7 @@ impl<'a> Scanner<'a> {
     /// The first [`Finding`].
     pub fn header(&self, name: &HeaderName, value: &HeaderValue) -> Result<(), Finding> {
         // INVARIANT: I3 — values are compared, not names; one value is exempt, and only where it belongs.
-        if *name == header::AUTHORIZATION && self.attached == Some(value) {
+        if self.attached == Some((name, value)) {
             return Ok(());
         }
         let mut verdict = self.value(value.as_bytes());

@@ -73,7 +73,14 @@ impl ScopeSet {
 
     /// The scopes, in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.split(' ').filter(|scope| !scope.is_empty())
+        // The text's end ends a scope as a space does.
+        let ends = memchr::memchr_iter(b' ', self.0.as_bytes()).chain([self.0.len()]);
+        let mut start = 0;
+        ends.filter_map(move |end| {
+            let scope = self.0.get(start..end).filter(|scope| !scope.is_empty());
+            start = end + 1;
+            scope
+        })
     }
 
     /// True if `scope` is in the set, letter by letter.

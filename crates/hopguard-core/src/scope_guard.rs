@@ -51,6 +51,15 @@ impl ScopeGuard {
         self
     }
 
+    /// The scopes that it asks for.
+    pub fn named(&self) -> impl Iterator<Item = &str> {
+        let named = match &self.need {
+            Need::All(Ok(scopes)) | Need::Any(Ok(scopes)) => Some(scopes),
+            _ => None,
+        };
+        named.into_iter().flat_map(ScopeSet::iter)
+    }
+
     /// What is wrong with the rule, if anything: a malformed scope, or an empty list, which nobody could
     /// satisfy (`any_of`) or everybody would (`all_of`).
     #[must_use]

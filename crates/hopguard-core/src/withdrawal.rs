@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::{Facts, Fingerprint, MAX_LEEWAY, UnixTime};
+use crate::withdrawal_watch::Wakers;
+use crate::{Facts, Fingerprint, MAX_LEEWAY, UnixTime, WithdrawalWatch};
 
 /// What is taken back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct Withdrawals {
     count: AtomicUsize,
     // How often something was withdrawn, for those who clean up once after each.
     generation: AtomicU64,
+    // Those who run on and want to be told.
+    wakers: Arc<Wakers>,
 }
 
 /// By what a withdrawal knows a token.
@@ -68,8 +71,19 @@ impl Withdrawals {
     /// How many withdrawals are kept at once.
     pub const MOST: usize = 4096;
 
-    pub(crate) const fn new() -> Self {
-        Self { entries: RwLock::new(Vec::new()), count: AtomicUsize::new(0), generation: AtomicU64::new(0) }
+    pub(crate) fn new() -> Self {
+        Self {
+            entries: RwLock::new(Vec::new()),
+            count: AtomicUsize::new(0),
+            generation: AtomicU64::new(0),
+            wakers: Arc::default(),
+        }
+    }
+
+    /// A place among those whom the next withdrawal wakes, for what runs on.
+    #[must_use]
+    pub fn watch(&self) -> WithdrawalWatch {
+        WithdrawalWatch::new(self.wakers.clone())
     }
 
     /// Takes `what` back from `now` on. It is kept until `until`, after which whatever it struck must have
@@ -93,6 +107,9 @@ impl Withdrawals {
         }
         self.count.store(entries.len(), Ordering::Release);
         self.generation.fetch_add(1, Ordering::Release);
+        drop(entries);
+        // After the entry: whoever is woken finds it.
+        self.wakers.wake_all();
         if full { Err(WithdrawalsFull) } else { Ok(()) }
     }
 

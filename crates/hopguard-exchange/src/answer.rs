@@ -13,6 +13,7 @@ use http::{HeaderMap, Response, StatusCode, header};
 use serde::Deserialize;
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::profile::StsProfile;
 use crate::request::{ACCESS_TOKEN, JWT};
 
 /// The longest answer that is read; a token of the longest length that verifies fits several times.
@@ -49,8 +50,9 @@ impl Answer {
 struct Success<'a> {
     #[serde(borrow)]
     access_token: Cow<'a, str>,
-    #[serde(borrow)]
-    issued_token_type: Cow<'a, str>,
+    // `client_credentials` does not know it (RFC 6749 section 5.1).
+    #[serde(default, borrow)]
+    issued_token_type: Option<Cow<'a, str>>,
     #[serde(borrow)]
     token_type: Cow<'a, str>,
     #[serde(default)]
@@ -65,22 +67,31 @@ struct Failure<'a> {
     error: Cow<'a, str>,
 }
 
+/// What was asked, and so how the answer is to be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reading<'a> {
+    /// A caller's token was to be exchanged; the profile says which refusals are the caller's.
+    OfExchange(&'a StsProfile),
+    /// A token of our own was asked for: there is no caller to blame.
+    OfOwn,
+}
+
 /// Reads the answer to a token request.
 ///
 /// # Errors
 ///
-/// [`Denial::ExchangeTargetRefused`] for `invalid_target` and `invalid_scope`, [`Fault::StsRefused`] for any
-/// other refusal, [`Fault::StsUnavailable`] for 429 and 5xx, [`Fault::GrantTypeUnexpected`] for a token of
+/// [`Denial::ExchangeTargetRefused`] for `invalid_target` and `invalid_scope`, what the profile names for its
+/// codes, [`Fault::StsRefused`] for any other refusal, [`Fault::StsUnavailable`] for 429 and 5xx, [`Fault::GrantTypeUnexpected`] for a token of
 /// another type than asked, [`Fault::StsAnswerInvalid`] for everything else that is no token response.
-pub(crate) fn read_answer(response: Response<Bytes>) -> Result<Answer, Refusal> {
+pub(crate) fn read_answer(response: Response<Bytes>, reading: &Reading<'_>) -> Result<Answer, Refusal> {
     let (head, body) = response.into_parts();
     let answer = match head.status {
-        StatusCode::OK if is_json(&head.headers) => read_success(&body).map_err(Refusal::from),
+        StatusCode::OK if is_json(&head.headers) => read_success(&body, reading).map_err(Refusal::from),
         // RFC 6749 section 5.2 writes 400 and, for the client's own fault, 401; some servers write 403.
         StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
             if is_json(&head.headers) =>
         {
-            Err(read_failure(&body, head.status))
+            Err(read_failure(&body, head.status, reading))
         }
         status if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
             tracing::warn!(status = status.as_u16(), "the authorization server is unavailable");
@@ -119,7 +130,7 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
-fn read_success(body: &[u8]) -> Result<Answer, Fault> {
+fn read_success(body: &[u8], reading: &Reading<'_>) -> Result<Answer, Fault> {
     if body.len() > LONGEST {
         return Err(Fault::StsAnswerInvalid);
     }
@@ -133,25 +144,34 @@ fn read_success(body: &[u8]) -> Result<Answer, Fault> {
     if token.is_empty() {
         return Err(Fault::StsAnswerInvalid);
     }
+    let issued = match (issued_token_type, reading) {
+        (Some(issued), _) => issued,
+        (None, Reading::OfOwn) => Cow::Borrowed(ACCESS_TOKEN),
+        (None, Reading::OfExchange(_)) => return Err(Fault::StsAnswerInvalid),
+    };
     // `token_type` is compared without case (RFC 6749 section 5.1); a type URI is compared as it stands.
     // INVARIANT: I4 — nothing but what was asked: no `N_A`, no `DPoP` that we hold no key for.
-    if !token_type.eq_ignore_ascii_case("Bearer")
-        || ![ACCESS_TOKEN, JWT].contains(&issued_token_type.as_ref())
-    {
+    if !token_type.eq_ignore_ascii_case("Bearer") || ![ACCESS_TOKEN, JWT].contains(&issued.as_ref()) {
         return Err(Fault::GrantTypeUnexpected);
     }
     Ok(Answer { token, expires_in, scope })
 }
 
-fn read_failure(body: &[u8], status: StatusCode) -> Refusal {
+fn read_failure(body: &[u8], status: StatusCode, reading: &Reading<'_>) -> Refusal {
     let failure = (body.len() <= LONGEST).then(|| serde_json::from_slice::<Failure<'_>>(body).ok()).flatten();
-    let Some(Failure { error }) = failure else {
+    let Some(Failure { error: said }) = failure else {
         tracing::warn!(status = status.as_u16(), "the authorization server's refusal is unreadable");
         return Fault::StsAnswerInvalid.into();
     };
     // INVARIANT: I10 — of the server's own words nothing is written down but a registered code.
-    let error = registered(&error);
+    let error = registered(&said);
     tracing::warn!(status = status.as_u16(), error, "the authorization server refuses the exchange");
+    let Reading::OfExchange(profile) = reading else { return Fault::StsRefused.into() };
+    // The parameters beside the code; unreadable ones are none.
+    let response = || serde_json::from_slice(body).unwrap_or_default();
+    if let Some(refusal) = profile.blames(&said, response) {
+        return refusal;
+    }
     match error {
         // RFC 8693 section 2.2.2 and RFC 6749 section 5.2: what was asked for is not for this caller.
         "invalid_target" | "invalid_scope" => Denial::ExchangeTargetRefused.into(),
@@ -186,6 +206,58 @@ fn registered(error: &str) -> &'static str {
 mod tests {
     use super::*;
 
+    static PLAIN: std::sync::LazyLock<StsProfile> = std::sync::LazyLock::new(StsProfile::rfc8693);
+
+    fn exchange() -> Reading<'static> {
+        Reading::OfExchange(&PLAIN)
+    }
+
+    #[test]
+    fn an_answer_for_ourselves_names_no_type_and_blames_nobody() {
+        let own = |status, body: &str| {
+            let answer = read_answer(response(status, &["application/json"], body), &Reading::OfOwn);
+            answer.map(|_| ()).map_err(|refusal| refusal.code())
+        };
+        assert_eq!(own(200, &with("issued_token_type", "")), Ok(()));
+        assert_eq!(own(200, &with("", "")), Ok(()));
+        let refresh = r#""urn:ietf:params:oauth:token-type:refresh_token""#;
+        assert_eq!(own(200, &with("issued_token_type", refresh)), Err("grant_type_unexpected"));
+        assert_eq!(own(200, &with("token_type", r#""DPoP""#)), Err("grant_type_unexpected"));
+        for error in ["invalid_target", "invalid_scope", "insufficient_user_authentication"] {
+            assert_eq!(own(400, &format!(r#"{{"error":"{error}"}}"#)), Err("sts_refused"));
+        }
+    }
+
+    #[test]
+    fn a_step_up_is_relayed_by_an_allow_list() {
+        let body = r#"{"error":"insufficient_user_authentication","error_description":"<script>",
+            "acr_values":"phr","max_age":"60","scope":"a","claims":{"id_token":{"x":null}},"evil":"text"}"#;
+        let refusal = read_answer(response(400, &["application/json"], body), &exchange()).unwrap_err();
+        assert_eq!((refusal.code(), refusal.status()), ("step_up_required", 401));
+        let Refusal::Denial(denial) = &refusal else { panic!("{refusal:?}") };
+        let asks = denial.step_up().unwrap();
+        assert_eq!((asks.acr_values().collect::<Vec<_>>(), asks.max_age()), (vec!["phr"], Some(60)));
+        assert_eq!(asks.claims().as_deref(), Some(r#"{"id_token":{"x":null}}"#));
+        assert!(!format!("{refusal:?} {refusal} {}", asks.parameters()).contains("script"));
+        // Parameters that cannot be read are left out; the demand stands.
+        let bare = r#"{"error":"insufficient_user_authentication","acr_values":["phr"],"max_age":{}}"#;
+        answer(401, bare, Err("step_up_required"));
+    }
+
+    #[test]
+    fn what_a_profile_names_is_the_callers_and_nothing_else() {
+        let profile = StsProfile::keycloak();
+        let code = |error: &str| {
+            let body = format!(r#"{{"error":"{error}"}}"#);
+            let answer = response(400, &["application/json"], &body);
+            read_answer(answer, &Reading::OfExchange(&profile)).unwrap_err().code()
+        };
+        assert_eq!(code("invalid_token"), "subject_refused");
+        assert_eq!(code("invalid_grant"), "sts_refused");
+        assert_eq!(code("invalid_client"), "sts_refused");
+        answer(400, r#"{"error":"invalid_token"}"#, Err("sts_refused"));
+    }
+
     fn response(status: u16, content_type: &[&str], body: &str) -> Response<Bytes> {
         let mut response = Response::new(Bytes::from(body.to_owned()));
         *response.status_mut() = StatusCode::from_u16(status).unwrap();
@@ -197,7 +269,7 @@ mod tests {
 
     #[track_caller]
     fn answer(status: u16, body: &str, expected: Result<Option<u64>, &str>) {
-        let found = read_answer(response(status, &["application/json"], body));
+        let found = read_answer(response(status, &["application/json"], body), &exchange());
         assert_eq!(found.as_ref().map(|a| a.expires_in).map_err(Refusal::code), expected, "{body}");
     }
 
@@ -224,8 +296,10 @@ mod tests {
         answer(200, &with("expires_in", "0"), Ok(Some(0)));
         answer(200, &with("token_type", r#""bearer""#), Ok(Some(300)));
         answer(200, &with("issued_token_type", r#""urn:ietf:params:oauth:token-type:jwt""#), Ok(Some(300)));
-        let escaped =
-            read_answer(response(200, &["application/json"], &with("access_token", r#""a.b.\u0063""#)));
+        let escaped = read_answer(
+            response(200, &["application/json"], &with("access_token", r#""a.b.\u0063""#)),
+            &exchange(),
+        );
         assert_eq!(escaped.unwrap().token.dangerous_expose(), "a.b.c");
     }
 
@@ -312,7 +386,9 @@ mod tests {
 
     #[test]
     fn the_content_type_is_json_and_named_once() {
-        let code = |types: &[&str]| read_answer(response(200, types, &with("", ""))).err().map(|e| e.code());
+        let code = |types: &[&str]| {
+            read_answer(response(200, types, &with("", "")), &exchange()).err().map(|e| e.code())
+        };
         for good in [
             "application/json",
             "Application/JSON",

@@ -16,7 +16,9 @@ use crate::endpoint::{Discovery, TokenEndpoint, endpoint_url};
 use crate::exchanger::{Exchanger, Inner};
 use crate::flight::Flights;
 use crate::key::GrantKeys;
+use crate::profile::StsProfile;
 use crate::retry::Budget;
+use crate::status::Counts;
 
 /// Collects the settings of an [`Exchanger`].
 #[derive(Clone)]
@@ -25,6 +27,7 @@ pub struct ExchangerBuilder {
     pub(crate) issuer: String,
     pub(crate) token_endpoint: Option<String>,
     pub(crate) auth: ClientAuth,
+    pub(crate) profile: StsProfile,
     pub(crate) acts_as: Option<String>,
     pub(crate) actor: Option<ActorToken>,
     pub(crate) verifier: Verifier,
@@ -59,6 +62,12 @@ impl ExchangerBuilder {
     /// Sends `actor` with each exchange. Without it no exchange is made.
     pub fn actor_token(mut self, actor: ActorToken) -> Self {
         self.actor = Some(actor);
+        self
+    }
+
+    /// Which of the server's error codes mean the caller; none but those of RFC 9470 unless set.
+    pub fn sts_profile(mut self, profile: StsProfile) -> Self {
+        self.profile = profile;
         self
     }
 
@@ -115,6 +124,9 @@ impl ExchangerBuilder {
         if let Err(nested) = self.auth.validate() {
             problems.absorb("exchange.auth", nested);
         }
+        if let Some(problem) = self.profile.problem() {
+            problems.add("exchange.sts_profile", problem);
+        }
         for (setting, value) in [
             ("exchange.remember_at_most", self.remember_at_most),
             ("exchange.waiters_at_most", self.waiters_at_most),
@@ -152,6 +164,8 @@ impl ExchangerBuilder {
             Some(endpoint) if problems.is_empty() => Ok(Exchanger(Arc::new(Inner {
                 issuer: self.issuer.as_str().into(),
                 acts_as: acts_as.into(),
+                client: self.auth.client_id().into(),
+                profile: self.profile,
                 auth: self.auth,
                 actor: self.actor,
                 endpoint,
@@ -168,6 +182,7 @@ impl ExchangerBuilder {
                 flights: Flights::new(self.flights_at_most, self.waiters_at_most),
                 refresh_ahead: u64::try_from(self.refresh_ahead.as_millis()).unwrap_or(u64::MAX),
                 overflows: AtomicU64::new(0),
+                counts: Counts::default(),
             }))),
             _ => Err(problems.into_errors()),
         }

@@ -93,7 +93,7 @@ async fn no_grant_crosses_subjects() {
             let (outcome, caller) = call.await.unwrap();
             let (granted, _) = outcome.unwrap();
             assert_eq!(granted.facts().subject, caller.facts().subject);
-            assert_eq!(granted.parent(), caller.facts().fingerprint);
+            assert_eq!(granted.parent(), Some(caller.facts().fingerprint));
         }
         assert_eq!(rig.asked(), 1000, "round {round}");
     }

@@ -27,7 +27,7 @@ async fn a_caller_gets_a_grant_and_the_next_call_finds_it() {
     assert_eq!(facts.subject.as_ref(), "alice");
     let actors: Vec<_> = facts.actors.actors().iter().map(|actor| actor.subject.as_ref()).collect();
     assert_eq!(actors, ["orders", "gateway"]);
-    assert_eq!(granted.parent(), alice.facts().fingerprint);
+    assert_eq!(granted.parent(), Some(alice.facts().fingerprint));
     assert_eq!(granted.obtained(), rig.clock.now());
     assert_eq!(rig.ledger.len(), 1);
 

@@ -4,25 +4,26 @@ use std::fmt;
 use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use hopguard_client::{BoxFuture, ClientAuth, Spawn, Timer, Transport};
 use hopguard_core::{
-    ActorChain, Admitted, CacheState, Clock, Confirmation, Denial, Destination, Exchange, Expectation, Facts,
-    Fault, Granted, Ledger, RawToken, Refusal, Relaxation, Remembered, UnixTime, Waived, prove_narrowing,
+    Admitted, AsOurselves, Asked, CacheState, Clock, Denial, Destination, Exchange, Facts, Fault, Granted,
+    Ledger, RawToken, Refusal, Remembered,
 };
 use hopguard_verify::Verifier;
 
 use crate::actor::ActorToken;
-use crate::answer::{Answer, read_answer, transport_fault};
+use crate::answer::{Answer, Reading, read_answer, transport_fault};
 use crate::breaker::Breaker;
 use crate::builder::ExchangerBuilder;
 use crate::cache::{Found, GrantCache, Life, Millis, ends_at, judge, renewed_from, served_until};
 use crate::endpoint::TokenEndpoint;
 use crate::flight::{Boarding, Flights, Pilot};
 use crate::key::{GrantKey, GrantKeys};
-use crate::request::token_request;
+use crate::profile::StsProfile;
+use crate::request::{Identity, exchange_form, own_form, token_request};
 use crate::retry::{Attempts, Budget, Trouble, chance};
+use crate::status::{Counts, ExchangeStatus};
 
 /// Exchanges tokens at one authorization server; see the crate's documentation. Cloning it shares it.
 #[derive(Clone)]
@@ -31,6 +32,8 @@ pub struct Exchanger(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) issuer: Arc<str>,
     pub(crate) auth: ClientAuth,
+    pub(crate) client: Arc<str>,
+    pub(crate) profile: StsProfile,
     // As it is expected in `act`.
     pub(crate) acts_as: Arc<str>,
     pub(crate) actor: Option<ActorToken>,
@@ -48,26 +51,49 @@ pub(crate) struct Inner {
     pub(crate) flights: Arc<Flights<GrantKey, Result<Granted, Refusal>>>,
     pub(crate) refresh_ahead: Millis,
     pub(crate) overflows: AtomicU64,
+    pub(crate) counts: Counts,
 }
 
-/// What one exchange is about; owned, because it outlives the call that began it.
-struct Job {
+/// What one request is about; owned, because it outlives the call that began it.
+pub(crate) struct Job {
     key: GrantKey,
-    parent: Arc<Facts>,
-    token: Arc<RawToken>,
-    target: Exchange,
+    purpose: Purpose,
     destination: Destination,
+}
+
+/// For whom a grant is asked.
+pub(crate) enum Purpose {
+    /// For a caller, by its token.
+    OnBehalf { parent: Arc<Facts>, token: Arc<RawToken>, target: Exchange },
+    /// For us.
+    Own(AsOurselves),
+}
+
+impl Purpose {
+    pub(crate) fn asked(&self) -> &Asked {
+        match self {
+            Self::OnBehalf { target, .. } => target.asked(),
+            Self::Own(target) => target.asked(),
+        }
+    }
+
+    fn parent(&self) -> Option<&Arc<Facts>> {
+        match self {
+            Self::OnBehalf { parent, .. } => Some(parent),
+            Self::Own(_) => None,
+        }
+    }
 }
 
 impl Job {
     fn of(key: GrantKey, subject: &Admitted, target: &Exchange, destination: &Destination) -> Self {
-        Self {
-            key,
-            parent: Arc::clone(subject.facts()),
-            token: Arc::clone(subject.subject_token()),
-            target: target.clone(),
-            destination: destination.clone(),
-        }
+        let (parent, token) = (Arc::clone(subject.facts()), Arc::clone(subject.subject_token()));
+        let purpose = Purpose::OnBehalf { parent, token, target: target.clone() };
+        Self { key, purpose, destination: destination.clone() }
+    }
+
+    pub(crate) fn own(key: GrantKey, target: &AsOurselves, destination: &Destination) -> Self {
+        Self { key, purpose: Purpose::Own(target.clone()), destination: destination.clone() }
     }
 }
 
@@ -89,6 +115,7 @@ impl Exchanger {
             issuer: issuer.to_owned(),
             token_endpoint: None,
             auth,
+            profile: StsProfile::default(),
             acts_as: None,
             actor: None,
             verifier,
@@ -114,7 +141,8 @@ impl Exchanger {
         target: &Exchange,
         destination: &Destination,
     ) -> Option<Granted> {
-        self.0.check(subject, target).ok()?;
+        // Whether the caller's token is alive is judged with the grant.
+        self.0.check_fit(subject, target).ok()?;
         let key = self.0.keys.key(subject.facts(), target, destination);
         self.0.serve(key, subject, target, destination)
     }
@@ -171,6 +199,12 @@ impl Exchanger {
         self.0.overflows.swap(0, Ordering::Relaxed)
     }
 
+    /// How it fares.
+    #[must_use]
+    pub fn status(&self) -> ExchangeStatus {
+        self.0.counts.status(self.0.cache.len(), self.0.flights.traffic())
+    }
+
     #[cfg(test)]
     pub(crate) fn traffic(&self) -> (usize, usize) {
         self.0.flights.traffic()
@@ -197,6 +231,12 @@ impl fmt::Debug for Exchanger {
 impl Inner {
     /// Everything about the caller that needs no I/O; nothing is looked up or sent before it holds.
     fn check(&self, subject: &Admitted, target: &Exchange) -> Result<(), Refusal> {
+        self.check_fit(subject, target)?;
+        self.check_alive(Some(subject.facts()))
+    }
+
+    /// Everything about the caller that time does not change.
+    fn check_fit(&self, subject: &Admitted, target: &Exchange) -> Result<(), Refusal> {
         if subject.ledger() != self.ledger.id() {
             return Err(Fault::EvidenceForeign.into());
         }
@@ -206,11 +246,11 @@ impl Inner {
             return Err(Fault::SubjectIssuerForeign.into());
         }
         // INVARIANT: I6 — the route is open to this parent, whoever forgot to ask before.
-        target.check_open_to(parent)?;
-        self.check_alive(parent)
+        Ok(target.check_open_to(parent)?)
     }
 
-    fn check_alive(&self, parent: &Facts) -> Result<(), Refusal> {
+    fn check_alive(&self, parent: Option<&Facts>) -> Result<(), Refusal> {
+        let Some(parent) = parent else { return Ok(()) };
         if self.clock.now() >= parent.expires {
             return Err(Denial::SubjectExpired.into());
         }
@@ -220,7 +260,7 @@ impl Inner {
         Ok(())
     }
 
-    fn kept(&self, key: GrantKey, parent: &Facts) -> Option<Found> {
+    pub(crate) fn kept(&self, key: GrantKey, parent: Option<&Facts>) -> Option<Found> {
         self.cache.grant(key, parent, self.ledger.withdrawals(), &*self.clock)
     }
 
@@ -232,13 +272,19 @@ impl Inner {
         target: &Exchange,
         destination: &Destination,
     ) -> Option<Granted> {
-        let found = self.kept(key, subject.facts())?;
+        let found = self.kept(key, Some(subject.facts()))?;
+        Some(self.used(key, &found, || Job::of(key, subject, target, destination)))
+    }
+
+    /// The grant that was found; the one use that is to renew it begins to.
+    pub(crate) fn used(self: &Arc<Self>, key: GrantKey, found: &Found, job: impl FnOnce() -> Job) -> Granted {
         if found.claims_renewal()
             && let Boarding::Leads(pilot, _passenger) = self.flights.board(key, || None::<()>)
         {
-            self.fly(Job::of(key, subject, target, destination), pilot);
+            self.counts.renew();
+            self.fly(job(), pilot);
         }
-        Some(found.granted())
+        found.granted()
     }
 
     /// Carries an exchange to its end in a task of its own.
@@ -246,26 +292,32 @@ impl Inner {
         let inner = Arc::clone(self);
         // Without a runtime the task is dropped and the pilot with it, which its passengers are told.
         self.spawn.try_spawn(async move {
-            let key = job.key;
+            let (key, is_of_subject) = (job.key, job.purpose.parent().is_some());
             let outcome = inner.exchange(job).await;
+            if outcome.is_err() {
+                inner.counts.fail();
+            }
             // INVARIANT: I4, G12 — only what is the caller's own fault is held against it.
-            if let Err(Refusal::Denial(denial)) = &outcome {
+            if let Err(Refusal::Denial(denial)) = &outcome
+                && is_of_subject
+            {
                 inner.cache.refuse(key, denial.clone(), inner.clock.monotonic());
             }
             pilot.land(outcome);
         });
     }
 
-    async fn wait_for(self: Arc<Self>, job: Job) -> Result<(Granted, CacheState), Refusal> {
+    pub(crate) async fn wait_for(self: Arc<Self>, job: Job) -> Result<(Granted, CacheState), Refusal> {
         // Between the call and its first poll time may have passed.
-        self.check_alive(&job.parent)?;
-        let (key, parent) = (job.key, Arc::clone(&job.parent));
-        let landed = || match self.kept(key, &parent) {
+        let (key, parent) = (job.key, job.purpose.parent().cloned());
+        let parent = parent.as_deref();
+        self.check_alive(parent)?;
+        let landed = || match self.kept(key, parent) {
             Some(found) => Some(Ok(found.granted())),
             None => self.cache.refusal(key, self.clock.monotonic()).map(Err),
         };
         // A flight under way may be a renewal, and whoever finds a live grant has no need to wait for it.
-        if let Some(found) = self.kept(key, &parent) {
+        if let Some(found) = self.kept(key, parent) {
             return Ok((found.granted(), CacheState::Hit));
         }
         let (passenger, state) = match self.flights.board(key, landed) {
@@ -274,21 +326,24 @@ impl Inner {
             Boarding::Full => return Err(Fault::ExchangeOverloaded.into()),
             Boarding::Follows(passenger) => (passenger, CacheState::Coalesced),
             Boarding::Leads(pilot, passenger) => {
+                self.counts.begin();
                 self.fly(job, pilot);
                 (passenger, CacheState::Miss)
             }
         };
         let granted = passenger.await.unwrap_or(Err(Fault::StsUnavailable.into()))?;
-        judge(&granted, &parent, self.ledger.withdrawals(), &*self.clock)?;
+        judge(&granted, parent, self.ledger.withdrawals(), self.clock.now())?;
         Ok((granted, state))
     }
 
     /// One exchange from request to kept grant.
     async fn exchange(&self, job: Job) -> Result<Granted, Refusal> {
         let endpoint = self.endpoint.find(&*self.transport, &*self.clock).await?;
+        let parent = job.purpose.parent().map(|parent| &**parent);
         let (asked, answer) =
-            self.ask(&endpoint, &job).await.map_err(|refusal| self.blame(refusal, &job.parent))?;
-        let granted = self.prove(&answer, &job).await.map_err(|refusal| self.blame(refusal, &job.parent))?;
+            self.ask(&endpoint, &job.purpose).await.map_err(|refusal| self.blame(refusal, parent))?;
+        let granted =
+            self.prove(&answer, &job.purpose).await.map_err(|refusal| self.blame(refusal, parent))?;
 
         let facts = granted.facts();
         let remembered = if facts.structured || facts.fingerprinted_len >= Ledger::SHORTEST_OPAQUE {
@@ -300,10 +355,12 @@ impl Inner {
         if remembered.evicted {
             self.overflows.fetch_add(1, Ordering::Relaxed);
         }
-        let ends = [granted.facts().expires.as_secs(), job.parent.expires.as_secs()];
-        let spans = [answer.expires_in, Some(job.target.longest_life().as_secs())];
+        // A token of our own has no parent that could end it.
+        let parent_end = parent.map_or(u64::MAX, |parent| parent.expires.as_secs());
+        let ends = [granted.facts().expires.as_secs(), parent_end];
+        let spans = [answer.expires_in, Some(job.purpose.asked().longest_life().as_secs())];
         let end = ends_at(asked, ends, spans);
-        let parent_end = job.parent.expires.as_secs().saturating_mul(1000);
+        let parent_end = parent_end.saturating_mul(1000);
         let life = Life {
             renewed_from: renewed_from(asked, end, parent_end, self.refresh_ahead, chance()),
             served_until: served_until(asked, end),
@@ -314,33 +371,34 @@ impl Inner {
     }
 
     /// Asks until there is an answer or no point in asking; also when the last attempt began.
-    async fn ask(&self, endpoint: &http::Uri, job: &Job) -> Result<(Millis, Answer), Refusal> {
+    async fn ask(&self, endpoint: &http::Uri, purpose: &Purpose) -> Result<(Millis, Answer), Refusal> {
         let mut attempts = Attempts::begin(self.clock.monotonic());
+        let reading = match purpose {
+            Purpose::OnBehalf { .. } => Reading::OfExchange(&self.profile),
+            Purpose::Own(_) => Reading::OfOwn,
+        };
         loop {
             // Discovery or the wait may have taken a while, and an expired token is not worth a request.
-            self.check_alive(&job.parent)?;
+            self.check_alive(purpose.parent().map(|parent| &**parent))?;
             let permit = self.breaker.admit(self.clock.monotonic())?;
             let (asked, now) = (self.clock.unix_millis(), self.clock.now());
             // Made anew for each attempt: an assertion is good for one.
-            let request = token_request(
-                endpoint,
-                &self.issuer,
-                &self.auth,
-                self.actor.as_ref(),
-                &job.token,
-                &job.target,
-                now,
-            )?;
+            let form = match purpose {
+                Purpose::OnBehalf { token, target, .. } => exchange_form(token, self.actor.as_ref(), target)?,
+                Purpose::Own(target) => own_form(target),
+            };
+            let us = Identity { issuer: &self.issuer, auth: &self.auth };
+            let request = token_request(endpoint, &us, form, now)?;
             let outcome = self.transport.send(request).await;
             let Some(trouble) = Trouble::of(&outcome) else {
                 permit.answered();
                 self.retries.earn();
-                return Ok((asked, read_answer(outcome.map_err(transport_fault)?)?));
+                return Ok((asked, read_answer(outcome.map_err(transport_fault)?, &reading)?));
             };
             let now = self.clock.monotonic();
             permit.failed(now, trouble.asked_too_long());
             let refusal = match outcome {
-                Ok(response) => read_answer(response).err().unwrap_or(Fault::StsUnavailable.into()),
+                Ok(response) => read_answer(response, &reading).err().unwrap_or(Fault::StsUnavailable.into()),
                 Err(error) => transport_fault(error).into(),
             };
             match attempts.next(trouble, now, chance(), &self.retries) {
@@ -351,79 +409,10 @@ impl Inner {
     }
 
     /// What the caller's expiry explains is the caller's fault, if its token expired while we asked.
-    fn blame(&self, refusal: Refusal, parent: &Facts) -> Refusal {
+    fn blame(&self, refusal: Refusal, parent: Option<&Facts>) -> Refusal {
         let explained =
             matches!(refusal, Refusal::Denial(_) | Refusal::Fault(Fault::StsRefused | Fault::GrantExpired));
-        if explained && self.clock.now() >= parent.expires { Denial::SubjectExpired.into() } else { refusal }
-    }
-
-    async fn prove(&self, answer: &Answer, job: &Job) -> Result<Granted, Refusal> {
-        // INVARIANT: I5 — verified like any token, then proven narrower; `Granted` is made nowhere else.
-        let expected = job.target.expectation(&self.acts_as);
-        let facts = if is_opaque(&answer.token) && job.target.relaxed().iter().any(is_of_opaque) {
-            Arc::new(told(answer, &job.parent, &expected, self.clock.now())?)
-        } else {
-            self.verifier.verify(&answer.token, self.ledger.withdrawals()).await.map_err(unverified)?
-        };
-        let now = self.clock.now();
-        let needed = prove_narrowing(&job.parent, &expected, &facts, now)?;
-        for Waived { relaxation, waiver } in &needed {
-            let (relaxation, owner) = (relaxation.name(), waiver.owner());
-            tracing::warn!(relaxation, owner, until = waiver.until().as_secs(), "a grant needs a waiver");
-        }
-        let granted = Granted::assert_narrowed(Arc::clone(&answer.token), facts, job.parent.fingerprint, now);
-        Ok(granted.needing(needed))
-    }
-}
-
-fn is_of_opaque(waived: &Waived) -> bool {
-    waived.relaxation == Relaxation::Opaque
-}
-
-/// True unless the token has the three parts of a JWS in compact form: whatever could be verified must be.
-fn is_opaque(token: &RawToken) -> bool {
-    token.dangerous_expose().bytes().filter(|&byte| byte == b'.').count() != 2
-}
-
-/// What is said of a token that cannot be read: what was asked for, but for what the answer says itself.
-///
-/// Its actor chain is left empty, because nothing at all is known of it.
-fn told(answer: &Answer, parent: &Facts, expected: &Expectation, now: UnixTime) -> Result<Facts, Fault> {
-    if !answer.token.dangerous_expose().bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Fault::GrantUnreadable);
-    }
-    // Without it the grant would have no end that anybody knows.
-    let life = answer.expires_in.ok_or(Fault::StsAnswerInvalid)?;
-    let fingerprint = answer.token.fingerprint();
-    Ok(Facts {
-        fingerprint,
-        issuer: Arc::clone(&parent.issuer),
-        subject: parent.subject.clone(),
-        client: None,
-        audiences: vec![expected.audience.as_ref().into()],
-        expires: now.after(Duration::from_secs(life)),
-        not_before: None,
-        issued_at: Some(now),
-        token_id: None,
-        scopes: answer.told_scopes(expected.scopes.clone())?,
-        actors: ActorChain::empty(),
-        may_act: None,
-        confirmation: Confirmation::None,
-        key_id: None,
-        fingerprinted_len: answer.token.len(),
-        structured: false,
-    })
-}
-
-/// What a refusal of the verifier means for a grant: never the caller's fault.
-fn unverified(refusal: Refusal) -> Fault {
-    match refusal {
-        Refusal::Fault(Fault::KeysUnavailable) => Fault::KeysUnavailable,
-        Refusal::Denial(Denial::TokenExpired) => Fault::GrantExpired,
-        Refusal::Denial(Denial::TokenWithdrawn) => Fault::GrantWithdrawn,
-        other => {
-            tracing::warn!(code = other.code(), "the grant does not verify");
-            Fault::GrantUnreadable
-        }
+        let over = parent.is_some_and(|parent| self.clock.now() >= parent.expires);
+        if explained && over { Denial::SubjectExpired.into() } else { refusal }
     }
 }

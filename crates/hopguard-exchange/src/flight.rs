@@ -93,7 +93,6 @@ impl<K: Hash + Eq + Clone, T: Clone> Flights<K, T> {
 
 impl<K, T> Flights<K, T> {
     /// How many flights and passengers there are.
-    #[cfg(test)]
     pub(crate) fn traffic(&self) -> (usize, usize) {
         (lock(&self.under_way).len(), self.waiting.load(Ordering::Relaxed))
     }

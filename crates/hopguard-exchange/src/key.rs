@@ -2,19 +2,28 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
-use hopguard_core::{Destination, Exchange, Facts, Waived};
+use hopguard_core::{AsOurselves, Asked, Destination, Exchange, Facts, Waived};
 
-use crate::request::{ACCESS_TOKEN, GRANT_TYPE};
+use crate::request::{ACCESS_TOKEN, GRANT_TYPE, OWN_GRANT_TYPE};
 
 /// What a grant is kept under: 128 bits of a hash whose key was drawn when the process started.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct GrantKey(u128);
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GrantKey([u64; 2]);
+
+impl Hash for GrantKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Both halves are hashes of the whole, and equality compares both.
+        let [one, other] = self.0;
+        state.write_u64(one ^ other.rotate_left(32));
+    }
+}
 
 impl fmt::Debug for GrantKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "GrantKey({:08x})", self.0 >> 96)
+        let [half, _] = self.0;
+        write!(f, "GrantKey({:08x})", half >> 32)
     }
 }
 
@@ -35,7 +44,6 @@ impl GrantKeys {
         client_id: &str,
         actor: &[&str],
     ) -> Self {
-        fixed.text(GRANT_TYPE);
         fixed.text(issuer);
         fixed.maybe(token_endpoint);
         fixed.text(client_id);
@@ -47,6 +55,7 @@ impl GrantKeys {
         fixed.text(ACCESS_TOKEN);
         fixed.maybe(None);
         fixed.maybe(None);
+        fixed.hash_waiting();
         Self(fixed)
     }
 
@@ -57,51 +66,74 @@ impl GrantKeys {
     pub(crate) fn key(&self, subject: &Facts, target: &Exchange, destination: &Destination) -> GrantKey {
         // INVARIANT: I7 — every dimension of the request, each preceded by its length.
         let mut all = self.0.clone();
+        all.text(GRANT_TYPE);
         all.bytes(subject.fingerprint.as_bytes());
         all.text(&subject.issuer);
         all.text(&subject.subject);
-        all.text(target.target_audience());
-        all.text(target.expected_audience());
-        all.count(target.target_resources().len());
-        for resource in target.target_resources() {
-            all.text(resource);
-        }
-        let scopes = target.target_scopes();
-        all.count(scopes.iter().count());
-        for scope in scopes.iter() {
-            all.text(scope);
-        }
-        let cap = target.longest_life();
-        all.number(cap.as_secs());
-        all.number(u64::from(cap.subsec_nanos()));
         all.number(u64::from(target.asks_for_jwt()));
-        // A grant that one route takes by a relaxation must not reach a stricter one.
-        all.count(target.relaxed().len());
-        for Waived { relaxation, waiver } in target.relaxed() {
-            all.text(relaxation.name());
-            all.maybe(relaxation.audience());
-            all.text(waiver.reason());
-            all.text(waiver.owner());
-            all.number(waiver.until().as_secs());
-        }
+        all.asked(target.asked());
+        all.text(destination.as_str());
+        all.finish()
+    }
+
+    /// The key for a token of our own: it has no subject.
+    pub(crate) fn own_key(&self, target: &AsOurselves, destination: &Destination) -> GrantKey {
+        // INVARIANT: I7 — the grant type comes first, so that no caller's request has this key.
+        let mut all = self.0.clone();
+        all.text(OWN_GRANT_TYPE);
+        all.maybe(target.expected_subject().map(|subject| &**subject));
+        all.asked(target.asked());
         all.text(destination.as_str());
         all.finish()
     }
 }
 
+/// So much is hashed at a time: a hash is slow at many short pieces.
+const PIECE: usize = 256;
+
 /// Two keyed hashes over the same bytes; neither key is known outside the process.
-#[derive(Clone, Debug)]
-struct Dimensions([DefaultHasher; 2]);
+#[derive(Clone)]
+struct Dimensions {
+    hashers: [DefaultHasher; 2],
+    /// What was written and is not hashed yet: the first `waiting` bytes.
+    piece: [u8; PIECE],
+    waiting: usize,
+}
+
+impl fmt::Debug for Dimensions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The bytes name subjects.
+        f.debug_struct("Dimensions").finish_non_exhaustive()
+    }
+}
 
 impl Dimensions {
     fn new() -> Self {
-        Self([RandomState::new().build_hasher(), RandomState::new().build_hasher()])
+        let hashers = [RandomState::new().build_hasher(), RandomState::new().build_hasher()];
+        Self { hashers, piece: [0; PIECE], waiting: 0 }
     }
 
     fn raw(&mut self, bytes: &[u8]) {
-        for hasher in &mut self.0 {
-            hasher.write(bytes);
+        let free = self.waiting..self.waiting.saturating_add(bytes.len());
+        if let Some(place) = self.piece.get_mut(free.clone()) {
+            place.copy_from_slice(bytes);
+            self.waiting = free.end;
+            return;
         }
+        self.hash_waiting();
+        match self.piece.get_mut(..bytes.len()) {
+            Some(place) => {
+                place.copy_from_slice(bytes);
+                self.waiting = bytes.len();
+            }
+            None => self.hashers.iter_mut().for_each(|hasher| hasher.write(bytes)),
+        }
+    }
+
+    fn hash_waiting(&mut self) {
+        let waiting = self.piece.get(..self.waiting).unwrap_or_default();
+        self.hashers.iter_mut().for_each(|hasher| hasher.write(waiting));
+        self.waiting = 0;
     }
 
     fn number(&mut self, value: u64) {
@@ -131,9 +163,37 @@ impl Dimensions {
         }
     }
 
-    fn finish(&self) -> GrantKey {
-        let [high, low] = &self.0;
-        GrantKey((u128::from(high.finish()) << 64) | u128::from(low.finish()))
+    fn asked(&mut self, asked: &Asked) {
+        self.number(u64::from(asked.asked_audience().is_some()));
+        self.text(asked.target_audience());
+        self.text(asked.expected_audience());
+        self.count(asked.resources().len());
+        for resource in asked.resources() {
+            self.text(resource);
+        }
+        let scopes = asked.scopes();
+        self.count(scopes.iter().count());
+        for scope in scopes.iter() {
+            self.text(scope);
+        }
+        let cap = asked.longest_life();
+        self.number(cap.as_secs());
+        self.number(u64::from(cap.subsec_nanos()));
+        // A grant that one route takes by a relaxation must not reach a stricter one.
+        self.count(asked.relaxed().len());
+        for Waived { relaxation, waiver } in asked.relaxed() {
+            self.text(relaxation.name());
+            self.maybe(relaxation.audience());
+            self.text(waiver.reason());
+            self.text(waiver.owner());
+            self.number(waiver.until().as_secs());
+        }
+    }
+
+    fn finish(mut self) -> GrantKey {
+        self.hash_waiting();
+        let [one, other] = &self.hashers;
+        GrantKey([one.finish(), other.finish()])
     }
 }
 
@@ -291,6 +351,26 @@ mod tests {
         }
     }
 
+    /// However the bytes fall into pieces, the same bytes are hashed in the same order.
+    #[test]
+    fn long_fields_separate_like_short_ones() {
+        let keys = GrantKeys::new(ISSUER, None, "orders", &[]);
+        let here = Destination::of(&"https://a".parse().unwrap()).unwrap();
+        let key = |audience: &str, resource: &str| {
+            let target = Exchange::audience(audience).resource(resource).requires_none();
+            keys.key(&facts(), &target, &here)
+        };
+        let mut seen = Vec::new();
+        for length in (1..40).chain(PIECE - 80..PIECE + 80).chain([2 * PIECE, 40 * PIECE]) {
+            let text = "a".repeat(length);
+            for key in [key(&text, "b"), key("b", &text), key(&text, &format!("{text}b"))] {
+                assert!(!seen.contains(&key), "{length}");
+                seen.push(key);
+            }
+            assert_eq!(key(&text, "b"), key(&text, "b"));
+        }
+    }
+
     #[test]
     fn each_relaxation_is_a_dimension() {
         let keys = GrantKeys::new(ISSUER, None, "orders", &[]);
@@ -337,5 +417,36 @@ mod tests {
             assert_ne!(other, base);
         }
         assert_ne!(base, GrantKeys::new("i", None, "c", &[]).key(&facts(), &target, &here));
+    }
+
+    #[test]
+    fn a_token_of_our_own_shares_its_key_with_nobody() {
+        let keys = GrantKeys::new(ISSUER, None, "orders", &[]);
+        let (here, there) = ("https://a", "https://b");
+        let at = |url: &str| Destination::of(&url.parse().unwrap()).unwrap();
+        let base = || AsOurselves::audience("a").scope("s");
+        let own = |target: AsOurselves, url: &str| keys.own_key(&target, &at(url));
+        let waiver = || Waiver::new("r", "o", UnixTime::from_secs(9));
+        let all = [
+            own(base().requires("x"), here),
+            own(base().requires("x"), there),
+            own(base().scope("t").requires("x"), here),
+            own(base().resource("r").requires("x"), here),
+            own(base().expects_audience("b").requires("x"), here),
+            own(base().expects_subject("svc").requires("x"), here),
+            own(base().lifetime_at_most(Duration::from_secs(9)).requires("x"), here),
+            own(base().dangerous_opaque(waiver()).requires("x"), here),
+            own(AsOurselves::audience("b").scope("s").requires("x"), here),
+            own(AsOurselves::for_resource("a").scope("s").requires("x"), here),
+            own(AsOurselves::audience("a").resource("a").scope("s").requires("x"), here),
+            keys.key(&facts(), &Exchange::audience("a").scope("s").requires("x"), &at(here)),
+            keys.key(&facts(), &Exchange::for_resource("a").scope("s").requires("x"), &at(here)),
+            keys.key(&facts(), &Exchange::audience("a").resource("a").scope("s").requires("x"), &at(here)),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(all.iter().skip(at + 1).all(|other| other != one), "{at}");
+        }
+        // Who may use the route is judged for each call and is no part of the grant.
+        assert_eq!(all[0], own(base().requires_none(), here));
     }
 }

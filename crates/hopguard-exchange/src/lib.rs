@@ -58,7 +58,9 @@
 //! # Errors
 //!
 //! The caller is told only what it can mend: [`SubjectExpired`](hopguard_core::Denial::SubjectExpired) and
-//! [`ExchangeTargetRefused`](hopguard_core::Denial::ExchangeTargetRefused). Whatever else the authorization
+//! [`ExchangeTargetRefused`](hopguard_core::Denial::ExchangeTargetRefused), a step-up that the server demands
+//! ([`StepUpRequired`](hopguard_core::Denial::StepUpRequired)), and
+//! [`SubjectRefused`](hopguard_core::Denial::SubjectRefused) for codes that [`StsProfile`] names. Whatever else the authorization
 //! server refuses is our fault and is not held against the caller. Its text is never repeated; its `error`
 //! is logged only if it is one of the registered codes.
 //!
@@ -69,10 +71,13 @@
 //! because that block would not recognise it.
 
 mod exchanger;
+mod own;
 mod builder;
+mod profile;
 mod key;
 mod cache;
 mod sync;
+mod status;
 mod flight;
 mod breaker;
 mod retry;
@@ -80,6 +85,7 @@ mod endpoint;
 mod actor;
 mod request;
 mod answer;
+mod proof;
 #[cfg(test)]
 mod rig_for_tests;
 #[cfg(test)]
@@ -94,7 +100,11 @@ mod trouble_tests;
 mod renewal_tests;
 #[cfg(test)]
 mod waiver_tests;
+#[cfg(test)]
+mod own_tests;
 
 pub use actor::ActorToken;
 pub use builder::ExchangerBuilder;
 pub use exchanger::Exchanger;
+pub use profile::StsProfile;
+pub use status::ExchangeStatus;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hopguard_client::ClientAuth;
-use hopguard_core::{Exchange, Fault, RawToken, TokenForm, UnixTime};
+use hopguard_core::{AsOurselves, Asked, Exchange, Fault, RawToken, TokenForm, UnixTime};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 
 use crate::actor::ActorToken;
@@ -15,23 +15,27 @@ pub(crate) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_t
 /// token instead of its use (RFC 8693 section 3).
 pub(crate) const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
-/// The request that asks for `target` in exchange for `subject`.
-///
-/// `issuer` is the authorization server's own name, for which a client assertion is made out; `endpoint` is
-/// that server's token endpoint.
-pub(crate) fn token_request(
-    endpoint: &Uri,
-    issuer: &str,
-    auth: &ClientAuth,
-    actor: Option<&ActorToken>,
+/// `grant_type` for a token of our own (RFC 6749 section 4.4.2).
+pub(crate) const OWN_GRANT_TYPE: &str = "client_credentials";
+
+/// Who we are at which server.
+#[derive(Clone, Copy)]
+pub(crate) struct Identity<'a> {
+    /// The authorization server's own name, for which a client assertion is made out.
+    pub(crate) issuer: &'a str,
+    pub(crate) auth: &'a ClientAuth,
+}
+
+/// What asks for `target` in exchange for `subject` (RFC 8693 section 2.1).
+pub(crate) fn exchange_form(
     subject: &RawToken,
+    actor: Option<&ActorToken>,
     target: &Exchange,
-    now: UnixTime,
-) -> Result<Request<Bytes>, Fault> {
+) -> Result<TokenForm, Fault> {
     let mut form = TokenForm::new();
     form.append("grant_type", GRANT_TYPE);
     // INVARIANT: I3 — the one place where a received token is written into a request; the exchanger checked
-    // that `endpoint` belongs to the token's own issuer.
+    // that the endpoint belongs to the token's own issuer.
     form.append_token("subject_token", subject);
     form.append("subject_token_type", ACCESS_TOKEN);
     // INVARIANT: I4 — an actor that cannot be proven is not left out.
@@ -39,20 +43,43 @@ pub(crate) fn token_request(
         actor.append_to(&mut form)?;
     }
     form.append("requested_token_type", if target.asks_for_jwt() { JWT } else { ACCESS_TOKEN });
-    form.append("audience", target.target_audience());
-    for resource in target.target_resources() {
+    append_asked(&mut form, target.asked());
+    Ok(form)
+}
+
+/// What asks for a token of our own.
+pub(crate) fn own_form(target: &AsOurselves) -> TokenForm {
+    let mut form = TokenForm::new();
+    form.append("grant_type", OWN_GRANT_TYPE);
+    append_asked(&mut form, target.asked());
+    form
+}
+
+fn append_asked(form: &mut TokenForm, asked: &Asked) {
+    if let Some(audience) = asked.asked_audience() {
+        form.append("audience", audience);
+    }
+    for resource in asked.resources() {
         form.append("resource", resource);
     }
-    let scopes = target.target_scopes();
+    let scopes = asked.scopes();
     if !scopes.is_empty() {
         form.append("scope", &scopes.to_string());
     }
+}
 
+/// The request with this form to `endpoint`, the token endpoint of `us.issuer`.
+pub(crate) fn token_request(
+    endpoint: &Uri,
+    us: &Identity<'_>,
+    mut form: TokenForm,
+    now: UnixTime,
+) -> Result<Request<Bytes>, Fault> {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    auth.authenticate(issuer, now, &mut headers, &mut form)?;
+    us.auth.authenticate(us.issuer, now, &mut headers, &mut form)?;
 
     let mut request = Request::new(form.into_bytes());
     *request.method_mut() = Method::POST;
@@ -72,15 +99,39 @@ mod tests {
     }
 
     fn acting(actor: Option<&ActorToken>, target: &Exchange) -> Result<Request<Bytes>, Fault> {
-        token_request(
-            &Uri::from_static("https://sts.internal/token"),
-            "https://sts.internal",
-            &ClientAuth::client_secret_basic("orders", "hunter2"),
-            actor,
-            &RawToken::new("aaa.bbb.ccc"),
-            target,
-            UnixTime::from_secs(1000),
-        )
+        sent(exchange_form(&RawToken::new("aaa.bbb.ccc"), actor, target)?)
+    }
+
+    fn sent(form: TokenForm) -> Result<Request<Bytes>, Fault> {
+        let auth = ClientAuth::client_secret_basic("orders", "hunter2");
+        let us = Identity { issuer: "https://sts.internal", auth: &auth };
+        token_request(&Uri::from_static("https://sts.internal/token"), &us, form, UnixTime::from_secs(1000))
+    }
+
+    #[test]
+    fn a_token_of_our_own_is_asked_for_by_our_credentials_alone() {
+        let target =
+            AsOurselves::audience("https://ledger.internal").resource("r").scope("b a").requires("x");
+        let request = sent(own_form(&target)).unwrap();
+        assert_eq!(
+            std::str::from_utf8(request.body()).unwrap(),
+            "grant_type=client_credentials&audience=https%3A%2F%2Fledger.internal&resource=r&scope=a%20b"
+        );
+        assert!(request.headers()[header::AUTHORIZATION].is_sensitive());
+        let target = AsOurselves::for_resource("https://r").requires_none();
+        let request = sent(own_form(&target)).unwrap();
+        assert_eq!(request.body(), "grant_type=client_credentials&resource=https%3A%2F%2Fr");
+        let target = AsOurselves::by_scope_for("guid").scope("api://x/.default").requires_none();
+        let request = sent(own_form(&target)).unwrap();
+        assert_eq!(request.body(), "grant_type=client_credentials&scope=api%3A%2F%2Fx%2F.default");
+    }
+
+    #[test]
+    fn a_target_may_be_named_by_resource_alone() {
+        let sent = request(&Exchange::for_resource("https://r").resource("https://s").requires_none());
+        let body = std::str::from_utf8(sent.body()).unwrap();
+        assert!(body.ends_with("access_token&resource=https%3A%2F%2Fr&resource=https%3A%2F%2Fs"), "{body}");
+        assert!(!body.contains("audience="), "{body}");
     }
 
     #[test]

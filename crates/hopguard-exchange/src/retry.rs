@@ -234,6 +234,23 @@ mod tests {
         assert_eq!((0..1000).map(|_| requests(&budget)).sum::<usize>(), 1010);
     }
 
+    #[test]
+    fn an_attempt_may_begin_in_the_last_moment_and_not_after() {
+        let trouble = Trouble { again: true, asked: None };
+        let begun_after = |millis| {
+            let now = START.after(Duration::from_millis(millis));
+            Attempts::begin(START).next(trouble, now, 50, &Budget::full())
+        };
+        assert_eq!(begun_after(4900), Some(FIRST_WAIT));
+        assert_eq!(begun_after(4901), None);
+    }
+
+    #[test]
+    fn jitter_differs_from_caller_to_caller() {
+        let distinct: std::collections::HashSet<u64> = (0..64).map(|_| chance() % 101).collect();
+        assert!(distinct.len() > 8, "{distinct:?}");
+    }
+
     proptest! {
         #[test]
         fn the_whole_time_is_bounded(

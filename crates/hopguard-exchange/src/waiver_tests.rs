@@ -137,6 +137,13 @@ async fn opaque_grants() {
     assert_eq!(granted.authorization().unwrap(), "Bearer V1-opaque.0123456789");
     assert_eq!(rig.ledger.len(), 1, "the passthrough block knows it by its value");
 
+    // What another relaxation lets through is a JWT all the same.
+    let of_actor: Relax = |route| route.dangerous_without_actor(waiver());
+    assert_eq!(code(&opaque(|_| ()), of_actor).await, Some("grant_unreadable"));
+    // And nothing that the answer says of it is read.
+    let untold = opaque(|answer| answer["expires_in"] = Value::Null);
+    assert_eq!(code(&untold, of_actor).await, Some("grant_unreadable"));
+
     for (server, expected) in [
         (opaque(|answer| answer["expires_in"] = Value::Null), Some("sts_answer_invalid")),
         (opaque(|answer| answer["expires_in"] = json!(0)), Some("grant_expired")),

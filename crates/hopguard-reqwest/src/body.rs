@@ -29,6 +29,10 @@ impl Replayable for Payload {
             Self::Stream(_) => None,
         }
     }
+
+    fn empty() -> Option<Self> {
+        Some(Self::default())
+    }
 }
 
 impl Body for Payload {

@@ -38,9 +38,42 @@ impl GuardedClient {
     }
 
     /// Calls on behalf of this caller.
+    ///
+    /// There is no ambient caller: a task that is spawned takes the evidence along, or has none.
+    ///
+    /// ```no_run
+    /// # use hopguard_core::Admitted;
+    /// # use hopguard_reqwest::GuardedClient;
+    /// # fn of(client: GuardedClient, caller: &Admitted) {
+    /// let caller = caller.clone(); // shares the token, copies none
+    /// tokio::spawn(async move {
+    ///     client.on_behalf_of(&caller).post("https://audit.internal/reads").send().await
+    /// });
+    /// # }
+    /// ```
+    ///
+    /// Without it nothing compiles that could make the call:
+    ///
+    /// ```compile_fail,E0061
+    /// # use hopguard_reqwest::GuardedClient;
+    /// # fn of(client: GuardedClient) {
+    /// tokio::spawn(async move { client.on_behalf_of().get("https://audit.internal/reads").send().await });
+    /// # }
+    /// ```
     #[must_use]
     pub fn on_behalf_of(&self, caller: &Admitted) -> Calls {
         Calls { service: self.service.clone(), subject: Some(OnBehalfOf::caller(caller)) }
+    }
+
+    /// Calls in this service's own name, for work that serves no request: a job, a watcher, a start-up check. Open
+    /// to them are anonymous routes, and those with a credential of our own that demand nothing of callers or
+    /// say that they serve ourselves as well ([`OnBehalfOf::ourselves`]).
+    ///
+    /// Inside a request take [`on_behalf_of`](Self::on_behalf_of): the route decides what is attached, and its
+    /// demand on the caller is then judged.
+    #[must_use]
+    pub fn as_ourselves(&self) -> Calls {
+        Calls { service: self.service.clone(), subject: Some(OnBehalfOf::ourselves()) }
     }
 
     /// Calls on behalf of nobody: only anonymous routes are open to them.

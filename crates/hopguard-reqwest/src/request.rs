@@ -1,6 +1,7 @@
 //! One guarded request, as a `reqwest` user expects to write it.
 
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hopguard_core::redacted;
@@ -13,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tower::ServiceExt;
 
 use crate::body::Payload;
-use crate::transport::{ReqwestTransport, SendError};
+use crate::transport::{Longest, ReqwestTransport, SendError};
 
 /// Everything but the unreserved characters (RFC 3986 section 2.3) is escaped.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -34,6 +35,7 @@ pub struct RequestBuilder {
     mistake: Option<SendError>,
     headers: HeaderMap,
     payload: Payload,
+    timeout: Option<Duration>,
 }
 
 impl fmt::Debug for RequestBuilder {
@@ -65,6 +67,7 @@ impl RequestBuilder {
             mistake: None,
             headers: HeaderMap::new(),
             payload: Payload::default(),
+            timeout: None,
         }
     }
 
@@ -97,6 +100,19 @@ impl RequestBuilder {
         }
     }
 
+    /// Adds all of these headers. A credential of one's own refuses the request.
+    pub fn headers(mut self, headers: HeaderMap) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+
+    /// The longest that the peer may take, its answer's body included, in place of the client's own limit. What the
+    /// authorization server may take is the egress stack's.
+    pub fn timeout(mut self, longest: Duration) -> Self {
+        self.timeout = Some(longest);
+        self
+    }
+
     /// Adds query parameters, encoded.
     pub fn query(mut self, pairs: &[(&str, &str)]) -> Self {
         for (name, value) in pairs {
@@ -125,6 +141,30 @@ impl RequestBuilder {
         }
     }
 
+    /// Sets the body to these parameters as a form.
+    ///
+    /// ```
+    /// # use hopguard_reqwest::Calls;
+    /// # fn of(calls: Calls) {
+    /// let request = calls.post("https://inventory.internal/search").form(&[("name", "a & b"), ("page", "2")]);
+    /// # drop(request);
+    /// # }
+    /// ```
+    pub fn form(mut self, pairs: &[(&str, &str)]) -> Self {
+        let mut text = String::new();
+        for (name, value) in pairs {
+            if !text.is_empty() {
+                text.push('&');
+            }
+            text.extend(utf8_percent_encode(name, RESERVED));
+            text.push('=');
+            text.extend(utf8_percent_encode(value, RESERVED));
+        }
+        let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+        self.headers.insert(CONTENT_TYPE, kind);
+        self.body(text)
+    }
+
     /// Sends it through the egress stack. The answer may have any status: see [`success`](Self::success).
     ///
     /// # Errors
@@ -144,6 +184,9 @@ impl RequestBuilder {
         *request.headers_mut() = self.headers;
         if let Some(subject) = self.subject {
             request.extensions_mut().insert(subject);
+        }
+        if let Some(longest) = self.timeout {
+            request.extensions_mut().insert(Longest(longest));
         }
         let response = self.service.oneshot(request).await?;
         Ok(response.map(reqwest::Body::wrap).into())

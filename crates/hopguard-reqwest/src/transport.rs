@@ -3,6 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::{Either, MapErr, MapOk, Ready, TryFutureExt, ready};
 use hopguard_core::Destination;
@@ -45,6 +46,10 @@ impl fmt::Debug for ReqwestTransport {
         f.write_str("ReqwestTransport")
     }
 }
+
+/// In a request's extensions: the longest that the peer may take.
+#[derive(Clone, Copy)]
+pub(crate) struct Longest(pub(crate) Duration);
 
 type Pending = Pin<Box<dyn Future<Output = Result<reqwest::Response, reqwest::Error>> + Send>>;
 type Sent =
@@ -91,6 +96,7 @@ fn convert(request: Request<ScannedBody<Payload>>) -> Result<reqwest::Request, S
         }
     };
     let mut converted = reqwest::Request::new(parts.method, url);
+    *converted.timeout_mut() = parts.extensions.remove::<Longest>().map(|longest| longest.0);
     *converted.headers_mut() = parts.headers;
     *converted.body_mut() = match payload.take_whole() {
         Some(bytes) if bytes.is_empty() => None,

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use hopguard_client::SigningKey;
 use hopguard_core::{
-    ActorChain, Audit, Clock, ConfigErrors, Ledger, Overflow, Problems, is_ambiguous_path, parse_absolute,
+    ActorChain, Audit, Clock, ConfigErrors, Ledger, Overflow, Problems, is_ambiguous_path, minutes,
+    parse_absolute,
 };
 
 use crate::client::Client;
@@ -25,6 +27,7 @@ pub struct StsBuilder {
     clients: Vec<Client>,
     rules: Vec<Rule>,
     key: Option<Arc<SigningKey>>,
+    publish_ahead: Duration,
     actors_at_most: usize,
     assertions_at_most: usize,
 }
@@ -38,6 +41,7 @@ impl StsBuilder {
             clients: Vec::new(),
             rules: Vec::new(),
             key: None,
+            publish_ahead: minutes(1),
             actors_at_most: ActorChain::DEFAULT_DEPTH,
             assertions_at_most: REMEMBERED_ASSERTIONS,
         }
@@ -64,6 +68,25 @@ impl StsBuilder {
     /// Signs with this key instead of one made at start.
     pub fn signing_key(mut self, key: impl Into<Arc<SigningKey>>) -> Self {
         self.key = Some(key.into());
+        self
+    }
+
+    /// How long a new key is published before it signs: a minute unless set, which is how long the key set may be
+    /// kept by a cache. With less, services that have just fetched the keys may refuse tokens of the new one for a
+    /// while, because they ask for unknown keys rarely.
+    ///
+    /// ```
+    /// # use hopguard_client::SystemClock;
+    /// # use hopguard_core::minutes;
+    /// # use hopguard_sts::{Sts, UserToken};
+    /// let sts = Sts::builder("https://sts.internal", SystemClock::shared()).publish_ahead(minutes(10)).build()?;
+    /// let before = sts.jwks();
+    /// sts.rotate_key()?;
+    /// assert_ne!(sts.jwks(), before); // published now, and signs in ten minutes
+    /// # Ok::<(), hopguard_core::ConfigErrors>(())
+    /// ```
+    pub fn publish_ahead(mut self, lead: Duration) -> Self {
+        self.publish_ahead = lead;
         self
     }
 
@@ -134,6 +157,7 @@ impl StsBuilder {
             rules,
             actors_at_most: self.actors_at_most,
             // Only its list of withdrawals is used.
+            publish_ahead: self.publish_ahead,
             ledger: Ledger::with_bound(1, Overflow::EvictWithEvent),
             keys: RwLock::new(Arc::new(ring)),
         })))

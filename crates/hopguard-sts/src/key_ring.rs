@@ -1,4 +1,4 @@
-//! The keys that sign, now and until lately, and the verifier that knows them.
+//! The keys that sign, now, soon and until lately, and the verifier that knows them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,8 +22,16 @@ const ACCESS_TOKEN: &str = "at+jwt";
 pub(crate) struct KeyRing {
     key: Arc<SigningKey>,
     latest: Arc<AtomicU64>,
+    next: Option<Next>,
     retired: Vec<Retired>,
     verifier: Verifier,
+}
+
+/// A key that is published and signs from a later moment on.
+#[derive(Clone, Debug)]
+struct Next {
+    key: Arc<SigningKey>,
+    from: UnixTime,
 }
 
 /// A key that signs no more and is published until the last token it signed has expired.
@@ -40,21 +48,24 @@ impl KeyRing {
         clock: &Arc<dyn Clock>,
         actors_at_most: usize,
     ) -> Result<Self, ConfigErrors> {
-        Self::made_of(issuer, key, Vec::new(), clock, actors_at_most)
+        let verifier = verifier([key.public_jwk()], issuer, clock, actors_at_most)?;
+        Ok(Self { key, latest: Arc::default(), next: None, retired: Vec::new(), verifier })
     }
 
-    /// The ring in which `key` signs, and the key of this ring verifies only.
+    /// The ring in which `key` is published, and signs from `from` on. A key that waited until now is dropped: it
+    /// has signed nothing.
     pub(crate) fn rotated_to(
         &self,
         issuer: &str,
         key: Arc<SigningKey>,
+        from: UnixTime,
         clock: &Arc<dyn Clock>,
         actors_at_most: usize,
     ) -> Result<Self, ConfigErrors> {
         let now = clock.now();
-        let ours = Retired { jwk: self.key.public_jwk(), latest: self.latest.clone() };
+        let ours = self.ours();
         let known = std::iter::once(&ours).chain(&self.retired);
-        if known.clone().any(|retired| retired.jwk.get("kid") == Some(&key.key_id().into())) {
+        if { known }.any(|known| known.jwk.get("kid") == Some(&key.key_id().into())) {
             let mut problems = Problems::new();
             problems.add(
                 "sts.signing_key",
@@ -62,26 +73,42 @@ impl KeyRing {
             );
             return Err(problems.into_errors());
         }
-        let retired = known.filter(|retired| retired.is_needed(now)).take(MOST_RETIRED).cloned().collect();
-        Self::made_of(issuer, key, retired, clock, actors_at_most)
+        // Room is left for the key that signs now, which will be one of them.
+        let retired: Vec<_> =
+            self.retired.iter().filter(|key| key.is_needed(now)).take(MOST_RETIRED - 1).cloned().collect();
+        let jwks = [key.public_jwk(), ours.jwk].into_iter();
+        let jwks = jwks.chain(retired.iter().map(|retired| retired.jwk.clone()));
+        let rotated = Self {
+            verifier: verifier(jwks, issuer, clock, actors_at_most)?,
+            key: self.key.clone(),
+            latest: self.latest.clone(),
+            next: Some(Next { key, from }),
+            retired,
+        };
+        Ok(rotated.promoted(now).unwrap_or(rotated))
     }
 
-    fn made_of(
-        issuer: &str,
-        key: Arc<SigningKey>,
-        retired: Vec<Retired>,
-        clock: &Arc<dyn Clock>,
-        actors_at_most: usize,
-    ) -> Result<Self, ConfigErrors> {
-        let keys: Vec<_> = std::iter::once(key.public_jwk())
-            .chain(retired.iter().map(|retired| retired.jwk.clone()))
-            .collect();
-        let trusted = Issuer::at(issuer).keys_fixed(&json!({ "keys": keys }).to_string());
-        let verifier = Verifier::builder(Arc::new(NoTransport), clock.clone(), Spawn::current())
-            .issuer(trusted)
-            .actors_at_most(actors_at_most)
-            .build()?;
-        Ok(Self { key, latest: Arc::default(), retired, verifier })
+    /// True once the key that waits is to sign.
+    pub(crate) fn is_due(&self, now: UnixTime) -> bool {
+        self.next.as_ref().is_some_and(|next| next.from <= now)
+    }
+
+    /// The ring in which the key that waited signs, if its moment has come. Its verifier knew that key already.
+    pub(crate) fn promoted(&self, now: UnixTime) -> Option<Self> {
+        let next = self.next.as_ref().filter(|next| next.from <= now)?;
+        // Whoever holds this ring may sign with it once more, so our own key stays whatever it has signed by now.
+        let retired = self.retired.iter().filter(|retired| retired.is_needed(now)).cloned();
+        Some(Self {
+            key: next.key.clone(),
+            latest: Arc::default(),
+            next: None,
+            retired: std::iter::once(self.ours()).chain(retired).collect(),
+            verifier: self.verifier.clone(),
+        })
+    }
+
+    fn ours(&self) -> Retired {
+        Retired { jwk: self.key.public_jwk(), latest: self.latest.clone() }
     }
 
     /// Knows every token that this server has issued and that has not expired.
@@ -107,10 +134,26 @@ impl KeyRing {
     pub(crate) fn jwks(&self, now: UnixTime) -> Value {
         let retired = self.retired.iter().filter(|retired| retired.is_needed(now));
         let keys: Vec<_> = std::iter::once(self.key.public_jwk())
+            .chain(self.next.as_ref().map(|next| next.key.public_jwk()))
             .chain(retired.map(|retired| retired.jwk.clone()))
             .collect();
         json!({ "keys": keys })
     }
+}
+
+/// Trusts exactly these keys.
+fn verifier(
+    jwks: impl IntoIterator<Item = Value>,
+    issuer: &str,
+    clock: &Arc<dyn Clock>,
+    actors_at_most: usize,
+) -> Result<Verifier, ConfigErrors> {
+    let keys: Vec<_> = jwks.into_iter().collect();
+    let trusted = Issuer::at(issuer).keys_fixed(&json!({ "keys": keys }).to_string());
+    Verifier::builder(Arc::new(NoTransport), clock.clone(), Spawn::current())
+        .issuer(trusted)
+        .actors_at_most(actors_at_most)
+        .build()
 }
 
 impl Retired {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use axum::Router;
 use hopguard_client::SigningKey;
@@ -28,12 +29,23 @@ pub(crate) struct Inner {
     pub(crate) rules: Vec<Checked>,
     pub(crate) actors_at_most: usize,
     pub(crate) ledger: Ledger,
+    pub(crate) publish_ahead: Duration,
     pub(crate) keys: RwLock<Arc<KeyRing>>,
 }
 
 impl Inner {
+    /// The keys as they are now: a new one takes over with the first use past its moment.
     pub(crate) fn ring(&self) -> Arc<KeyRing> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+        let now = self.clock.now();
+        let ring = self.keys.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if !ring.is_due(now) {
+            return ring;
+        }
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(promoted) = keys.promoted(now) {
+            *keys = Arc::new(promoted);
+        }
+        keys.clone()
     }
 }
 
@@ -67,8 +79,9 @@ impl Sts {
         self.0.ring().jwks(self.0.clock.now()).to_string()
     }
 
-    /// Signs from now on with a new ES256 key. The old one is published until its last token has expired; of more
-    /// than eight such keys the oldest is dropped with its tokens.
+    /// Publishes a new ES256 key now, and signs with it once everyone could have fetched it: see
+    /// [`StsBuilder::publish_ahead`]. A key that was still waiting for that is dropped. The old one is published
+    /// until its last token has expired; of more than eight such keys the oldest is dropped with its tokens.
     ///
     /// # Errors
     ///
@@ -77,15 +90,20 @@ impl Sts {
         self.rotate_to(SigningKey::generate_es256()?)
     }
 
-    /// Signs from now on with `key`; see [`Sts::rotate_key`].
+    /// Publishes `key` now and signs with it later; see [`Sts::rotate_key`].
     ///
     /// # Errors
     ///
     /// [`ConfigErrors`] if a key that was in use has the same `kid`.
     pub fn rotate_to(&self, key: impl Into<Arc<SigningKey>>) -> Result<(), ConfigErrors> {
-        let Inner { issuer, clock, actors_at_most, .. } = &*self.0;
+        let Inner { issuer, clock, actors_at_most, publish_ahead, .. } = &*self.0;
+        let from = clock.now().after(*publish_ahead);
         let mut keys = self.0.keys.write().unwrap_or_else(PoisonError::into_inner);
-        *keys = Arc::new(keys.rotated_to(issuer, key.into(), clock, *actors_at_most)?);
+        // A key whose moment has come signs from it on, used or not.
+        let due = keys.promoted(clock.now());
+        let current = due.as_ref().unwrap_or(&keys);
+        let rotated = current.rotated_to(issuer, key.into(), from, clock, *actors_at_most)?;
+        *keys = Arc::new(rotated);
         Ok(())
     }
 

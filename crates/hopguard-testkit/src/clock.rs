@@ -1,12 +1,15 @@
 //! A clock that moves only when told to.
 
-use std::sync::Arc;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use hopguard_client::{BoxFuture, Timer};
 use hopguard_core::{Clock, Monotonic, UnixTime};
 
-/// A clock that stands still until [`FakeClock::advance`].
+/// A clock that stands still until [`FakeClock::advance`]; what waits by [`FakeClock::timer`] is woken then.
 ///
 /// ```
 /// use hopguard_core::{Clock, UnixTime, seconds};
@@ -20,6 +23,23 @@ use hopguard_core::{Clock, Monotonic, UnixTime};
 pub struct FakeClock {
     unix_millis: AtomicU64,
     monotonic_millis: AtomicU64,
+    asleep: Arc<Mutex<Vec<Waker>>>,
+}
+
+/// Waits by a [`FakeClock`]: until the clock was moved on by so much, however long that takes.
+#[derive(Debug)]
+struct FakeTimer(Arc<FakeClock>);
+
+impl Timer for FakeTimer {
+    fn wait(&self, span: Duration) -> BoxFuture<'static, ()> {
+        let clock = self.0.clone();
+        let until = clock.monotonic().after(span);
+        Box::pin(poll_fn(move |context| {
+            // The waker first: whoever moves the clock afterwards wakes it.
+            clock.asleep.lock().unwrap().push(context.waker().clone());
+            if clock.monotonic() >= until { Poll::Ready(()) } else { Poll::Pending }
+        }))
+    }
 }
 
 impl FakeClock {
@@ -27,7 +47,7 @@ impl FakeClock {
     #[must_use]
     pub fn at(now: UnixTime) -> Arc<Self> {
         let unix_millis = AtomicU64::new(now.as_secs() * 1000);
-        Arc::new(Self { unix_millis, monotonic_millis: AtomicU64::new(0) })
+        Arc::new(Self { unix_millis, monotonic_millis: AtomicU64::new(0), asleep: Arc::default() })
     }
 
     /// A clock at some fixed moment, for tests to which the moment does not matter.
@@ -41,6 +61,14 @@ impl FakeClock {
         let by = u64::try_from(by.as_millis()).expect("a duration that a test can mean");
         self.unix_millis.fetch_add(by, Ordering::SeqCst);
         self.monotonic_millis.fetch_add(by, Ordering::SeqCst);
+        let woken = std::mem::take(&mut *self.asleep.lock().unwrap());
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// A timer that waits by this clock.
+    #[must_use]
+    pub fn timer(self: &Arc<Self>) -> Arc<dyn Timer> {
+        Arc::new(FakeTimer(self.clone()))
     }
 
     /// The wall clock jumps to `now`, as when somebody sets it; the monotonic reading stays.

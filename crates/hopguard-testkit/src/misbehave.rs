@@ -43,6 +43,8 @@ pub enum Misbehaviour {
     NoActor,
     /// Grants with an actor between the client and the parent's chain.
     LongerChain,
+    /// Grants with two actors between the client and the parent's chain.
+    TwoLevelsLonger,
     /// Grants in the name of another actor.
     OtherActor,
     /// Binds the grant to a key that nobody asked for.
@@ -83,6 +85,12 @@ pub enum Misbehaviour {
     InvalidTarget,
     /// 400 `invalid_scope`.
     InvalidScope,
+    /// 400 `invalid_token`: what Keycloak says of a subject token that is no longer good.
+    InvalidToken,
+    /// 400 `insufficient_user_authentication` (RFC 9470) with its parameters, and text that nobody should repeat.
+    StepUp,
+    /// 429 with `Retry-After: 30`.
+    Busy,
     /// Answers `{}`.
     Empty,
     /// Closes the connection without a word. To stop listening altogether, see [`MisbehavingSts::down`].
@@ -282,6 +290,18 @@ impl Shared {
             M::InvalidClient => refusal(401, "invalid_client"),
             M::InvalidTarget => refusal(400, "invalid_target"),
             M::InvalidScope => refusal(400, "invalid_scope"),
+            M::InvalidToken => refusal(400, "invalid_token"),
+            M::Busy => WireAnswer::text(429, "go away").with_header("retry-after", "30"),
+            M::StepUp => WireAnswer::json(
+                400,
+                &json!({
+                    "error": "insufficient_user_authentication",
+                    "error_description": "told to say so",
+                    "acr_values": "phr",
+                    "max_age": 60,
+                    "claims": "{\"access_token\":{\"acrs\":{\"essential\":true,\"value\":\"c1\"}}}",
+                }),
+            ),
             M::Empty => WireAnswer::json(200, &json!({})),
             M::HangUp => WireAnswer::raw(""),
             _ => good(),
@@ -292,6 +312,9 @@ impl Shared {
     fn grant(&self, request: &WireRequest, how: Misbehaviour) -> Value {
         use Misbehaviour as M;
         let form = form(request);
+        if form.get("grant_type").map(String::as_str) == Some("client_credentials") {
+            return self.own_grant(request, &form, how);
+        }
         let asked = |name: &str| form.get(name).cloned().unwrap_or_default();
         let parent_token = asked("subject_token");
         let parent = claims_of(&parent_token);
@@ -313,6 +336,11 @@ impl Shared {
             }
             M::OtherSubject => token = token.claim("sub", "mallory"),
             M::NoActor => token = token.without("act"),
+            M::TwoLevelsLonger => {
+                let second = actor("second-else", parent.get("act"));
+                let first = actor("first-else", Some(&second));
+                token = token.claim("act", actor(&client, Some(&first)));
+            }
             M::LongerChain => {
                 let between = actor("somebody-else", parent.get("act"));
                 token = token.claim("act", actor(&client, Some(&between)));
@@ -341,6 +369,28 @@ impl Shared {
             "expires_in": expires.saturating_sub(now.as_secs()),
             "scope": scope,
         })
+    }
+}
+
+impl Shared {
+    /// The answer to the client credentials grant (RFC 6749 section 4.4.3).
+    fn own_grant(&self, request: &WireRequest, form: &BTreeMap<String, String>, how: Misbehaviour) -> Value {
+        use Misbehaviour as M;
+        let asked = |name: &str| form.get(name).cloned().unwrap_or_default();
+        let (now, client) = (self.clock.now(), client_of(request, form));
+        let audience = if form.contains_key("audience") { asked("audience") } else { asked("resource") };
+        let mut token = Token::access(&self.issuer(), &audience, &client, now)
+            .claim("client_id", client.as_str())
+            .claim("exp", now.as_secs() + GRANT_SECONDS)
+            .claim("scope", asked("scope"));
+        match how {
+            M::OtherSubject => token = token.claim("sub", "mallory"),
+            M::OtherAudience => token = token.claim("aud", "https://elsewhere.internal"),
+            M::WiderScope => token = token.claim("scope", "everything:write"),
+            M::OtherActor => token = token.claim("act", actor("somebody-else", None)),
+            _ => {}
+        }
+        json!({ "access_token": token.sign(&self.key), "token_type": "Bearer", "expires_in": GRANT_SECONDS })
     }
 }
 
@@ -451,6 +501,7 @@ mod tests {
             (M::OtherSubject, "sub"),
             (M::NoActor, "act"),
             (M::LongerChain, "act"),
+            (M::TwoLevelsLonger, "act"),
             (M::OtherActor, "act"),
             (M::OtherHolder, "cnf"),
             (M::OtherIssuer, "iss"),
@@ -470,6 +521,9 @@ mod tests {
             (M::InvalidGrant, 400),
             (M::InvalidTarget, 400),
             (M::InvalidScope, 400),
+            (M::InvalidToken, 400),
+            (M::StepUp, 400),
+            (M::Busy, 429),
             (M::InvalidClient, 401),
             (M::Opaque, 200),
             (M::Empty, 200),

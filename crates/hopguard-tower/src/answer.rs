@@ -5,7 +5,7 @@
 
 use hopguard_core::{Challenge, Denial, Id, Refusal};
 use http::header::{CACHE_CONTROL, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{Extensions, HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::Hop;
 
@@ -27,16 +27,25 @@ impl Refused {
     /// The answer for this refusal, with an empty body.
     #[must_use]
     pub fn into_response<B: Default>(self, realm: &str) -> Response<B> {
+        self.respond(&Challenges::of(realm, None))
+    }
+
+    pub(crate) fn answer<B: Default>(self, hop: &Hop) -> Response<B> {
+        self.respond(hop.challenges())
+    }
+
+    fn respond<B: Default>(self, challenges: &Challenges) -> Response<B> {
         let mut response = Response::new(B::default());
         *response.status_mut() =
             StatusCode::from_u16(self.refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
+        headers.reserve(4);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Ok(id) = HeaderValue::try_from(self.event.to_string()) {
+        if let Ok(id) = HeaderValue::from_bytes(&self.event.digits()) {
             headers.insert(EVENT, id);
         }
         if let Refusal::Denial(denial) = &self.refusal
-            && let Some(challenge) = challenge(denial, realm)
+            && let Some(challenge) = challenges.value(denial)
         {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
@@ -46,30 +55,66 @@ impl Refused {
         response.extensions_mut().insert(self);
         response
     }
+}
 
-    pub(crate) fn answer<B: Default>(self, hop: &Hop) -> Response<B> {
-        self.into_response(hop.audit().service())
+/// In the extensions of an answer with [`Refused`] in them: whoever wrote it knows no realm, so that the stack which
+/// the answer leaves through writes its challenge anew.
+#[derive(Clone, Copy, Debug)]
+pub struct RealmOfStack;
+
+/// Writes the challenge of a refusal that a handler answers with in the words of `hop`'s service.
+pub(crate) fn challenge_anew(hop: &Hop, extensions: &mut Extensions, headers: &mut HeaderMap) {
+    if extensions.remove::<RealmOfStack>().is_some()
+        && let Some(Refused { refusal: Refusal::Denial(denial), .. }) = extensions.get::<Refused>()
+        && let Some(challenge) = hop.challenges().value(denial)
+    {
+        headers.insert(WWW_AUTHENTICATE, challenge);
     }
 }
 
-/// RFC 6750 section 3. Scopes are quoted as they are: RFC 6749 keeps quote and backslash out of them.
-fn challenge(denial: &Denial, realm: &str) -> Option<HeaderValue> {
-    let error = match denial.challenge() {
-        Challenge::None => return None,
-        Challenge::Bare => "",
-        Challenge::InvalidRequest => ", error=\"invalid_request\"",
-        Challenge::InvalidToken => ", error=\"invalid_token\"",
-        Challenge::InsufficientScope => ", error=\"insufficient_scope\"",
-    };
-    // Written in one go: a refusal should cost whoever asks for it more than us.
-    let mut value = String::with_capacity(128);
-    value.push_str("Bearer realm=\"");
-    value.extend(realm.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')));
-    value.extend(["\"", error]);
-    if let Some(needed) = denial.needed_scopes() {
-        value.extend([", scope=\"", &needed.to_string(), "\""]);
+/// RFC 6750 section 3, and RFC 9728 section 5.1 where metadata is published, for one realm: written once, because a
+/// refusal should cost whoever asks for it more than us.
+#[derive(Debug)]
+pub(crate) struct Challenges {
+    realm: String,
+    /// What stands behind everything else: where the metadata is.
+    tail: String,
+    bare: Option<HeaderValue>,
+    request: Option<HeaderValue>,
+    token: Option<HeaderValue>,
+}
+
+impl Challenges {
+    pub(crate) fn of(realm: &str, metadata: Option<&str>) -> Self {
+        let harmless = |c: &char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\');
+        let realm = format!("Bearer realm=\"{}\"", realm.chars().filter(harmless).collect::<String>());
+        let tail = metadata.map_or_else(String::new, |url| format!(", resource_metadata=\"{url}\""));
+        let with = |error: &str| HeaderValue::try_from(format!("{realm}{error}{tail}")).ok();
+        let (bare, request) = (with(""), with(", error=\"invalid_request\""));
+        let token = with(", error=\"invalid_token\"");
+        Self { realm, tail, bare, request, token }
     }
-    HeaderValue::try_from(value).ok()
+
+    fn value(&self, denial: &Denial) -> Option<HeaderValue> {
+        match denial.challenge() {
+            Challenge::None => None,
+            Challenge::Bare => self.bare.clone(),
+            Challenge::InvalidRequest => self.request.clone(),
+            Challenge::InvalidToken => self.token.clone(),
+            Challenge::InsufficientScope => {
+                // Scopes are quoted as they are: RFC 6749 keeps quote and backslash out of them.
+                let scope = denial.needed_scopes().map_or_else(String::new, |s| format!(", scope=\"{s}\""));
+                let Self { realm, tail, .. } = self;
+                HeaderValue::try_from(format!("{realm}, error=\"insufficient_scope\"{scope}{tail}")).ok()
+            }
+            Challenge::StepUp => {
+                let asks = denial.step_up().map_or_else(String::new, hopguard_core::StepUp::parameters);
+                let Self { realm, tail, .. } = self;
+                let error = "insufficient_user_authentication";
+                HeaderValue::try_from(format!("{realm}, error=\"{error}\"{asks}{tail}")).ok()
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -92,6 +137,24 @@ mod tests {
     }
 
     #[test]
+    fn published_metadata_stands_in_every_challenge() {
+        let url = "https://orders.internal/.well-known/oauth-protected-resource";
+        for (denial, expected) in [
+            (Denial::TokenMissing, Some(r#"Bearer realm="orders""#)),
+            (Denial::TokenExpired, Some(r#"Bearer realm="orders", error="invalid_token""#)),
+            (
+                Denial::InsufficientScope(ScopeSet::parse("a").unwrap()),
+                Some(r#"Bearer realm="orders", error="insufficient_scope", scope="a""#),
+            ),
+            (Denial::ScopeTooBroad, None),
+        ] {
+            let found = Challenges::of("orders", Some(url)).value(&denial);
+            let expected = expected.map(|start| format!("{start}, resource_metadata=\"{url}\""));
+            assert_eq!(found.as_ref().map(|value| value.to_str().unwrap()), expected.as_deref());
+        }
+    }
+
+    #[test]
     fn the_wire_shows_no_code() {
         answer(Denial::TokenMissing, 401, Some(r#"Bearer realm="orders""#), None);
         for denial in [Denial::SignatureInvalid, Denial::TokenExpired, Denial::AudienceMismatch] {
@@ -101,6 +164,15 @@ mod tests {
         let scope = r#"Bearer realm="orders", error="insufficient_scope", scope="a b""#;
         answer(Denial::InsufficientScope(needed), 403, Some(scope), None);
         answer(Denial::ScopeTooBroad, 403, None, None);
+        let said =
+            serde_json::json!({"acr_values": "phr", "max_age": 5, "error_description": "do not repeat"});
+        let step_up = Denial::StepUpRequired(Box::new(hopguard_core::StepUp::relayed(&said)));
+        let asks = concat!(
+            r#"Bearer realm="orders", error="insufficient_user_authentication", "#,
+            r#"acr_values="phr", max_age="5""#
+        );
+        answer(step_up, 401, Some(asks), None);
+        answer(Denial::SubjectRefused, 401, Some(r#"Bearer realm="orders", error="invalid_token""#), None);
         answer(Fault::KeysUnavailable, 503, None, Some("5"));
         answer(Fault::EvidenceMissing, 500, None, None);
     }

@@ -37,7 +37,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use hopguard_core::{Decision, Direction, Event, EventKind, Facts, Fault, Refusal, Reservation};
+use hopguard_core::{Decision, Denial, Direction, Event, EventKind, Facts, Fault, Id, Refusal, Reservation};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -77,7 +77,7 @@ pub struct Audited<S> {
 }
 
 impl<S> Audited<S> {
-    pub(crate) fn answer<F, R>(future: F, outcome: OutcomeGuard) -> ResponseFuture<F, R> {
+    fn answer<F, R>(future: F, outcome: OutcomeGuard) -> ResponseFuture<F, R> {
         ResponseFuture::Calling { future, outcome: Some(outcome) }
     }
 }
@@ -181,8 +181,17 @@ impl OutcomeGuard {
         self.status = Some(status);
     }
 
-    fn completed(mut self) {
+    pub(crate) fn hop(&self) -> &Hop {
+        &self.hop
+    }
+
+    pub(crate) fn completed(mut self) {
         self.write(Decision::Allow("completed"));
+    }
+
+    /// The request's time was up. Returns the event that says so.
+    pub(crate) fn ended(mut self, over: Denial) -> Id {
+        self.write(Decision::Deny(over)).unwrap_or_else(Id::fresh)
     }
 
     /// There was no answer at all.
@@ -190,15 +199,16 @@ impl OutcomeGuard {
         self.write(Decision::Fault(fault));
     }
 
-    fn write(&mut self, decision: Decision) {
-        if let Some(room) = self.room.take() {
-            let mut event: Event =
-                self.hop.event(&self.record, self.direction, EventKind::Outcome, self.gate, decision);
-            event.token = self.token.take();
-            event.destination = self.destination.take();
-            event.status = self.status;
-            room.fill(event);
-        }
+    fn write(&mut self, decision: Decision) -> Option<Id> {
+        let room = self.room.take()?;
+        let mut event: Event =
+            self.hop.event(&self.record, self.direction, EventKind::Outcome, self.gate, decision);
+        event.token = self.token.take();
+        event.destination = self.destination.take();
+        event.status = self.status;
+        let id = event.id;
+        room.fill(event);
+        Some(id)
     }
 }
 
@@ -241,6 +251,15 @@ impl<B: Body> AuditedBody<B> {
             outcome.completed();
         }
         body
+    }
+}
+
+impl<B> AuditedBody<B> {
+    /// The request's time was up before the body ended.
+    pub(crate) fn ended(self: Pin<&mut Self>, over: &Denial) {
+        if let Some(outcome) = self.project().outcome.take() {
+            outcome.ended(over.clone());
+        }
     }
 }
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use hopguard_core::{
-    Audit, Clock, Decision, Direction, Event, EventKind, Fault, Id, Ledger, Monotonic, Remembered, StackId,
-    TraceContext, UnixTime, Withdrawal, WithdrawalsFull,
+    Audit, Clock, Decision, Direction, Event, EventKind, Fault, Id, Ledger, Monotonic, Refusal, Remembered,
+    StackId, TraceContext, UnixTime, Withdrawal, WithdrawalsFull,
 };
 use http::{HeaderMap, HeaderName, Request};
 
+use crate::answer::Challenges;
 use crate::inbound::Stage;
 
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -24,14 +25,26 @@ struct Inner {
     ledger: Ledger,
     audit: Audit,
     clock: Arc<dyn Clock>,
+    challenges: Challenges,
 }
 
 impl Hop {
     /// A stack over this ledger and audit, with time from `clock`.
     #[must_use]
     pub fn new(ledger: &Ledger, audit: &Audit, clock: Arc<dyn Clock>) -> Self {
+        Self::described(ledger, audit, clock, None)
+    }
+
+    /// As [`Hop::new`], for a service whose metadata is published at this URL.
+    pub(crate) fn described(
+        ledger: &Ledger,
+        audit: &Audit,
+        clock: Arc<dyn Clock>,
+        metadata: Option<&str>,
+    ) -> Self {
         let (ledger, audit) = (ledger.clone(), audit.clone());
-        Self(Arc::new(Inner { stack: StackId::unique(), ledger, audit, clock }))
+        let challenges = Challenges::of(audit.service(), metadata);
+        Self(Arc::new(Inner { stack: StackId::unique(), ledger, audit, clock, challenges }))
     }
 
     /// Which stack this is.
@@ -110,6 +123,32 @@ impl Hop {
         event
     }
 
+    /// Refuses somebody who is not known. The event, whose id this returns, is made only if it is written singly;
+    /// then `complete` adds what is costly to find out.
+    pub(crate) fn stranger(
+        &self,
+        record: &Record,
+        gate: &'static str,
+        refusal: &Refusal,
+        complete: impl FnOnce(&mut Event),
+    ) -> Id {
+        let (id, direction) = (Id::fresh(), Direction::Inbound);
+        self.0.audit.stranger_with(record.started_millis, refusal.code(), direction, || {
+            let decision = Decision::from(refusal.clone());
+            let mut event = self.event(record, direction, EventKind::Decision, gate, decision);
+            event.id = id;
+            event.status = Some(refusal.status());
+            complete(&mut event);
+            event
+        });
+        id
+    }
+
+    /// What a refusal asks of the caller.
+    pub(crate) fn challenges(&self) -> &Challenges {
+        &self.0.challenges
+    }
+
     /// Writes that the ledger had to let a live entry go.
     pub(crate) fn note(&self, remembered: Remembered, record: &Record) {
         if remembered.evicted {
@@ -143,7 +182,8 @@ impl Hop {
             _ => None,
         };
         let (started, started_millis) = (self.0.clock.monotonic(), self.0.clock.unix_millis());
-        Record { request: Id::fresh(), started, started_millis, trace }
+        let now = UnixTime::from_secs(started_millis / 1000);
+        Record { request: Id::fresh(), started, started_millis, now, trace }
     }
 }
 
@@ -157,14 +197,12 @@ pub(crate) struct Passage {
     pub(crate) record: Record,
     /// The evidence so far.
     pub(crate) stage: Option<Stage>,
-    /// When the first gate of a complete stack decided.
-    pub(crate) judged: Option<UnixTime>,
 }
 
 impl Passage {
     /// Nothing is known about the request yet.
     pub(crate) fn begun(hop: &Hop, record: Record) -> Self {
-        Self { hop: hop.clone(), record, stage: None, judged: None }
+        Self { hop: hop.clone(), record, stage: None }
     }
 
     /// The evidence, if it is this stack's.
@@ -182,5 +220,14 @@ pub(crate) struct Record {
     pub(crate) request: Id,
     pub(crate) started: Monotonic,
     pub(crate) started_millis: u64,
+    /// By which time the way in judges: that of the arrival, unless the request has waited since.
+    pub(crate) now: UnixTime,
     pub(crate) trace: Option<TraceContext>,
+}
+
+impl Record {
+    /// The same request, judged at another time.
+    pub(crate) fn judged_at(self, now: UnixTime) -> Self {
+        Self { now, ..self }
+    }
 }

@@ -3,7 +3,7 @@
 //! `hopguard-verify`'s and the grant is `hopguard-exchange`'s.
 //!
 //! ```text
-//! request -> Front -> Verify -> Gate(bind) -> Gate(audience) -> Gate(ttl) -> Gate(scope) -> Admit -> handler
+//! request -> Front: extract, verify, bind, audience, ttl, scope, admit -> handler
 //! peer <- client <- Dispatch <- Passthrough <- Exchanging <- request of the handler
 //! ```
 //!
@@ -26,16 +26,20 @@ mod inflate;
 mod scanned;
 pub mod inbound;
 pub mod egress;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 
-pub use answer::Refused;
+pub use answer::{RealmOfStack, Refused};
 pub use audited::{AuditLayer, Audited, AuditedBody};
 pub use egress::{
-    Egress, EgressBuilder, EgressError, EgressService, ExchangeLayer, OnBehalfOf, Once, PassthroughLayer,
-    Replayable, StsEndpoint,
+    Egress, EgressBuilder, EgressError, EgressService, ExchangeLayer, Explained, OnBehalfOf, Once,
+    PassthroughLayer, Replayable, StsEndpoint,
 };
 pub use hop::Hop;
 pub use inbound::{
-    BindLayer, GuardExt, Inbound, InboundBuilder, OpenPaths, PeerAddress, ResponseRule, ShieldLayer,
-    VerifyLayer, admitted, evidence_missing,
+    BindLayer, GuardExt, Inbound, InboundBuilder, LongStream, OpenPaths, PeerAddress, PublishedMetadata,
+    ResourceMetadata, ResponseRule, ShieldLayer, StreamError, TimedBody, TimedUpgrade, UpgradeFailed,
+    Upgrading, Upload, VerifyLayer, admitted, evidence_missing,
 };
 pub use scanned::{BodyError, BodyScan, ScannedBody};

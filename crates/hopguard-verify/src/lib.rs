@@ -57,6 +57,7 @@ mod jwk;
 mod point;
 mod roca;
 mod memory;
+mod footprint;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;

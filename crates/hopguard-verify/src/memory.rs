@@ -11,13 +11,18 @@ use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use hopguard_core::Facts;
-use quick_cache::UnitWeighter;
+use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
+use crate::footprint::footprint;
 use crate::keys::Key;
 
 /// Tokens longer than this are verified each time.
 const TOKEN: usize = 4096;
+/// What a verdict weighs at least, so that the bound on entries times this is the bound on bytes.
+const PAGE: usize = 2048;
+/// Below this the eviction by use has nothing to choose from, and a memory of one would keep none.
+const FEWEST: usize = 16;
 
 /// What stands for a whole token, in this process and nowhere else.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,17 +40,26 @@ pub(crate) struct Verdict {
 /// The verdicts that are remembered.
 pub(crate) struct Memory {
     key: LessSafeKey,
-    verdicts: Cache<Tag, Arc<Verdict>, UnitWeighter, Spread>,
+    verdicts: Cache<Tag, Kept, Weights, Spread>,
+}
+
+/// A verdict, and what it weighs: worked out once, asked for whenever room is made.
+#[derive(Clone)]
+struct Kept {
+    verdict: Arc<Verdict>,
+    weight: u64,
 }
 
 impl Memory {
-    /// Room for `most` verdicts; `None` if the system has no randomness.
+    /// Room for `most` verdicts, [`FEWEST`] at least, and for [`PAGE`] bytes of each on average; `None` if the
+    /// system has no randomness.
     pub(crate) fn bounded(most: usize) -> Option<Self> {
         let mut key = [0; 16];
         aws_lc_rs::rand::fill(&mut key).ok()?;
         let key = LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &key).ok()?);
-        let weight = u64::try_from(most).ok()?;
-        let verdicts = Cache::with(most, weight, UnitWeighter, Spread, DefaultLifecycle::default());
+        let most = most.max(FEWEST);
+        let weight = u64::try_from(most.saturating_mul(PAGE)).ok()?;
+        let verdicts = Cache::with(most, weight, Weights, Spread, DefaultLifecycle::default());
         Some(Self { key, verdicts })
     }
 
@@ -65,17 +79,24 @@ impl Memory {
 
     /// The verdict that was remembered for exactly this token.
     pub(crate) fn recall(&self, tag: Tag) -> Option<Arc<Verdict>> {
-        self.verdicts.get(&tag)
+        self.verdicts.get(&tag).map(|kept| kept.verdict)
     }
 
-    /// Remembers a verdict; the least used one goes if there is no room.
+    /// Remembers a verdict; the least used ones go if there is no room.
+    // INVARIANT: I17 — a verdict pays for the bytes it takes, and none is so small that entries go uncounted.
     pub(crate) fn remember(&self, tag: Tag, verdict: Verdict) {
-        self.verdicts.insert(tag, Arc::new(verdict));
+        let weight = u64::try_from(footprint(&verdict).max(PAGE)).unwrap_or(u64::MAX);
+        self.verdicts.insert(tag, Kept { verdict: Arc::new(verdict), weight });
     }
 
     /// Drops a verdict that is void.
     pub(crate) fn forget(&self, tag: Tag) {
         self.verdicts.remove(&tag);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn weight(&self) -> u64 {
+        self.verdicts.weight()
     }
 
     #[cfg(test)]
@@ -87,6 +108,15 @@ impl Memory {
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memory").field("verdicts", &self.verdicts.len()).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Weights;
+
+impl Weighter<Tag, Kept> for Weights {
+    fn weight(&self, _tag: &Tag, kept: &Kept) -> u64 {
+        kept.weight
     }
 }
 

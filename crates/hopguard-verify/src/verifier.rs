@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hopguard_client::{BoxFuture, Spawn, Transport};
@@ -39,6 +40,7 @@ struct Inner {
     leeway: Leeway,
     token_at_most: usize,
     actors_at_most: usize,
+    signature_checks: AtomicU64,
 }
 
 /// An issuer that is trusted: its keys, and how it writes its tokens.
@@ -122,7 +124,12 @@ impl Verifier {
     /// Must be called within a Tokio runtime, unless every issuer's keys are fixed: a use may start a fetch in the
     /// background.
     pub fn check(&self, token: &RawToken, withdrawals: &Withdrawals) -> Check {
-        match self.0.judge(token.dangerous_expose(), withdrawals) {
+        self.check_at(token, withdrawals, self.0.clock.now())
+    }
+
+    /// As [`Verifier::check`], at a time that the caller has just read from the same clock.
+    pub fn check_at(&self, token: &RawToken, withdrawals: &Withdrawals, now: UnixTime) -> Check {
+        match self.0.judge(token.dangerous_expose(), withdrawals, now) {
             Ok(facts) => Check::Done(Ok(facts)),
             Err(Stop::Denied(denial)) => Check::Done(Err(denial)),
             Err(Stop::Keys(wanted)) => Check::NeedsKeys(wanted),
@@ -200,6 +207,18 @@ impl Verifier {
         self.0.issuers.iter().map(|one| one.store.status()).collect()
     }
 
+    /// How many signatures were checked so far, good ones and bad ones. Beside the number of requests it tells how
+    /// much of a flood comes as far as the costly step, and how much the memory of verified tokens saves.
+    #[must_use]
+    pub fn signature_checks(&self) -> u64 {
+        self.0.signature_checks.load(Ordering::Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn remembered_weight(&self) -> u64 {
+        self.0.memory.as_ref().map_or(0, Memory::weight)
+    }
+
     #[cfg(test)]
     pub(crate) fn remembered(&self) -> usize {
         self.0.memory.as_ref().map_or(0, Memory::len)
@@ -217,10 +236,8 @@ impl fmt::Debug for Verifier {
 }
 
 impl Inner {
-    fn judge(&self, token: &str, withdrawals: &Withdrawals) -> Result<Arc<Facts>, Stop> {
+    fn judge(&self, token: &str, withdrawals: &Withdrawals, now: UnixTime) -> Result<Arc<Facts>, Stop> {
         // INVARIANT: I9 — every line above the call of `verify` refuses without a signature check.
-        let segments = Compact::split(token, self.token_at_most)?;
-        let now = self.clock.now();
         let tagged = self.memory.as_ref().and_then(|memory| memory.tag(token).map(|tag| (memory, tag)));
         if let Some((memory, tag)) = tagged
             && let Some(verdict) = memory.recall(tag)
@@ -239,6 +256,7 @@ impl Inner {
             memory.forget(tag);
         }
 
+        let segments = Compact::split(token, self.token_at_most)?;
         let text = segments.header()?;
         let header = Header::read(&text)?;
         let algorithm = header.algorithm()?;
@@ -272,6 +290,7 @@ impl Inner {
             }
             Lookup::Unknown | Lookup::Ambiguous => return Err(Denial::KeyUnknown.into()),
         };
+        self.signature_checks.fetch_add(1, Ordering::Relaxed);
         let fingerprint = key
             .verify(segments.signing_input.as_bytes(), signature.as_bytes())
             .ok_or(Denial::SignatureInvalid)?;
@@ -326,7 +345,10 @@ impl VerifierBuilder {
         self
     }
 
-    /// How many verified tokens are remembered: 10 000 unless set; 0 remembers none.
+    /// How many verified tokens are remembered: 10 000 unless set; 0 remembers none, fewer than 16 are taken for 16.
+    ///
+    /// The bound holds in bytes as well, with 2 KiB for each: tokens of ordinary size fill the one, and those with
+    /// very long or very many claims the other.
     pub fn remember_at_most(mut self, entries: usize) -> Self {
         self.remember_at_most = entries;
         self
@@ -402,6 +424,7 @@ impl VerifierBuilder {
             leeway,
             token_at_most: self.token_at_most,
             actors_at_most: self.actors_at_most,
+            signature_checks: AtomicU64::new(0),
         })))
     }
 }

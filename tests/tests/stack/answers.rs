@@ -29,7 +29,7 @@ fn scrubbing(world: &World) -> Inbound {
 /// What the caller gets when the handler answers so.
 async fn answer(inbound: &Inbound, token: &str, header: &str, body: &str) -> (u16, bool, String) {
     let (header, body) = (header.to_owned(), body.to_owned());
-    let service = inbound.layer(service_fn(move |_: Request<String>| {
+    let service = inbound.layer(service_fn(move |_: Request<hopguard::Upload<String>>| {
         let response = Response::builder().header("x-debug", &header).body(body.clone()).unwrap();
         async { Ok::<_, Infallible>(response) }
     }));
@@ -82,7 +82,7 @@ async fn a_later_hit_ends_the_stream() {
     let mut receiver = Some(receiver);
     let service = world.inbound.layer(tower::util::service_fn({
         let parts = std::sync::Arc::new(std::sync::Mutex::new(receiver.take()));
-        move |_: Request<String>| {
+        move |_: Request<hopguard::Upload<String>>| {
             let mut receiver = parts.lock().unwrap().take().expect("called once");
             let frames = stream::poll_fn(move |context| {
                 receiver

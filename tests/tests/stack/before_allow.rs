@@ -96,7 +96,7 @@ async fn ended<T: 'static>(mut set: JoinSet<T>) -> T {
 fn show(world: &World) -> Front {
     let (reached, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
     let (count, keep) = (reached.clone(), seen.clone());
-    let service = world.inbound.layer(service_fn(move |request: Request<String>| {
+    let service = world.inbound.layer(service_fn(move |request: Request<hopguard::Upload<String>>| {
         count.fetch_add(1, Ordering::SeqCst);
         *keep.lock().unwrap() = hopguard_tower::admitted(request.extensions()).cloned();
         async { Ok::<_, Infallible>(Response::new(String::new())) }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hopguard::{
     Anonymous, AudienceGuard, Audit, ClientAuth, ConfigErrors, Egress, Exchange, GuardedClient, Inbound,
-    Issuer, Ledger, ScopeGuard, StsEndpoint, Ttl, minutes,
+    Issuer, Ledger, LongStream, ScopeGuard, StsEndpoint, Ttl, minutes,
 };
 use hopguard_testkit::MemorySink;
 
@@ -31,6 +31,8 @@ fn every_problem_of_the_way_in_is_told_at_once() {
         .audience_guard(AudienceGuard::exactly("").or_alias("orders"))
         .ttl(Ttl::lifetime_at_most(Duration::ZERO))
         .scope(ScopeGuard::all_of([]))
+        .long_stream(LongStream::on("/events", minutes(30)))
+        .long_stream(LongStream::on("/events/{*rest}", minutes(30)))
         .leeway(minutes(2))
         .build()
         .unwrap_err();
@@ -41,6 +43,7 @@ fn every_problem_of_the_way_in_is_told_at_once() {
         "inbound.audience",
         "inbound.ttl",
         "inbound.scope",
+        "inbound.long_stream[1]",
     ];
     let mut found: Vec<_> = errors.problems().iter().map(|problem| problem.setting.as_str()).collect();
     let mut sorted = expected;
@@ -113,7 +116,7 @@ async fn a_malformed_key_set_and_an_absent_issuer_are_503_and_not_a_panic() {
         let now = hopguard::Clock::now(&*clock);
         let token =
             hopguard_testkit::mint::Token::access("https://sts.example", "orders", "alice", now).sign(&key);
-        let service = guard.layer(tower::service_fn(|_: http::Request<String>| async {
+        let service = guard.layer(tower::service_fn(|_: http::Request<hopguard::Upload<String>>| async {
             Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
         }));
         let request = http::Request::get("/").header("authorization", format!("Bearer {token}"));

@@ -141,9 +141,10 @@ async fn what_the_guards_refuse_is_not_remembered() {
     for token in
         [world.token().claim("aud", "https://elsewhere.internal"), world.token().claim("exp", 1_900_000_000)]
     {
-        let service = world.inbound.layer(tower::service_fn(|_: http::Request<String>| async {
-            Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
-        }));
+        let service =
+            world.inbound.layer(tower::service_fn(|_: http::Request<hopguard::Upload<String>>| async {
+                Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
+            }));
         let shown = format!("Bearer {}", world.signed(token));
         let request = http::Request::get("/").header("authorization", shown).body(String::new()).unwrap();
         assert_eq!(service.oneshot(request).await.unwrap().status(), 401);

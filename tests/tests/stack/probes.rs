@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hopguard::{
     AudienceGuard, AuditLayer, ExchangeLayer, Exchanger, GuardExt, Hop, OnBehalfOf, PassthroughLayer, Route,
-    RouteMap, ScopeGuard, Spawn, Ttl, Verifier, VerifyLayer, minutes,
+    RouteMap, ScopeGuard, Spawn, Ttl, Upload, Verifier, VerifyLayer, minutes,
 };
 use hopguard::{ClientAuth, Exchange, HttpTransport, Issuer};
 use hopguard_testkit::{cancel, ready};
@@ -113,7 +113,7 @@ async fn every_layer_of_the_way_out_respects_readiness() {
 async fn a_request_dropped_at_any_poll_leaves_nothing_behind() {
     let world = World::new().await;
     let text = world.signed(world.token());
-    let slow = service_fn(|_: Request<String>| async {
+    let slow = service_fn(|_: Request<Upload<String>>| async {
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
         Ok::<_, Infallible>(Response::new(String::from("x")))

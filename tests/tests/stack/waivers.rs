@@ -62,7 +62,7 @@ async fn a_foreign_audience_passes_until_the_waiver_ends() {
         .unwrap();
     let status = async |audiences: &[&str]| {
         let token = world.signed(world.token().claim("aud", audiences));
-        let service = inbound.layer(tower::service_fn(|_: http::Request<String>| async {
+        let service = inbound.layer(tower::service_fn(|_: http::Request<hopguard::Upload<String>>| async {
             Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
         }));
         let request = http::Request::get("/").header("authorization", format!("Bearer {token}"));

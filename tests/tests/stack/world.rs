@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use hopguard::{
     Admitted, Audit, AuditSink, ClientAuth, Egress, EgressError, Exchange, GuardedClient, Inbound, Issuer,
-    Ledger, ScopeGuard, SendError, StsEndpoint, Ttl, minutes,
+    Ledger, ScopeGuard, SendError, StsEndpoint, Ttl, Upload, minutes,
 };
 use hopguard_testkit::mint::Token;
 use hopguard_testkit::{FakeClock, MemorySink, MisbehavingSts, WireAnswer, WireRecorder};
+use hopguard_tower::EgressBuilder;
 use http::{Request, Response};
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -25,6 +26,7 @@ pub struct World {
     pub sink: Arc<MemorySink>,
     pub audit: Audit,
     pub inbound: Inbound,
+    pub egress: Egress,
     pub client: GuardedClient,
 }
 
@@ -35,11 +37,36 @@ impl World {
     }
 
     pub async fn with_peer(peer: WireRecorder) -> Self {
-        Self::audited(peer, |sink| sink).await
+        Self::built(peer, |endpoint, _| endpoint, |egress, _| egress).await
     }
 
     /// A world whose audit goes to what `sink` makes of the sink that is looked at.
     pub async fn audited(peer: WireRecorder, to: impl FnOnce(Arc<MemorySink>) -> Arc<dyn AuditSink>) -> Self {
+        Self::whole(peer, to, |endpoint, _| endpoint, |egress, _| egress).await
+    }
+
+    /// A world with further routes, or other settings.
+    pub async fn with_routes(
+        peer: WireRecorder,
+        settings: impl FnOnce(EgressBuilder, &WireRecorder) -> EgressBuilder,
+    ) -> Self {
+        Self::built(peer, |endpoint, _| endpoint, settings).await
+    }
+
+    pub async fn built(
+        peer: WireRecorder,
+        endpoint: impl FnOnce(StsEndpoint, &str) -> StsEndpoint,
+        settings: impl FnOnce(EgressBuilder, &WireRecorder) -> EgressBuilder,
+    ) -> Self {
+        Self::whole(peer, |sink| sink, endpoint, settings).await
+    }
+
+    async fn whole(
+        peer: WireRecorder,
+        to: impl FnOnce(Arc<MemorySink>) -> Arc<dyn AuditSink>,
+        endpoint: impl FnOnce(StsEndpoint, &str) -> StsEndpoint,
+        settings: impl FnOnce(EgressBuilder, &WireRecorder) -> EgressBuilder,
+    ) -> Self {
         let clock = FakeClock::somewhen();
         let sts = MisbehavingSts::start(clock.clone()).await;
         let (ledger, sink) = (Ledger::bounded(), MemorySink::new());
@@ -52,17 +79,17 @@ impl World {
             .clock(clock.clone())
             .build()
             .unwrap();
-        let endpoint = StsEndpoint::at(&sts.issuer(), ClientAuth::client_secret_basic("orders", SECRET));
+        let auth = ClientAuth::client_secret_basic("orders", SECRET);
+        let sts_endpoint = endpoint(StsEndpoint::at(&sts.issuer(), auth), &sts.issuer());
         let stock = Exchange::audience(INVENTORY).scope("stock:read").requires("orders:read");
-        let egress = Egress::builder(&ledger, &audit, endpoint)
+        let builder = Egress::builder(&ledger, &audit, sts_endpoint)
             .route(&peer.url(""), stock)
             .route(&peer.url("/open"), hopguard::Anonymous)
             .route(&peer.url("/closed"), hopguard::Deny)
-            .clock(clock.clone())
-            .build()
-            .unwrap();
+            .clock(clock.clone());
+        let egress = settings(builder, &peer).build().unwrap();
         let client = GuardedClient::builder().build(&egress).unwrap();
-        Self { clock, sts, peer, ledger, sink, audit, inbound, client }
+        Self { clock, sts, peer, ledger, sink, audit, inbound, egress, client }
     }
 
     /// A token for this service, not yet signed.
@@ -78,7 +105,7 @@ impl World {
     pub async fn admit(&self, token: &str) -> Admitted {
         let seen = Arc::new(Mutex::new(None));
         let keep = seen.clone();
-        let service = self.inbound.layer(service_fn(move |request: Request<String>| {
+        let service = self.inbound.layer(service_fn(move |request: Request<Upload<String>>| {
             *keep.lock().unwrap() = hopguard_tower::admitted(request.extensions()).cloned();
             async { Ok::<_, Infallible>(Response::new(String::new())) }
         }));

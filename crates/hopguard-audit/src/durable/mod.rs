@@ -65,7 +65,7 @@ pub use self::verify::{Finding, FindingKind, Verification, verify};
 use self::paper::{LogPaper, Settings};
 use crate::json_lines::queue::Limits;
 use crate::json_lines::running::Running;
-use crate::json_lines::{Mended, Promise};
+use crate::json_lines::{Mended, Promise, QueueStatus};
 
 /// A file of records smaller than this would be one of thousands.
 const SMALLEST_FILE: u64 = 4096;
@@ -102,6 +102,12 @@ impl DurableLog {
     #[must_use]
     pub fn flush(&self, at_most: Duration) -> bool {
         self.running.queue().flush(at_most)
+    }
+
+    /// How the queue stands.
+    #[must_use]
+    pub fn status(&self) -> QueueStatus {
+        self.running.queue().status()
     }
 
     /// What was done to the end of the newest file when it was opened; `None` if it was whole.

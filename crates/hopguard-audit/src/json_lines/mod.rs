@@ -72,6 +72,30 @@ pub enum Mended {
     Cut(u64),
 }
 
+/// How the queue in front of a log stands, for metrics and whoever looks after them.
+///
+/// ```
+/// let log = hopguard_audit::JsonLines::to(std::io::sink()).open()?;
+/// assert_eq!((log.status().taken, log.status().lost), (0, 0));
+/// # Ok::<(), hopguard_core::ConfigErrors>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueStatus {
+    /// How many events may be reserved, queued or under the writer's pen at once.
+    pub places: usize,
+    /// How many of these places are taken.
+    pub taken: usize,
+    /// The same for the refusals of strangers.
+    pub stranger_places: usize,
+    /// How many of those are taken.
+    pub strangers_taken: usize,
+    /// How many events found no place since the start. The log itself counts them too.
+    pub lost: u64,
+    /// How often the writer failed since the start.
+    pub failures: u64,
+}
+
 /// Writes each audit event as a line of JSON. See the module docs.
 pub struct JsonLines {
     running: Running,
@@ -109,6 +133,12 @@ impl JsonLines {
     #[must_use]
     pub fn flush(&self, at_most: Duration) -> bool {
         self.running.queue().flush(at_most)
+    }
+
+    /// How the queue stands.
+    #[must_use]
+    pub fn status(&self) -> QueueStatus {
+        self.running.queue().status()
     }
 
     /// What was done to the file's last line when it was opened; `None` if it was whole.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hopguard_core::{Acknowledgement, Acknowledger, AuditFull, Decision, Direction, Event, EventKind};
 
-use super::Promise;
+use super::{Promise, QueueStatus};
 
 /// How long the writer lets events gather after a batch.
 const NAP: Duration = Duration::from_millis(2);
@@ -65,6 +65,8 @@ struct Lane {
     /// Taken by the writer and not written yet: still occupying their places.
     writing: usize,
     lost: Option<Lost>,
+    /// As many as ever found no place, whether that is written yet or not.
+    lost_ever: u64,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -102,9 +104,11 @@ impl Lane {
 
     fn lose(&mut self, event: &Event) {
         let before = self.lost.as_ref().map_or(0, |lost| lost.count);
+        // A count that finds no place stands for as many events as it counted.
+        let count = event.count.unwrap_or(1);
+        self.lost_ever = self.lost_ever.saturating_add(count);
         self.lost = Some(Lost {
-            // A count that finds no place stands for as many events as it counted.
-            count: before.saturating_add(event.count.unwrap_or(1)),
+            count: before.saturating_add(count),
             service: event.service.clone(),
             instance: event.instance.clone(),
             time_millis: event.time_millis,
@@ -204,6 +208,19 @@ impl Queue {
             state.strangers.lose(&event);
         }
         self.handed_over(&mut state);
+    }
+
+    /// How it stands.
+    pub(crate) fn status(&self) -> QueueStatus {
+        let state = self.lock();
+        QueueStatus {
+            places: self.limits.places,
+            taken: state.reserved + state.known.occupied(),
+            stranger_places: self.limits.stranger_places,
+            strangers_taken: state.strangers.occupied(),
+            lost: state.known.lost_ever.saturating_add(state.strangers.lost_ever),
+            failures: state.failures,
+        }
     }
 
     /// See [`super::JsonLines::flush`].

@@ -1,8 +1,12 @@
 //! What is published, and what a change of keys does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
 use hopguard_client::{SigningKey, SystemClock};
+use hopguard_core::seconds;
 use serde_json::{Value, json};
 
 use super::world::*;
@@ -50,13 +54,60 @@ fn an_issuer_with_a_path_has_it_inserted() {
     }
 }
 
+fn ids(world: &World) -> Vec<Value> {
+    published(world).iter().map(|key| key["kid"].clone()).collect()
+}
+
+/// `kid` of a token.
+fn signer(token: &str) -> Value {
+    let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
+    serde_json::from_slice::<Value>(&header).unwrap()["kid"].clone()
+}
+
+#[test]
+fn a_new_key_is_published_a_minute_before_it_signs() {
+    let world = World::new();
+    let old = ids(&world)[0].clone();
+    world.sts.rotate_key().unwrap();
+    let both = ids(&world);
+    assert_eq!((both.len(), &both[0]), (2, &old));
+    world.clock.advance(59);
+    let before = world.user_token();
+    assert_eq!((signer(&before), ids(&world)), (old.clone(), both.clone()));
+    world.clock.advance(1);
+    let after = world.user_token();
+    assert_eq!((signer(&after), ids(&world)), (both[1].clone(), vec![both[1].clone(), old]));
+    for token in [&before, &after] {
+        world.exchanged(world.ask(token));
+    }
+}
+
+#[test]
+fn a_key_that_waits_is_dropped_for_a_newer_one_and_one_that_is_due_is_not() {
+    let world = World::new();
+    let old = ids(&world)[0].clone();
+    world.sts.rotate_key().unwrap();
+    let waiting = ids(&world)[1].clone();
+    world.clock.advance(59);
+    world.sts.rotate_key().unwrap();
+    let newer = ids(&world)[1].clone();
+    assert_ne!(newer, waiting);
+    world.clock.advance(59);
+    assert_eq!(signer(&world.user_token()), old);
+    // Due by now, though nobody has used it.
+    world.clock.advance(1);
+    world.sts.rotate_key().unwrap();
+    assert_eq!(signer(&world.user_token()), newer);
+    assert_eq!(ids(&world).len(), 3);
+}
+
 #[test]
 fn an_old_key_serves_until_its_last_token_has_expired() {
-    let world = World::new();
+    let world = World::with(|builder| builder.publish_ahead(Duration::ZERO));
     let before = world.user_token();
     world.sts.rotate_key().unwrap();
     let after = world.user_token();
-    let ids: Vec<_> = published(&world).iter().map(|key| key["kid"].clone()).collect();
+    let ids = ids(&world);
     assert_eq!(ids.len(), 2);
     assert_ne!(ids[0], ids[1]);
     for token in [&before, &after] {
@@ -71,11 +122,12 @@ fn an_old_key_serves_until_its_last_token_has_expired() {
 
 #[test]
 fn retired_keys_are_bounded() {
-    let world = World::new();
+    let world = World::with(|builder| builder.publish_ahead(seconds(1)));
     let tokens: Vec<_> = (0..10)
         .map(|_| {
             let token = world.user_token();
             world.sts.rotate_key().unwrap();
+            world.clock.advance(1);
             token
         })
         .collect();

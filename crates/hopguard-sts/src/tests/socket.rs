@@ -24,6 +24,7 @@ async fn a_service_finds_the_server_and_trusts_what_it_issues() {
         .audience(ORDERS)
         .scope("orders:read", "shop:read");
     let sts = Sts::builder(&issuer, clock.clone())
+        .publish_ahead(std::time::Duration::ZERO)
         .client(Client::private_key_jwt("gateway", &key.public_jwk()))
         .rule(rule)
         .build()

@@ -132,6 +132,8 @@ pub enum KeyName {
     SecondIssuer,
     /// A key of the issuer whose `kid` another of its keys has as well.
     Twin,
+    /// The issuer whose tokens say `typ: JWT`, or no `typ` at all.
+    Lax,
     /// A key that nobody trusts, under a `kid` that nobody knows.
     Stranger,
 }

@@ -10,9 +10,9 @@ pub(super) struct Words {
 
 /// The words that stand for one text each, known wherever `<token>` is.
 pub(super) const REQUEST: &[&str] =
-    &["token", "header", "payload", "signature", "issuer", "second-issuer", "audience"];
+    &["token", "header", "payload", "signature", "issuer", "second-issuer", "lax-issuer", "audience"];
 /// Those known while the token is being made.
-pub(super) const TOKEN: &[&str] = &["claims", "members", "issuer", "second-issuer", "audience"];
+pub(super) const TOKEN: &[&str] = &["claims", "members", "issuer", "second-issuer", "lax-issuer", "audience"];
 
 impl Words {
     /// `text` with every word replaced.

@@ -18,6 +18,7 @@ pub struct Stage {
     es256: MintKey,
     rs256: MintKey,
     second: MintKey,
+    lax: MintKey,
     twins: [MintKey; 2],
     stranger: MintKey,
 }
@@ -38,6 +39,9 @@ impl Stage {
     pub const ISSUER: &str = "https://sts.internal";
     /// Another issuer that the service trusts.
     pub const SECOND_ISSUER: &str = "https://partner.example";
+    /// A third issuer that the service trusts, whose access tokens say `typ: JWT` or nothing there, and
+    /// `token_use: access` in their claims.
+    pub const LAX_ISSUER: &str = "https://lax.example";
     /// The service's own audience.
     pub const AUDIENCE: &str = "https://orders.internal";
     /// The scope that every guarded path needs.
@@ -51,6 +55,7 @@ impl Stage {
         Self {
             clock,
             second: es256.impostor(),
+            lax: MintKey::es256("lax-1"),
             es256,
             rs256: MintKey::rs256("rs-1"),
             twins: [twin.impostor(), twin],
@@ -69,6 +74,12 @@ impl Stage {
     #[must_use]
     pub fn second_jwks(&self) -> String {
         jwks(&[&self.second])
+    }
+
+    /// The key set of [`Stage::LAX_ISSUER`].
+    #[must_use]
+    pub fn lax_jwks(&self) -> String {
+        jwks(&[&self.lax])
     }
 
     /// A good token, as everybody's is before an attack changes it.
@@ -121,6 +132,7 @@ impl Stage {
             KeyName::Es256 => &self.es256,
             KeyName::Rs256 => &self.rs256,
             KeyName::SecondIssuer => &self.second,
+            KeyName::Lax => &self.lax,
             KeyName::Twin => &self.twins[1],
             KeyName::Stranger => &self.stranger,
         };
@@ -196,8 +208,12 @@ impl Stage {
     }
 
     fn words(&self) -> Words {
-        let fixed =
-            [("issuer", Self::ISSUER), ("second-issuer", Self::SECOND_ISSUER), ("audience", Self::AUDIENCE)];
+        let fixed = [
+            ("issuer", Self::ISSUER),
+            ("second-issuer", Self::SECOND_ISSUER),
+            ("lax-issuer", Self::LAX_ISSUER),
+            ("audience", Self::AUDIENCE),
+        ];
         let fixed = fixed.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
         Words { now: self.clock.now().as_secs(), fixed }
     }

@@ -29,34 +29,117 @@ use std::sync::Arc;
 
 use hopguard_client::{ClientAuth, Spawn, SystemClock, Transport};
 use hopguard_core::{
-    Audit, Clock, ConfigErrors, Destination, Ledger, Problems, Route, RouteMap, RouteRule, Waiver,
-    parse_absolute,
+    Audit, Clock, ConfigErrors, Destination, InvalidRoute, Ledger, Problems, Route, RouteMap, RouteRule,
+    Waiver, parse_absolute,
 };
-use hopguard_exchange::Exchanger;
-use hopguard_verify::{Issuer, Verifier};
+use hopguard_exchange::{ActorToken, Exchanger, StsProfile};
+use hopguard_verify::{Algorithm, Issuer, Profile, Verifier};
+use http::{Method, Request, request};
 use tower_layer::Layer;
 
 use super::dispatch::{Dispatch, DispatchLayer};
 use super::error::Flat;
-use super::exchange::{ExchangeLayer, Exchanging};
+use super::exchange::{Call, ExchangeLayer, Exchanging};
+use super::explain::Explained;
 use super::passthrough::{Passthrough, PassthroughLayer};
 use crate::Hop;
 use crate::inbound::own_transport;
 use crate::scanned::BodyScan;
 
+/// More redirects than this are a loop.
+const MOST_REDIRECTS: u8 = 10;
+
 /// The authorization server that exchanges tokens, and how we prove who we are to it.
+///
+/// ```
+/// use hopguard_client::{ClientAuth, TokenFile};
+/// use hopguard_exchange::{ActorToken, StsProfile};
+/// use hopguard_tower::StsEndpoint;
+/// use hopguard_verify::Profile;
+///
+/// let svid = || TokenFile::at("/var/run/secrets/tokens/svid");
+/// let keycloak = StsEndpoint::at("https://id.internal/realms/shop", ClientAuth::jwt_svid_file("orders", svid()))
+///     .token_endpoint("https://id.internal/realms/shop/protocol/openid-connect/token")
+///     .jwks_url("https://id.internal/realms/shop/protocol/openid-connect/certs")
+///     .profile(Profile::keycloak())
+///     .refusals(StsProfile::keycloak())
+///     .actor_token(ActorToken::file(svid()).of_type_jwt())
+///     .acts_as("service-account-orders");
+/// # let _ = keycloak;
+/// ```
 #[derive(Clone, Debug)]
 pub struct StsEndpoint {
     issuer: String,
     auth: ClientAuth,
     token_endpoint: Option<String>,
+    grants: Issuer,
+    refusals: StsProfile,
+    actor: Option<ActorToken>,
+    acts_as: Option<String>,
 }
 
 impl StsEndpoint {
     /// The server with this issuer URL; its endpoints are found by RFC 8414.
     #[must_use]
     pub fn at(issuer: &str, auth: ClientAuth) -> Self {
-        Self { issuer: issuer.into(), auth, token_endpoint: None }
+        Self {
+            issuer: issuer.into(),
+            auth,
+            token_endpoint: None,
+            grants: Issuer::at(issuer),
+            refusals: StsProfile::default(),
+            actor: None,
+            acts_as: None,
+        }
+    }
+
+    /// Takes the keys of its grants from this URL in place of the one that its metadata names.
+    #[must_use]
+    pub fn jwks_url(mut self, url: &str) -> Self {
+        self.grants = self.grants.jwks_url(url);
+        self
+    }
+
+    /// Takes the keys of its grants from this JWK set, which never changes.
+    #[must_use]
+    pub fn keys_fixed(mut self, jwks: &str) -> Self {
+        self.grants = self.grants.keys_fixed(jwks);
+        self
+    }
+
+    /// Accepts only these algorithms on its grants.
+    #[must_use]
+    pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
+        self.grants = self.grants.algorithms(algorithms);
+        self
+    }
+
+    /// How it writes its tokens: RFC 9068 unless set.
+    #[must_use]
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.grants = self.grants.profile(profile);
+        self
+    }
+
+    /// Which of its error codes mean the caller: none but those of RFC 9470 unless set.
+    #[must_use]
+    pub fn refusals(mut self, profile: StsProfile) -> Self {
+        self.refusals = profile;
+        self
+    }
+
+    /// Sends this token of our own with each exchange (`actor_token`, RFC 8693 section 2.1).
+    #[must_use]
+    pub fn actor_token(mut self, actor: ActorToken) -> Self {
+        self.actor = Some(actor);
+        self
+    }
+
+    /// The name under which we stand in the `act` of its grants, where that is not the client's.
+    #[must_use]
+    pub fn acts_as(mut self, name: &str) -> Self {
+        self.acts_as = Some(name.into());
+        self
     }
 
     /// Uses this token endpoint in place of the one that the server's metadata names.
@@ -87,6 +170,7 @@ impl Egress {
             audit: audit.clone(),
             sts,
             routes: Vec::new(),
+            redirects_at_most: 0,
             bodies: BodyScan::default(),
             judged: Vec::new(),
             exceptions: Vec::new(),
@@ -94,6 +178,36 @@ impl Egress {
             clock: None,
             transport: None,
         }
+    }
+
+    /// The exchanger, for how it fares.
+    #[must_use]
+    pub fn exchanger(&self) -> &Exchanger {
+        self.exchange.exchanger()
+    }
+
+    /// Which route `request` would take and whether its caller may use it, and why; nothing is sent, fetched or
+    /// written down, and no secret is shown.
+    ///
+    /// ```no_run
+    /// # use hopguard_tower::Egress;
+    /// # fn of(egress: Egress) -> Result<(), http::Error> {
+    /// let request = http::Request::get("https://inventory.internal/stock/42").body(())?;
+    /// println!("{}", egress.explain(&request));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn explain<B>(&self, request: &Request<B>) -> Explained {
+        let (method, uri) = (request.method(), request.uri());
+        let (headers, extensions) = (request.headers(), request.extensions());
+        self.exchange.explain(Call { method, uri, headers, extensions })
+    }
+
+    /// The same for a request whose body is elsewhere.
+    #[must_use]
+    pub fn explain_parts(&self, parts: &request::Parts) -> Explained {
+        let request::Parts { method, uri, headers, extensions, .. } = parts;
+        self.exchange.explain(Call { method, uri, headers, extensions })
     }
 
     /// What the stack's layers share.
@@ -112,13 +226,32 @@ impl<S> Layer<S> for Egress {
     }
 }
 
+/// One route as it was written down.
+#[derive(Clone, Debug)]
+struct Line {
+    url: String,
+    methods: Option<Vec<Method>>,
+    rule: RouteRule,
+}
+
+impl Line {
+    fn read(&self) -> Result<Route, InvalidRoute> {
+        let route = Route::new(&self.url, self.rule.clone())?;
+        match &self.methods {
+            Some(methods) => route.methods(methods.iter().cloned()),
+            None => Ok(route),
+        }
+    }
+}
+
 /// Collects what an egress stack needs; see the module docs.
 #[derive(Debug)]
 pub struct EgressBuilder {
     ledger: Ledger,
     audit: Audit,
     sts: StsEndpoint,
-    routes: Vec<(String, RouteRule)>,
+    routes: Vec<Line>,
+    redirects_at_most: u8,
     bodies: BodyScan,
     judged: Vec<String>,
     exceptions: Vec<(String, Waiver)>,
@@ -131,7 +264,42 @@ impl EgressBuilder {
     /// Calls at and below `url` are handled by `rule`. What no route lists is refused.
     #[must_use]
     pub fn route(mut self, url: &str, rule: impl Into<RouteRule>) -> Self {
-        self.routes.push((url.into(), rule.into()));
+        self.routes.push(Line { url: url.into(), methods: None, rule: rule.into() });
+        self
+    }
+
+    /// Calls with one of `methods` at and below `url` are handled by `rule`. Other methods find no route there
+    /// unless another route of the same URL takes them.
+    ///
+    /// ```
+    /// # use hopguard_core::{Anonymous, Deny};
+    /// # fn of(builder: hopguard_tower::EgressBuilder) -> hopguard_tower::EgressBuilder {
+    /// use http::Method;
+    ///
+    /// builder.route_for([Method::GET, Method::HEAD], "https://status.example", Anonymous)
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn route_for(
+        mut self,
+        methods: impl IntoIterator<Item = Method>,
+        url: &str,
+        rule: impl Into<RouteRule>,
+    ) -> Self {
+        let methods = Some(methods.into_iter().collect());
+        self.routes.push(Line { url: url.into(), methods, rule: rule.into() });
+        self
+    }
+
+    /// Follows up to `hops` redirects of one call, at most 10; none unless set, when a redirect is refused.
+    ///
+    /// Each is a call of its own: judged by the route map, with a grant of its own, and nothing of the credential
+    /// that the first peer was shown. A peer that may redirect chooses among the URLs that routes list: to another
+    /// origin only `GET` and `HEAD` follow, without a body and without headers of the handler's own. A 301 or
+    /// 302 follows for these two methods only; a 307 or 308 needs a body that can be sent twice.
+    #[must_use]
+    pub fn follow_redirects(mut self, hops: u8) -> Self {
+        self.redirects_at_most = hops;
         self
     }
 
@@ -227,14 +395,13 @@ impl EgressBuilder {
         let routes = route_map(&self.routes, &mut problems);
         let clock = self.clock.clone().unwrap_or_else(SystemClock::shared);
         let transport = self.transport.clone().map_or_else(|| own_transport(&mut problems), Some);
-        let StsEndpoint { issuer, auth, token_endpoint } = self.sts.clone();
+        if self.redirects_at_most > MOST_REDIRECTS {
+            problems.add("egress.follow_redirects", "is more than 10");
+        }
+        let StsEndpoint { issuer, auth, token_endpoint, grants, refusals, actor, acts_as } = self.sts.clone();
         let verifier = transport.clone().and_then(|transport| {
             let verifier = Verifier::builder(transport, clock.clone(), Spawn::current()).audit(&self.audit);
-            verifier
-                .issuer(Issuer::at(&issuer))
-                .build()
-                .map_err(|nested| problems.absorb("egress.sts", nested))
-                .ok()
+            verifier.issuer(grants).build().map_err(|nested| problems.absorb("egress.sts", nested)).ok()
         });
         let exchanger = match (transport, verifier) {
             (Some(transport), Some(verifier)) => {
@@ -248,8 +415,15 @@ impl EgressBuilder {
                     spawn,
                     &self.ledger,
                 );
+                builder = builder.sts_profile(refusals);
                 if let Some(url) = token_endpoint {
                     builder = builder.token_endpoint(&url);
+                }
+                if let Some(actor) = actor {
+                    builder = builder.actor_token(actor);
+                }
+                if let Some(name) = acts_as {
+                    builder = builder.acts_as(&name);
                 }
                 builder.build().map_err(|nested| problems.absorb("egress.sts", nested)).ok()
             }
@@ -267,7 +441,8 @@ impl EgressBuilder {
         match (routes, exchanger) {
             (Some(routes), Some(exchanger)) => {
                 let hop = Hop::new(&self.ledger, &self.audit, clock);
-                let exchange = ExchangeLayer::new(&hop, routes, exchanger);
+                let exchange =
+                    ExchangeLayer::new(&hop, routes, exchanger).follow_redirects(self.redirects_at_most);
                 let passthrough = self.block(&hop);
                 problems.into_result(Egress { hop, exchange, passthrough })
             }
@@ -276,16 +451,16 @@ impl EgressBuilder {
     }
 }
 
-fn route_map(routes: &[(String, RouteRule)], problems: &mut Problems) -> Option<RouteMap> {
+fn route_map(routes: &[Line], problems: &mut Problems) -> Option<RouteMap> {
     let setting = |index: usize, url: &str| format!("egress.route[{index}] {url}");
     let (mut read, mut places) = (Vec::new(), Vec::new());
-    for (index, (url, rule)) in routes.iter().enumerate() {
-        match Route::new(url, rule.clone()) {
+    for (index, line) in routes.iter().enumerate() {
+        match line.read() {
             Ok(route) => {
                 read.push(route);
-                places.push((index, url));
+                places.push((index, &line.url));
             }
-            Err(invalid) => problems.add(setting(index, url), invalid.to_string()),
+            Err(invalid) => problems.add(setting(index, &line.url), invalid.to_string()),
         }
     }
     let whole = read.len() == routes.len();
@@ -293,7 +468,7 @@ fn route_map(routes: &[(String, RouteRule)], problems: &mut Problems) -> Option<
         .map_err(|(earlier, later)| {
             if let (Some((earlier, _)), Some((later, url))) = (places.get(earlier), places.get(later)) {
                 let problem = format!(
-                    "names the same origin and path as egress.route[{earlier}]: keep one, or give one a longer path"
+                    "names the same origin and path as egress.route[{earlier}], and a method in common: keep one, or give one a longer path"
                 );
                 problems.add(setting(*later, url), problem);
             }

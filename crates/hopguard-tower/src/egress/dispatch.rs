@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use hopguard_client::Durably;
 use hopguard_core::{Acknowledgement, Decision, Direction, Fault};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -18,6 +18,7 @@ use tower_service::Service;
 
 use super::error::EgressError;
 use super::outgoing::{Matched, Outgoing};
+use super::redirect::is_redirect;
 use crate::Hop;
 use crate::answer::Refused;
 use crate::audited::{AuditedBody, OutcomeGuard};
@@ -188,6 +189,7 @@ where
                 // INVARIANT: I12 — nobody below follows one, and the handler must not do so with a credential.
                 if is_redirect(response.status())
                     && let Some(matched) = matched
+                    && !matched.0.follows
                 {
                     let refused = matched.0.refuse(hop, "egress", Fault::RedirectRefused.into());
                     return Poll::Ready(Err(EgressError::Refused(refused)));
@@ -206,8 +208,4 @@ impl<S: Service<Request<B>>, B> fmt::Debug for ResponseFuture<S, B> {
         let waiting = matches!(self, Self::Waiting { .. });
         f.debug_struct("ResponseFuture").field("waiting", &waiting).finish_non_exhaustive()
     }
-}
-
-fn is_redirect(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }

@@ -4,8 +4,9 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use hopguard_core::Fault;
+use hopguard_core::{Fault, Refusal};
 use http::Request;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -33,6 +34,27 @@ impl<E> EgressError<E> {
             Self::Refused(refused) => refused.refusal.code(),
             Self::Unsendable(_) => Fault::RequestUnsendable.code(),
             Self::Peer(_) => Fault::PeerUnavailable.code(),
+        }
+    }
+}
+
+impl<E> EgressError<E> {
+    /// Why the call was refused, where it was; the client's own failures are not hopguard's to judge.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refused) => Some(&refused.refusal),
+            Self::Unsendable(_) | Self::Peer(_) => None,
+        }
+    }
+
+    /// When the same call may succeed; `None` if it will not until something is mended, or if nobody can say.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused(refused) => refused.refusal.retry_after(),
+            Self::Unsendable(_) => None,
+            Self::Peer(_) => Fault::PeerUnavailable.retry_after(),
         }
     }
 }

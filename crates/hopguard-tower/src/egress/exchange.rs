@@ -56,7 +56,7 @@
 //! #     .transport(transport.clone())
 //! #     .build()?;
 //! # let (seen, keep) = std::sync::mpsc::channel();
-//! # let handler = guard.layer(tower::service_fn(move |request: Request<String>| {
+//! # let handler = guard.layer(tower::service_fn(move |request: Request<hopguard_tower::Upload<String>>| {
 //! #     seen.send(hopguard_tower::admitted(request.extensions()).cloned()).unwrap();
 //! #     async { Ok::<_, Infallible>(Response::new(String::new())) }
 //! # }));
@@ -116,21 +116,25 @@ use std::task::{Context, Poll};
 
 use hopguard_client::BoxFuture;
 use hopguard_core::{
-    Admitted, CacheState, Decision, Denial, Destination, EventKind, Exchange, Fault, Granted, Refusal,
-    Remembered, Requested, RouteMap, RouteRule, request_target_rejects,
+    Admitted, AsOurselves, Asked, CacheState, Decision, Demand, Denial, Destination, EventKind, Exchange,
+    Fault, Granted, Refusal, Remembered, Requested, Route, RouteMap, RouteRule, UnixTime,
 };
 use hopguard_exchange::Exchanger;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderName, PROXY_AUTHORIZATION, TRAILER, TRANSFER_ENCODING,
     UPGRADE,
 };
-use http::{Request, Response, request};
+use http::{Extensions, HeaderMap, Method, Request, Response, Uri, request};
 use tower::ServiceExt;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::again::Copied;
+use super::attachment::Attachment;
 use super::error::EgressError;
-use super::outgoing::{Matched, Outgoing};
+use super::explain::Explained;
+use super::outgoing::{Follows, Matched, Outgoing};
+use super::redirect::{is_redirect, onward};
 use super::renewal::{Budget, Replayable, asks_for_renewal, may_be_renewed};
 use super::subject::OnBehalfOf;
 use crate::Hop;
@@ -151,14 +155,20 @@ const PER_CONNECTION: [HeaderName; 7] = [
 
 /// Makes [`Exchanging`] services.
 #[derive(Clone)]
-pub struct ExchangeLayer(Arc<Inner>);
+pub struct ExchangeLayer {
+    inner: Arc<Inner>,
+    redirects_at_most: u8,
+}
 
 struct Inner {
     hop: Hop,
     routes: RouteMap,
     /// One per route: what is asked there, made once.
     requested: Vec<Option<Arc<Requested>>>,
-    budgets: Vec<Budget>,
+    /// One per route: the secret that is attached there.
+    attachments: Vec<Option<Result<Attachment, Fault>>>,
+    /// One per route; routes of one destination share theirs.
+    budgets: Vec<Arc<Budget>>,
     exchanger: Exchanger,
 }
 
@@ -166,22 +176,63 @@ impl ExchangeLayer {
     /// Calls go where `routes` says, with grants by `exchanger`.
     #[must_use]
     pub fn new(hop: &Hop, routes: RouteMap, exchanger: Exchanger) -> Self {
-        let asked = |rule: &RouteRule| match rule {
-            RouteRule::Exchange(target) => Some(Arc::new(Requested {
-                audience: target.target_audience().clone(),
-                scopes: target.target_scopes(),
-            })),
+        let asked = |asked: &Asked| {
+            let audience = asked.target_audience().clone();
+            Some(Arc::new(Requested { audience, scopes: asked.scopes() }))
+        };
+        let requested = |rule: &RouteRule| match rule {
+            RouteRule::Exchange(target) => asked(target.asked()),
+            RouteRule::AsOurselves(target) => asked(target.asked()),
             _ => None,
         };
-        let requested = routes.routes().iter().map(|route| asked(route.rule())).collect();
-        let budgets = routes.routes().iter().map(|_| Budget::default()).collect();
-        Self(Arc::new(Inner { hop: hop.clone(), routes, requested, budgets, exchanger }))
+        let attachment = |route: &Route| match route.rule() {
+            RouteRule::Static(fixed) => Some(Attachment::enter(hop, fixed, route.destination())),
+            _ => None,
+        };
+        let requested = routes.routes().iter().map(|route| requested(route.rule())).collect();
+        let attachments = routes.routes().iter().map(attachment).collect();
+        let budgets = budgets(routes.routes());
+        let inner = Inner { hop: hop.clone(), routes, requested, attachments, budgets, exchanger };
+        Self { inner: Arc::new(inner), redirects_at_most: 0 }
     }
+
+    /// Follows up to `hops` redirects of one call. Each is a call of its own: judged by the route map, with a
+    /// grant of its own. None unless set.
+    #[must_use]
+    pub fn follow_redirects(self, hops: u8) -> Self {
+        Self { redirects_at_most: hops, ..self }
+    }
+
+    pub(super) fn explain(&self, call: Call<'_>) -> Explained {
+        let why = self.inner.routes.explain(call.method, call.uri, call.headers);
+        let subject = OnBehalfOf::of(call.extensions).cloned();
+        let mut matched = Matched::new(self.inner.hop.begin(call.headers), subject);
+        let verdict = self.inner.ticket(call, &mut matched).map(|_ticket| ());
+        Explained::new(why, verdict)
+    }
+}
+
+impl ExchangeLayer {
+    /// Who exchanges.
+    pub(crate) fn exchanger(&self) -> &Exchanger {
+        &self.inner.exchanger
+    }
+}
+
+/// A peer that answers 401 is one peer, however many routes lead to it.
+fn budgets(routes: &[Route]) -> Vec<Arc<Budget>> {
+    let mut budgets: Vec<Arc<Budget>> = Vec::with_capacity(routes.len());
+    for route in routes {
+        let known = routes.iter().position(|other| other.destination() == route.destination());
+        let shared = known.and_then(|index| budgets.get(index)).map(Arc::clone);
+        budgets.push(shared.unwrap_or_default());
+    }
+    budgets
 }
 
 impl fmt::Debug for ExchangeLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ExchangeLayer").field("routes", &self.0.routes).finish_non_exhaustive()
+        f.debug_struct("ExchangeLayer").field("routes", &self.inner.routes).finish_non_exhaustive()
     }
 }
 
@@ -217,20 +268,93 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (layer, inner) = (self.layer.0.clone(), self.inner.clone());
-        ResponseFuture { run: Box::pin(async move { layer.run(inner, request).await }) }
+        let (layer, inner) = (self.layer.inner.clone(), self.inner.clone());
+        match self.layer.redirects_at_most {
+            0 => ResponseFuture { run: Box::pin(async move { layer.run(inner, request).await }) },
+            hops => ResponseFuture { run: Box::pin(async move { layer.follow(inner, request, hops).await }) },
+        }
+    }
+}
+
+/// The words of a request.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub(super) method: &'a Method,
+    pub(super) uri: &'a Uri,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) extensions: &'a Extensions,
+}
+
+impl<'a> Call<'a> {
+    fn of(parts: &'a request::Parts) -> Self {
+        let request::Parts { method, uri, headers, extensions, .. } = parts;
+        Self { method, uri, headers, extensions }
     }
 }
 
 /// What one call needs, once its route is known.
 struct Ticket<'a> {
     index: usize,
-    destination: Destination,
-    target: Option<(&'a Exchange, Admitted)>,
+    destination: &'a Destination,
+    need: Need<'a>,
+}
+
+/// What is to be attached.
+enum Need<'a> {
+    Nothing,
+    /// For the caller.
+    Grant(&'a Exchange),
+    Own(&'a AsOurselves),
+    Secret(&'a Attachment),
 }
 
 impl Inner {
-    async fn run<S, B, R>(&self, inner: S, request: Request<B>) -> Result<Response<R>, EgressError<S::Error>>
+    /// Sends the call, and what its redirects ask for in its place.
+    async fn follow<S, B, R>(
+        &self,
+        inner: S,
+        mut request: Request<B>,
+        hops: u8,
+    ) -> Result<Response<R>, EgressError<S::Error>>
+    where
+        S: Service<Request<B>, Response = Response<R>> + Clone,
+        B: Replayable,
+    {
+        for hop in 0..=hops {
+            let (mut parts, body) = request.into_parts();
+            // Nobody's but ours to say.
+            parts.extensions.remove::<Outgoing>();
+            let spare = (parts.clone(), body.replay());
+            parts.extensions.insert(Follows);
+            let response = self.run(inner.clone(), Request::from_parts(parts, body)).await?;
+            if !is_redirect(response.status()) {
+                return Ok(response);
+            }
+            let (parts, body) = spare;
+            let subject = OnBehalfOf::of(&parts.extensions).cloned();
+            let mut matched = Matched::new(self.record(&parts, subject.as_ref()), subject);
+            matched.destination = Destination::of(&parts.uri);
+            let refuse = |refusal| EgressError::Refused(matched.refuse(&self.hop, "egress", refusal));
+            let onward = onward(response.status(), response.headers(), parts, body).filter(|_| hop < hops);
+            drop(response);
+            // INVARIANT: I12 — what follows is a call of its own, or there is none.
+            let (parts, body) = onward.ok_or_else(|| refuse(Fault::RedirectRefused.into()))?;
+            let mut event = matched.event(&self.hop, "egress", Decision::Allow("redirect_followed"));
+            event.kind = EventKind::Notice;
+            self.hop.audit().write(event).map_err(|full| refuse(Refusal::Fault(full.into())))?;
+            request = Request::from_parts(parts, body);
+        }
+        // The last round returns, because it follows nothing.
+        let (parts, _) = request.into_parts();
+        let matched = Matched::new(self.record(&parts, None), None);
+        Err(EgressError::Refused(matched.refuse(&self.hop, "egress", Fault::RedirectRefused.into())))
+    }
+
+    async fn run<S, B, R>(
+        &self,
+        mut inner: S,
+        request: Request<B>,
+    ) -> Result<Response<R>, EgressError<S::Error>>
     where
         S: Service<Request<B>, Response = Response<R>> + Clone,
         B: Replayable,
@@ -240,25 +364,39 @@ impl Inner {
         let subject = OnBehalfOf::of(&parts.extensions).cloned();
         let record = self.record(&parts, subject.as_ref());
         let mut matched = Matched::new(record, subject);
+        matched.follows = parts.extensions.remove::<Follows>().is_some();
         let refuse =
             |matched: &Matched, refusal| EgressError::Refused(matched.refuse(&self.hop, "egress", refusal));
-        let ticket = self.ticket(&parts, &mut matched).map_err(|refusal| refuse(&matched, refusal))?;
+        let ticket =
+            self.ticket(Call::of(&parts), &mut matched).map_err(|refusal| refuse(&matched, refusal))?;
+        // The evidence goes no further: a peer in the same process must not take it for its own.
+        parts.extensions.remove::<OnBehalfOf>();
+        parts.extensions.remove::<Passage>();
         let granted = self.grant(&ticket, &mut matched).await.map_err(|refusal| refuse(&matched, refusal))?;
         // A copy is kept only where it may be needed.
-        let old = granted.filter(|grant| may_be_renewed(grant, self.hop.now()));
-        let again = old.and_then(|old| Some((old, parts.clone(), body.replay()?)));
+        let begun = UnixTime::from_secs(matched.record.started_millis / 1000);
+        let old = granted.filter(|grant| may_be_renewed(grant, begun));
+        let again = old.and_then(|old| Some((old, body.replay()?, Copied::of(&parts))));
+        let matched = Arc::new(matched);
         let request = self.attach(parts, body, &matched);
-        let response = inner.clone().oneshot(request).await.map_err(EgressError::Peer)?;
+        let ready = inner.ready().await.map_err(EgressError::Peer)?;
+        let response = ready.call(request).await.map_err(EgressError::Peer)?;
 
-        let Some((old, parts, body)) = again else { return Ok(response) };
+        let Some((old, body, copied)) = again else { return Ok(response) };
         let renew = asks_for_renewal(response.status(), response.headers())
             && self.budgets.get(ticket.index).is_some_and(|b| b.spend(self.hop.clock().monotonic()));
         if !renew {
             return Ok(response);
         }
+        let Some(parts) = copied.into_parts() else { return Ok(response) };
         drop(response);
-        if let Some((target, subject)) = &ticket.target {
-            self.exchanger.forget(subject, target, &ticket.destination, &old);
+        let mut matched = Arc::unwrap_or_clone(matched);
+        match (&ticket.need, &matched.subject) {
+            (Need::Grant(target), Some(subject)) => {
+                self.exchanger.forget(subject, target, ticket.destination, &old);
+            }
+            (Need::Own(target), _) => self.exchanger.forget_own(target, ticket.destination, &old),
+            (Need::Grant(_) | Need::Nothing | Need::Secret(_), _) => {}
         }
         matched.attempt = 2;
         let notice = Decision::Allow("grant_renewed");
@@ -266,7 +404,7 @@ impl Inner {
         event.kind = EventKind::Notice;
         self.hop.audit().write(event).map_err(|full| refuse(&matched, Refusal::Fault(full.into())))?;
         self.grant(&ticket, &mut matched).await.map_err(|refusal| refuse(&matched, refusal))?;
-        let request = self.attach(parts, body, &matched);
+        let request = self.attach(parts, body, &Arc::new(matched));
         inner.oneshot(request).await.map_err(EgressError::Peer)
     }
 
@@ -284,37 +422,66 @@ impl Inner {
     }
 
     /// Which route, and may this caller use it? Everything that is judged before anything is fetched.
-    fn ticket(&self, parts: &request::Parts, matched: &mut Matched) -> Result<Ticket<'_>, Refusal> {
-        let destination = Destination::of(&parts.uri).ok_or(Fault::TargetUnreadable)?;
-        matched.destination = Some(destination.clone());
-        request_target_rejects(&parts.uri, &parts.headers)?;
-        let choice = self.routes.choose(&parts.uri)?;
+    fn ticket(&self, call: Call<'_>, matched: &mut Matched) -> Result<Ticket<'_>, Refusal> {
+        let Call { method, uri, headers, extensions } = call;
+        let choice = self.routes.judge(method, uri, headers);
+        // A route is for one destination, whose text is there already.
+        matched.destination = match &choice {
+            Ok(choice) => Some(choice.route.destination().clone()),
+            Err(_) => Destination::of(uri),
+        };
+        let choice = choice?;
         // INVARIANT: I2 — a credential that no route attached is not ours to send.
-        if parts.headers.contains_key(AUTHORIZATION) || parts.headers.contains_key(PROXY_AUTHORIZATION) {
+        if headers.contains_key(AUTHORIZATION) || headers.contains_key(PROXY_AUTHORIZATION) {
             return Err(Fault::CredentialUnexpected.into());
         }
         // Framing and what is meant for one connection only is the client's own to write: a length that lies
         // would make the start of the next request its body, and `Connection` names headers to drop.
-        if PER_CONNECTION.iter().any(|name| parts.headers.contains_key(name)) {
+        if PER_CONNECTION.iter().any(|name| headers.contains_key(name)) {
             return Err(Fault::RequestUnsendable.into());
         }
         if matched.subject.as_ref().is_some_and(|caller| caller.ledger() != self.hop.ledger().id()) {
             return Err(Fault::EvidenceForeign.into());
         }
         let index = choice.index;
-        let target = match choice.route.rule() {
+        let need = match choice.route.rule() {
             RouteRule::Exchange(target) => {
                 // INVARIANT: I4 — without a caller there is no grant, and without a grant no call.
-                let subject = matched.subject.clone().ok_or(Fault::EvidenceMissing)?;
+                let subject = matched.subject.as_ref().ok_or(Fault::EvidenceMissing)?;
                 matched.requested = self.requested.get(index).cloned().flatten();
                 target.check_open_to(subject.facts())?;
-                self.still_good(&subject)?;
-                Some((target, subject))
+                self.still_good(subject)?;
+                Need::Grant(target)
             }
-            RouteRule::Anonymous => None,
+            RouteRule::AsOurselves(target) => {
+                self.demanded(target.demand(), matched, extensions)?;
+                matched.requested = self.requested.get(index).cloned().flatten();
+                Need::Own(target)
+            }
+            RouteRule::Static(fixed) => {
+                self.demanded(fixed.demand(), matched, extensions)?;
+                let entered = self.attachments.get(index).and_then(Option::as_ref);
+                let attachment = entered.ok_or(Fault::EvidenceMissing)?.as_ref().map_err(|fault| *fault)?;
+                attachment.check(&self.hop, headers)?;
+                Need::Secret(attachment)
+            }
+            RouteRule::Anonymous => Need::Nothing,
             _ => return Err(Fault::DestinationUnlisted.into()),
         };
-        Ok(Ticket { index, destination, target })
+        Ok(Ticket { index, destination: choice.route.destination(), need })
+    }
+
+    /// May this call have a credential of ours?
+    fn demanded(&self, demand: &Demand, matched: &Matched, extensions: &Extensions) -> Result<(), Refusal> {
+        // INVARIANT: I6 — judged before anything is fetched, for callers and for calls that nobody asked for.
+        match &matched.subject {
+            Some(subject) => {
+                demand.required().check_open_to(subject.facts())?;
+                Ok(self.still_good(subject)?)
+            }
+            None if OnBehalfOf::is_ourselves(extensions) && demand.admits_ourselves() => Ok(()),
+            None => Err(Fault::EvidenceMissing.into()),
+        }
     }
 
     fn still_good(&self, subject: &Admitted) -> Result<(), Denial> {
@@ -329,16 +496,31 @@ impl Inner {
     }
 
     async fn grant(&self, ticket: &Ticket<'_>, matched: &mut Matched) -> Result<Option<Granted>, Refusal> {
-        let Some((target, subject)) = &ticket.target else { return Ok(None) };
-        let (granted, cache) = match self.exchanger.cached(subject, target, &ticket.destination) {
-            Some(granted) => (granted, CacheState::Hit),
-            None => {
-                let answer = self.exchanger.grant(subject, target, &ticket.destination).await?;
-                let evicted = self.exchanger.take_ledger_overflows() > 0;
-                self.hop.note(Remembered { evicted }, &matched.record);
-                answer
+        let destination = ticket.destination;
+        let (granted, cache) = match &ticket.need {
+            Need::Nothing => return Ok(None),
+            Need::Secret(attachment) => {
+                let (name, value) = attachment.header();
+                (matched.attached, matched.attached_in) = (Some(value), Some(name));
+                return Ok(None);
             }
+            Need::Grant(target) => {
+                // INVARIANT: I4 — a route that exchanges never goes on without.
+                let subject = matched.subject.as_ref().ok_or(Fault::EvidenceMissing)?;
+                match self.exchanger.cached(subject, target, destination) {
+                    Some(granted) => (granted, CacheState::Hit),
+                    None => {
+                        let grant = self.exchanger.grant(subject, target, destination);
+                        self.fetched(grant, matched).await?
+                    }
+                }
+            }
+            Need::Own(target) => match self.exchanger.own_cached(target, destination) {
+                Some(granted) => (granted, CacheState::Hit),
+                None => self.fetched(self.exchanger.own_grant(target, destination), matched).await?,
+            },
         };
+        matched.as_ourselves = matches!(ticket.need, Need::Own(_));
         matched.attached = Some(granted.authorization()?);
         matched.grant = Some(granted.facts().clone());
         matched.cache = Some(cache);
@@ -352,9 +534,22 @@ impl Inner {
         Ok(Some(granted))
     }
 
-    fn attach<B>(&self, mut parts: request::Parts, body: B, matched: &Matched) -> Request<B> {
+    /// A grant that had to be asked for, and what the ledger did about it.
+    async fn fetched(
+        &self,
+        asking: BoxFuture<'static, Result<(Granted, CacheState), Refusal>>,
+        matched: &Matched,
+    ) -> Result<(Granted, CacheState), Refusal> {
+        let answer = asking.await?;
+        let evicted = self.exchanger.take_ledger_overflows() > 0;
+        self.hop.note(Remembered { evicted }, &matched.record);
+        Ok(answer)
+    }
+
+    fn attach<B>(&self, mut parts: request::Parts, body: B, matched: &Arc<Matched>) -> Request<B> {
         if let Some(value) = &matched.attached {
-            parts.headers.insert(AUTHORIZATION, value.clone());
+            let name = matched.attached_in.clone().unwrap_or(AUTHORIZATION);
+            parts.headers.insert(name, value.clone());
         }
         if let Some(trace) = &matched.record.trace
             && !parts.headers.contains_key(TRACEPARENT)
@@ -362,10 +557,7 @@ impl Inner {
         {
             parts.headers.insert(TRACEPARENT, value);
         }
-        // The evidence goes no further: a peer in the same process must not take it for its own.
-        parts.extensions.remove::<OnBehalfOf>();
-        parts.extensions.remove::<Passage>();
-        parts.extensions.insert(Outgoing(Arc::new(matched.clone())));
+        parts.extensions.insert(Outgoing(matched.clone()));
         Request::from_parts(parts, body)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hopguard_core::{
     Admitted, CacheState, Decision, Destination, Direction, Event, EventKind, Facts, Refusal, Requested,
 };
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 use crate::Hop;
 use crate::answer::Refused;
@@ -15,6 +15,10 @@ use crate::hop::Record;
 #[derive(Clone, Debug)]
 pub(crate) struct Outgoing(pub(crate) Arc<Matched>);
 
+/// A redirect of this request is handed back, for the exchange to judge anew.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Follows;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Matched {
     pub(crate) record: Record,
@@ -23,6 +27,12 @@ pub(crate) struct Matched {
     pub(crate) requested: Option<Arc<Requested>>,
     pub(crate) grant: Option<Arc<Facts>>,
     pub(crate) attached: Option<HeaderValue>,
+    /// The header that it stands in, where that is not `Authorization`.
+    pub(crate) attached_in: Option<HeaderName>,
+    /// The grant is our own: it was not made from the caller's token.
+    pub(crate) as_ourselves: bool,
+    /// A redirect is handed back, for the exchange to judge anew.
+    pub(crate) follows: bool,
     pub(crate) cache: Option<CacheState>,
     pub(crate) attempt: u8,
 }
@@ -36,6 +46,9 @@ impl Matched {
             requested: None,
             grant: None,
             attached: None,
+            attached_in: None,
+            as_ourselves: false,
+            follows: false,
             cache: None,
             attempt: 1,
         }
@@ -44,7 +57,10 @@ impl Matched {
     /// The event of a decision about this request.
     pub(crate) fn event(&self, hop: &Hop, gate: &'static str, decision: Decision) -> Event {
         let mut event = hop.event(&self.record, Direction::Outbound, EventKind::Decision, gate, decision);
-        event.token = self.subject.as_ref().map(|subject| subject.facts().clone());
+        // A token of ours beside the caller's would read as made from it; the request's id ties the two.
+        if !self.as_ourselves {
+            event.token = self.subject.as_ref().map(|subject| subject.facts().clone());
+        }
         event.destination = self.destination.as_ref().map(|destination| destination.shared().clone());
         event.requested.clone_from(&self.requested);
         event.grant.clone_from(&self.grant);

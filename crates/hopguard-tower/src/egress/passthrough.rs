@@ -253,9 +253,11 @@ impl PassthroughLayer {
         let destination =
             destination.ok_or_else(|| matched.refuse(hop, "passthrough", Fault::TargetUnreadable.into()))?;
         let mut scanner = self.scanner(&matched, destination);
-        if let Some(value) = &matched.attached {
-            scanner = scanner.with_attached(value);
-        }
+        scanner = match (&matched.attached, &matched.attached_in) {
+            (Some(value), None) => scanner.with_attached(value),
+            (Some(value), Some(name)) => scanner.with_attached_in(name, value),
+            (None, _) => scanner,
+        };
         if let Err(finding) = scanner.scan(&parts.uri, &parts.headers) {
             self.rule.found(&matched, &finding)?;
         }

@@ -2,7 +2,7 @@
 //!
 //! A peer that answers `invalid_token` to a grant may have lost the issuer's old key, or hold a withdrawal
 //! that we have not heard of: one exchange anew is worth trying. A hostile peer may answer so every time, to
-//! make us hammer the authorization server: hence the minimum age and the budget per route.
+//! make us hammer the authorization server: hence the minimum age and the budget per destination.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -27,10 +27,20 @@ const WINDOW: Duration = Duration::from_secs(10);
 pub trait Replayable: Sized {
     /// The same body once more; `None` if it can be read once only.
     fn replay(&self) -> Option<Self>;
+
+    /// A body of nothing, for a redirect that drops the body; `None` if there is none of this type.
+    #[must_use]
+    fn empty() -> Option<Self> {
+        None
+    }
 }
 
 impl Replayable for () {
     fn replay(&self) -> Option<Self> {
+        Some(())
+    }
+
+    fn empty() -> Option<Self> {
         Some(())
     }
 }
@@ -39,10 +49,18 @@ impl Replayable for String {
     fn replay(&self) -> Option<Self> {
         Some(self.clone())
     }
+
+    fn empty() -> Option<Self> {
+        Some(Self::new())
+    }
 }
 
 impl Replayable for Empty<Bytes> {
     fn replay(&self) -> Option<Self> {
+        Some(Self::new())
+    }
+
+    fn empty() -> Option<Self> {
         Some(Self::new())
     }
 }
@@ -50,6 +68,10 @@ impl Replayable for Empty<Bytes> {
 impl Replayable for Full<Bytes> {
     fn replay(&self) -> Option<Self> {
         Some(self.clone())
+    }
+
+    fn empty() -> Option<Self> {
+        Some(Self::new(Bytes::new()))
     }
 }
 
@@ -100,7 +122,7 @@ impl<B: Body> Body for Once<B> {
     }
 }
 
-/// How often grants of one route may be exchanged anew because a peer said so.
+/// How often grants for one destination may be exchanged anew because a peer said so.
 #[derive(Debug, Default)]
 pub(super) struct Budget(Mutex<Option<(Monotonic, u32)>>);
 

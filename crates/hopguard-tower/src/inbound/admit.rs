@@ -1,194 +1,90 @@
 //! The last step of a complete stack: everything has passed, so the request is admitted, written down, and
-//! room for its outcome is set aside.
-//!
-//! # Readiness
-//!
-//! It decides in `call` and forwards `poll_ready`. If the sink promises to write before anything is allowed, the
-//! inner service that was ready is kept until the event is safe, and called then; no thread is blocked.
+//! room for its outcome is set aside. A guard that stands alone admits nobody.
 
-use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
 
-use hopguard_client::Durably;
-use hopguard_core::{Acknowledgement, Admitted, Decision, Direction, EventKind, Fault, Refusal};
-use http::{Request, Response};
-use http_body::Body;
-use pin_project_lite::pin_project;
-use tower_layer::Layer;
-use tower_service::Service;
+use hopguard_core::{Acknowledgement, Admitted, Bound, Decision, Direction, EventKind, Fault, Refusal};
 
+use super::lifetime::{Life, Streams};
 use super::stage::Stage;
 use crate::Hop;
 use crate::answer::Refused;
-use crate::audited::{self, Audited, AuditedBody, OutcomeGuard};
-use crate::hop::Record;
+use crate::audited::OutcomeGuard;
+use crate::hop::{Passage, Record};
 
-/// Makes [`Admit`] services. Only the complete builder makes one: a guard that stands alone admits nobody.
-#[derive(Clone, Debug)]
-pub(super) struct AdmitLayer(pub(super) Hop);
+/// What an admitted request goes on with.
+pub(super) struct Admission {
+    /// What the handler gets.
+    pub(super) passage: Passage,
+    /// What writes the outcome.
+    pub(super) outcome: OutcomeGuard,
+    /// The time that it has.
+    pub(super) life: Life,
+    /// Done once the admission is as safe as the sink promises; nobody goes on before it is.
+    pub(super) safe: Acknowledgement,
+}
 
-impl<S> Layer<S> for AdmitLayer {
-    type Service = Admit<S>;
-
-    fn layer(&self, inner: S) -> Admit<S> {
-        Admit { inner, hop: self.0.clone() }
+impl Admission {
+    /// The admission could not be written: the request does not go on, and this is its outcome.
+    pub(super) fn unwritten(mut self, hop: &Hop, record: &Record, fault: Fault) -> Refused {
+        self.outcome.status(fault.status());
+        self.outcome.failed(fault);
+        refused(hop, record, fault)
     }
 }
 
 /// Admits what every guard has passed.
-#[derive(Clone, Debug)]
-pub struct Admit<S> {
-    inner: S,
-    hop: Hop,
-}
-
-impl<S, B, R> Service<Request<B>> for Admit<S>
-where
-    S: Service<Request<B>, Response = Response<R>> + Clone,
-    R: Body + Default,
-{
-    type Response = Response<AuditedBody<R>>;
-    type Error = S::Error;
-    type Future = ResponseFuture<S, B, R>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let record = self.hop.record(&mut request);
-        // INVARIANT: I1 — a token whose holder nobody checked is not admitted.
-        let bound = match Stage::of(request.extensions(), self.hop.stack()) {
-            Ok(Stage::Bound(bound)) => Ok(bound.clone()),
-            Ok(_) => Err(Fault::EvidenceMissing),
-            Err(fault) => Err(fault),
-        };
-        let outcome = bound.and_then(|bound| {
-            let remembered = self.hop.ledger().remember_received(bound.verified(), self.hop.now())?;
-            self.hop.note(remembered, &record);
-            // INVARIANT: I11 — room for the outcome is set aside before the handler runs.
-            let room = self.hop.audit().reserve()?;
-            let admitted = Decision::Allow("admitted");
-            let mut event =
-                self.hop.event(&record, Direction::Inbound, EventKind::Decision, "inbound", admitted);
-            event.token = Some(bound.verified().facts().clone());
-            event.peer = bound.verified().presented().peer();
-            let facts = event.token.clone();
-            let safe = self.hop.audit().write_durably(event)?;
-            let guard =
-                OutcomeGuard::new(self.hop.clone(), record, Direction::Inbound, "inbound", room, facts, None);
-            Ok((bound, guard, safe))
-        });
-        match outcome {
-            Ok((bound, guard, safe)) => {
-                let (ledger, trace) = (self.hop.ledger().id(), record.trace);
-                let admitted = Admitted::assert_all_guards_passed(bound, ledger, record.request, trace);
-                Stage::Admitted(admitted).enter(request.extensions_mut());
-                if safe.is_done() {
-                    let future = Audited::<S>::answer(self.inner.call(request), guard);
-                    return ResponseFuture::Answering { future };
-                }
-                // The clone was never ready; the one that was is kept.
-                let fresh = self.inner.clone();
-                let inner = std::mem::replace(&mut self.inner, fresh);
-                ResponseFuture::waiting(inner, request, guard, safe, self.hop.clone(), record)
-            }
-            Err(fault) => {
-                let future = refused(&self.hop, &record, fault);
-                ResponseFuture::Answering { future }
-            }
+pub(super) fn admit(
+    streams: &Arc<Streams>,
+    record: &Record,
+    bound: Bound,
+    path: &str,
+) -> Result<Admission, Refused> {
+    let hop = &streams.hop;
+    match written(streams, record, &bound, path) {
+        Ok((outcome, life, safe)) => {
+            let (ledger, trace) = (hop.ledger().id(), record.trace);
+            let admitted = Admitted::assert_all_guards_passed(bound, ledger, record.request, trace);
+            let mut passage = Passage::begun(hop, *record);
+            passage.stage = Some(Stage::Admitted(admitted));
+            Ok(Admission { passage, outcome, life, safe })
         }
+        Err(fault) => Err(refused(hop, record, fault)),
     }
 }
 
-fn refused<F, R: Default>(hop: &Hop, record: &Record, fault: Fault) -> audited::ResponseFuture<F, R> {
-    let decision = Decision::Fault(fault);
-    let mut event = hop.event(record, Direction::Inbound, EventKind::Decision, "inbound", decision);
+fn refused(hop: &Hop, record: &Record, fault: Fault) -> Refused {
+    let mut event =
+        hop.event(record, Direction::Inbound, EventKind::Decision, "inbound", Decision::Fault(fault));
     event.status = Some(fault.status());
     let refused = Refused { refusal: Refusal::Fault(fault), event: event.id };
     hop.audit().refusal(event);
-    audited::ResponseFuture::Refused { response: Some(refused.answer(hop)) }
+    refused
 }
 
-pin_project! {
-    /// The handler's answer, once its admission is safe.
-    #[project = ResponseProjection]
-    pub enum ResponseFuture<S, B, R>
-    where
-        S: Service<Request<B>>,
-    {
-        /// The handler is at work, or will never be.
-        Answering {
-            #[pin]
-            future: audited::ResponseFuture<S::Future, R>,
-        },
-        /// The admission is being written.
-        Waiting { held: Option<Box<Held<S, B>>> },
+fn written(
+    streams: &Arc<Streams>,
+    record: &Record,
+    bound: &Bound,
+    path: &str,
+) -> Result<(OutcomeGuard, Life, Acknowledgement), Fault> {
+    let hop = &streams.hop;
+    let remembered = hop.ledger().remember_received(bound.verified(), record.now)?;
+    hop.note(remembered, record);
+    // INVARIANT: I11 — room for the outcome is set aside before the handler runs.
+    let room = hop.audit().reserve()?;
+    let admitted = Decision::Allow("admitted");
+    let mut event = hop.event(record, Direction::Inbound, EventKind::Decision, "inbound", admitted);
+    let facts = bound.verified().facts();
+    event.token = Some(facts.clone());
+    event.peer = bound.verified().presented().peer();
+    let longer = streams.outlives(path, facts, record.now);
+    if let Some((stream, until)) = longer {
+        (event.route, event.lasts_until) = (Some(stream.path().into()), Some(until));
     }
-}
-
-/// What waits for the disk. On the heap, so that those who do not wait pay nothing for it.
-pub struct Held<S, B> {
-    safe: Durably,
-    inner: S,
-    request: Request<B>,
-    guard: OutcomeGuard,
-    hop: Hop,
-    record: Record,
-}
-
-impl<S: Service<Request<B>>, B, R> ResponseFuture<S, B, R> {
-    fn waiting(
-        inner: S,
-        request: Request<B>,
-        guard: OutcomeGuard,
-        safe: Acknowledgement,
-        hop: Hop,
-        record: Record,
-    ) -> Self {
-        let held = Held { safe: Durably::new(safe), inner, request, guard, hop, record };
-        Self::Waiting { held: Some(Box::new(held)) }
-    }
-}
-
-impl<S, B, R> Future for ResponseFuture<S, B, R>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    R: Body + Default,
-{
-    type Output = Result<Response<AuditedBody<R>>, S::Error>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        loop {
-            let future = match self.as_mut().project() {
-                ResponseProjection::Answering { future } => return future.poll(context),
-                ResponseProjection::Waiting { held } => {
-                    let Some(waiting) = held.as_mut() else { return Poll::Pending };
-                    let safe = ready!(Pin::new(&mut waiting.safe).poll(context));
-                    let Some(held) = held.take() else { return Poll::Pending };
-                    let Held { mut inner, request, mut guard, hop, record, .. } = *held;
-                    match safe {
-                        Ok(()) => Audited::<S>::answer(inner.call(request), guard),
-                        // INVARIANT: I11 — what is not written down does not happen.
-                        Err(full) => {
-                            let fault = Fault::from(full);
-                            guard.status(fault.status());
-                            guard.failed(fault);
-                            refused(&hop, &record, fault)
-                        }
-                    }
-                }
-            };
-            self.set(Self::Answering { future });
-        }
-    }
-}
-
-impl<S: Service<Request<B>>, B, R> fmt::Debug for ResponseFuture<S, B, R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let waiting = matches!(self, Self::Waiting { .. });
-        f.debug_struct("ResponseFuture").field("waiting", &waiting).finish_non_exhaustive()
-    }
+    let safe = hop.audit().write_durably(event)?;
+    let life = Life::new(streams, facts, longer.map_or(facts.expires, |(_, until)| until));
+    let facts = Some(facts.clone());
+    let outcome = OutcomeGuard::new(hop.clone(), *record, Direction::Inbound, "inbound", room, facts, None);
+    Ok((outcome, life, safe))
 }

@@ -33,18 +33,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hopguard_client::{HttpTransport, Spawn, SystemClock, Transport};
+use hopguard_client::{HttpTransport, Spawn, SystemClock, SystemTimer, Timer, Transport};
 use hopguard_core::{
-    AudienceGuard, Audit, BearerOnly, Clock, ConfigErrors, Ledger, Problems, ScopeGuard, TtlGuard,
+    ActorGuard, AudienceGuard, Audit, Clock, ConfigErrors, Ledger, Problems, ScopeGuard, TtlGuard,
 };
 use hopguard_verify::{Issuer, Verifier};
 use tower_layer::Layer;
 
-use super::admit::{Admit, AdmitLayer};
-use super::front::{Front, OpenPaths};
-use super::gate::{Gate, GateLayer, GuardExt, GuardStep};
+use super::front::{Front, OpenPaths, Steps};
+use super::gate::{GateLayer, GuardExt, GuardStep, Rules};
+use super::lifetime::{LongStream, Streams};
+use super::metadata::{PublishedMetadata, ResourceMetadata};
 use super::response::{ResponseRule, Shield, ShieldLayer};
-use super::verify::{Verify, VerifyLayer};
+use super::verify::VerifyLayer;
 use crate::Hop;
 
 /// A mandatory choice that has not been made.
@@ -58,30 +59,16 @@ pub struct Set;
 /// The complete inbound stack, as a layer. Cloning it shares keys, caches and counters.
 #[derive(Clone, Debug)]
 pub struct Inbound {
-    hop: Hop,
-    verifier: Verifier,
     verify: VerifyLayer,
-    bind: GateLayer<BearerOnly>,
-    audience: GateLayer<GuardStep<AudienceGuard>>,
-    ttl: GateLayer<GuardStep<TtlGuard>>,
-    scope: GateLayer<GuardStep<ScopeGuard>>,
+    rules: Rules,
+    streams: Arc<Streams>,
     open: OpenPaths,
     response: ResponseRule,
+    metadata: Option<PublishedMetadata>,
 }
 
 /// The service that [`Inbound`] makes of `S`.
-pub type Guarded<S> = Front<
-    Verify<
-        Gate<
-            Gate<
-                Gate<Gate<Admit<Shield<S>>, GuardStep<ScopeGuard>>, GuardStep<TtlGuard>>,
-                GuardStep<AudienceGuard>,
-            >,
-            BearerOnly,
-        >,
-    >,
-    Shield<S>,
->;
+pub type Guarded<S> = Front<Shield<S>>;
 
 impl Inbound {
     /// Begins a stack over this ledger and audit.
@@ -98,7 +85,11 @@ impl Inbound {
             ttl: None,
             scope: None,
             leeway: None,
+            actor: None,
             response: ResponseRule::default(),
+            metadata: None,
+            timer: None,
+            long: Vec::new(),
             chosen: std::marker::PhantomData,
         }
     }
@@ -113,19 +104,25 @@ impl Inbound {
     /// A layer for single routes below this stack that demands `scope` as well as what the stack demands.
     #[must_use]
     pub fn tighten(&self, scope: ScopeGuard) -> GateLayer<GuardStep<ScopeGuard>> {
-        scope.layer(&self.hop)
+        scope.layer(self.hop())
+    }
+
+    /// What the stack tells clients about itself, if it does. An adapter serves it on an open path.
+    #[must_use]
+    pub fn resource_metadata(&self) -> Option<&PublishedMetadata> {
+        self.metadata.as_ref()
     }
 
     /// What the stack's layers share.
     #[must_use]
     pub fn hop(&self) -> &Hop {
-        &self.hop
+        self.verify.hop()
     }
 
     /// The verifier, to warm it up before traffic comes or to tell an orchestrator that it is ready.
     #[must_use]
     pub fn verifier(&self) -> &Verifier {
-        &self.verifier
+        self.verify.verifier()
     }
 }
 
@@ -133,14 +130,10 @@ impl<S: Clone> Layer<S> for Inbound {
     type Service = Guarded<S>;
 
     fn layer(&self, service: S) -> Guarded<S> {
-        let service = ShieldLayer::new(&self.hop, self.response).layer(service);
-        let admit = AdmitLayer(self.hop.clone()).layer(service.clone());
-        let scope = self.scope.layer(admit);
-        let ttl = self.ttl.layer(scope);
-        let audience = self.audience.layer(ttl);
-        let bind = self.bind.layer(audience);
-        let guarded = self.verify.layer(bind);
-        Front { hop: self.hop.clone(), open: self.open.clone(), guarded, service }
+        let service = ShieldLayer::new(self.hop(), self.response).layer(service);
+        let (open, verify) = (self.open.clone(), self.verify.clone());
+        let (rules, streams) = (self.rules.clone(), self.streams.clone());
+        Front { steps: Arc::new(Steps { open, verify, rules, streams }), service }
     }
 }
 
@@ -162,7 +155,11 @@ pub struct InboundBuilder<I = Missing, A = Missing, T = Missing, P = Missing> {
     ttl: Option<TtlGuard>,
     scope: Option<ScopeGuard>,
     leeway: Option<Duration>,
+    actor: Option<ActorGuard>,
     response: ResponseRule,
+    metadata: Option<ResourceMetadata>,
+    timer: Option<Arc<dyn Timer>>,
+    long: Vec<LongStream>,
     chosen: Chosen<I, A, T, P>,
 }
 
@@ -179,7 +176,11 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
             ttl: self.ttl,
             scope: self.scope,
             leeway: self.leeway,
+            actor: self.actor,
             response: self.response,
+            metadata: self.metadata,
+            timer: self.timer,
+            long: self.long,
             chosen: std::marker::PhantomData,
         }
     }
@@ -225,10 +226,38 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
         self
     }
 
+    /// Who may hold a token now, and through how many hands it may have come; anybody unless set.
+    #[must_use]
+    pub fn actor(mut self, guard: ActorGuard) -> Self {
+        self.actor = Some(guard);
+        self
+    }
+
+    /// Publishes where tokens for this service come from (RFC 9728). Its audience must be an `https` URL then.
+    #[must_use]
+    pub fn resource_metadata(mut self, metadata: ResourceMetadata) -> Self {
+        self.metadata = Some(metadata);
+        self
+    }
+
     /// What is done about credentials in answers to the caller; a hit refuses unless set.
     #[must_use]
     pub fn responses(mut self, rule: ResponseRule) -> Self {
         self.response = rule;
+        self
+    }
+
+    /// Lets the streams of one route outlive their tokens; see [`LongStream`]. All others end with theirs.
+    #[must_use]
+    pub fn long_stream(mut self, stream: LongStream) -> Self {
+        self.long.push(stream);
+        self
+    }
+
+    /// Waits for the end of streams by `timer` in place of the runtime's.
+    #[must_use]
+    pub fn timer(mut self, timer: Arc<dyn Timer>) -> Self {
+        self.timer = Some(timer);
         self
     }
 
@@ -285,19 +314,33 @@ impl InboundBuilder<Set, Set, Set, Set> {
             Some(Some(problem)) => problems.add("inbound.scope", problem),
             None => problems.add("inbound.scope", missing),
         }
+        if let Some(problem) = self.actor.as_ref().and_then(ActorGuard::problem) {
+            problems.add("inbound.actor", problem);
+        }
+        for (at, stream) in self.long.iter().enumerate() {
+            if let Some(problem) = stream.problem() {
+                problems.add(format!("inbound.long_stream[{at}]"), problem);
+            }
+        }
         match (verifier, self.audience, self.ttl, self.scope) {
             (Some(verifier), Some(audience), Some(ttl), Some(scope)) => {
-                let hop = Hop::new(&self.ledger, &self.audit, clock);
+                let issuers: Vec<_> =
+                    verifier.key_sets().iter().map(|keys| keys.issuer.to_string()).collect();
+                let publish =
+                    |metadata: ResourceMetadata| metadata.publish(&audience, &issuers, &scope, &mut problems);
+                let metadata = self.metadata.and_then(publish);
+                let url = metadata.as_ref().map(PublishedMetadata::url);
+                let hop = Hop::described(&self.ledger, &self.audit, clock, url);
+                let (audience, ttl, scope) = (GuardStep(audience), GuardStep(ttl), GuardStep(scope));
+                let timer = self.timer.unwrap_or_else(SystemTimer::shared);
+                let (spawn, long) = (self.spawn, self.long);
                 problems.into_result(Inbound {
-                    verify: VerifyLayer::within(&hop, verifier.clone()),
-                    bind: GateLayer::within(&hop, BearerOnly),
-                    audience: GateLayer::within(&hop, GuardStep(audience)),
-                    ttl: GateLayer::within(&hop, GuardStep(ttl)),
-                    scope: GateLayer::within(&hop, GuardStep(scope)),
+                    verify: VerifyLayer::new(&hop, verifier),
+                    rules: Rules { audience, ttl, scope, actor: self.actor.map(GuardStep) },
+                    streams: Arc::new(Streams { hop, timer, spawn, long }),
+                    metadata,
                     open: OpenPaths::none(),
                     response: self.response,
-                    verifier,
-                    hop,
                 })
             }
             _ => Err(problems.into_errors()),

@@ -10,8 +10,10 @@ use http::header::AUTHORIZATION;
 use super::stage::PeerAddress;
 use crate::Hop;
 
+const SCHEME: &str = "Bearer";
+
 /// Takes the credential out, whatever it is, and reads it if it is exactly one well-formed bearer token.
-pub(super) fn extract<B>(hop: &Hop, request: &mut Request<B>) -> Result<Presented, Denial> {
+pub(crate) fn extract<B>(hop: &Hop, request: &mut Request<B>) -> Result<Presented, Denial> {
     let mut values = request.headers().get_all(AUTHORIZATION).iter();
     // INVARIANT: I15 — a second credential refuses, instead of one of the two being picked.
     let outcome = match (values.next(), values.next()) {
@@ -26,8 +28,8 @@ pub(super) fn extract<B>(hop: &Hop, request: &mut Request<B>) -> Result<Presente
 
 fn read(value: &[u8]) -> Result<std::sync::Arc<RawToken>, Denial> {
     let text = std::str::from_utf8(value).map_err(|_| Denial::CredentialMalformed)?;
-    let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
-    if !scheme.eq_ignore_ascii_case("bearer") {
+    let (scheme, rest) = text.split_at_checked(SCHEME.len()).unwrap_or((text, ""));
+    if !scheme.eq_ignore_ascii_case(SCHEME) || !(rest.is_empty() || rest.starts_with(' ')) {
         return Err(Denial::CredentialUnsupported);
     }
     let token = rest.trim_matches(' ');
@@ -40,17 +42,27 @@ fn read(value: &[u8]) -> Result<std::sync::Arc<RawToken>, Denial> {
     Ok(RawToken::new(token))
 }
 
-/// Every byte is one of a `token68`, padding aside. Without a branch or an early end, so that the compiler makes
-/// it look at many bytes at once.
+/// Every byte is one of a `token68`, padding aside.
 fn is_token68(text: &[u8]) -> bool {
-    let foreign = text.iter().fold(0_u8, |foreign, &byte| {
-        let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
-        // `-`, `.`, `/` and the digits stand in one row.
-        let digit = byte.wrapping_sub(b'-') < 13;
-        let other = (byte == b'_') | (byte == b'~') | (byte == b'+');
-        foreign | u8::from(!(letter | digit | other))
-    });
-    foreign == 0
+    // What a JWT is written with is tried first: it takes fewer comparisons.
+    all(text, is_common) || all(text, |byte| is_common(byte) | (byte == b'~') | (byte == b'+'))
+}
+
+/// Letters, digits, `-`, `.`, `/` and `_`.
+fn is_common(byte: u8) -> bool {
+    // The digits, and the three before them, stand in one row.
+    is_among(byte | 0x20, b'a', 26) | is_among(byte, b'-', 13) | (byte == b'_')
+}
+
+/// One of the `count` bytes from `first` on. The vectors of every processor compare signed bytes only, so that the
+/// range is moved to the bottom of those.
+fn is_among(byte: u8, first: u8, count: u8) -> bool {
+    byte.wrapping_sub(first).wrapping_add(0x80).cast_signed() < count.wrapping_add(0x80).cast_signed()
+}
+
+/// Without a branch or an early end, so that the compiler makes it look at many bytes at once.
+fn all(text: &[u8], is_known: impl Fn(u8) -> bool) -> bool {
+    text.iter().fold(0, |foreign, &byte| foreign | u8::from(!is_known(byte))) == 0
 }
 
 #[cfg(test)]

@@ -1,25 +1,39 @@
-//! The outermost step: takes away evidence that is there already, and tells open paths from guarded ones.
+//! The complete stack as one service: takes away evidence that is there already, tells open paths from guarded
+//! ones, and takes a guarded request through every step up to the handler.
+//!
+//! The steps stand one after the other in one call, because a service for each would hand the request on, and look
+//! the evidence up, six times. What each decides is written in its own file, and is the same for the layers that
+//! stand alone.
 //!
 //! # Readiness
 //!
-//! Always ready: which of its two sides will be called is known only with the request, and a place held on one
-//! would be missing on the other.
+//! Always ready: the inner service is reserved only once the request is known to be good, so that a stranger whose
+//! keys must be fetched holds no place that others need. A load limit that shall also protect the verification
+//! stands outside.
 
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use hopguard_core::is_ambiguous_path;
+use hopguard_client::{BoxFuture, Durably};
+use hopguard_core::{Acknowledgement, Facts, Presented, Refusal, Verified, is_ambiguous_path};
+use hopguard_verify::Check;
 use http::header::AUTHORIZATION;
 use http::{Request, Response};
+use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::util::Oneshot;
 use tower_service::Service;
 
-use crate::hop::Passage;
-use crate::{AuditedBody, Hop};
+use super::admit::{Admission, admit};
+use super::extract::extract;
+use super::gate::Rules;
+use super::lifetime::{Answering, Offer, ResponseFuture as Timed, Streams, TimedBody, Upload};
+use super::verify::VerifyLayer;
+use crate::answer::Refused;
+use crate::hop::{Passage, Record};
 
 /// Paths that anybody may call: health checks, metadata. Compared letter by letter with the whole path.
 ///
@@ -44,79 +58,228 @@ impl OpenPaths {
         Self(Arc::new(paths.into_iter().map(Box::from).collect()))
     }
 
-    fn contains(&self, path: &str) -> bool {
+    pub(super) fn contains(&self, path: &str) -> bool {
         self.0.contains(path) && !is_ambiguous_path(path)
     }
 }
 
-/// The front of a complete stack.
-#[derive(Clone, Debug)]
-pub struct Front<G, S> {
-    pub(super) hop: Hop,
+/// What a complete stack judges by, in the order in which it does.
+#[derive(Debug)]
+pub(super) struct Steps {
     pub(super) open: OpenPaths,
-    pub(super) guarded: G,
+    pub(super) verify: VerifyLayer,
+    pub(super) rules: Rules,
+    pub(super) streams: Arc<Streams>,
+}
+
+impl Steps {
+    /// Everything between a genuine token and the handler.
+    fn admit(&self, verified: Verified, record: &Record, path: &str) -> Result<Admission, Refused> {
+        // Verification takes no time that matters to a rule: one reading of the clock serves the whole way in. Who
+        // waited for keys has read it again.
+        let bound = self.rules.judge(self.verify.hop(), record, verified, record.now)?;
+        admit(&self.streams, record, bound, path)
+    }
+}
+
+/// A complete stack around a service.
+#[derive(Clone, Debug)]
+pub struct Front<S> {
+    pub(super) steps: Arc<Steps>,
     pub(super) service: S,
 }
 
-impl<G, S, B, R> Service<Request<B>> for Front<G, S>
+impl<S, B, R> Service<Request<B>> for Front<S>
 where
-    G: Service<Request<B>, Response = Response<AuditedBody<R>>, Error = S::Error>,
-    S: Service<Request<B>, Response = Response<R>> + Clone,
+    S: Service<Request<Upload<B>>, Response = Response<R>> + Clone,
+    B: Body,
+    R: Body,
 {
-    type Response = Response<AuditedBody<R>>;
+    type Response = Response<TimedBody<R>>;
     type Error = S::Error;
-    type Future = ResponseFuture<G::Future, Oneshot<S, Request<B>>>;
+    type Future = ResponseFuture<S, B, R>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        // The open side is reserved when it is called: a place held here would be missing on the other side.
-        self.guarded.poll_ready(context)
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        // INVARIANT: I1 — evidence that is here before the stack has begun is not the stack's.
-        let record = self.hop.begin(request.headers());
-        request.extensions_mut().insert(Passage::begun(&self.hop, record));
-        if self.open.contains(request.uri().path()) {
+        let Steps { open, verify, .. } = &*self.steps;
+        let hop = verify.hop();
+        let record = hop.begin(request.headers());
+        if open.contains(request.uri().path()) {
+            // INVARIANT: I1 — evidence that is here before the stack has begun is not the stack's.
+            request.extensions_mut().insert(Passage::begun(hop, record));
             // Nobody has checked it, so nobody may take it for checked.
             request.headers_mut().remove(AUTHORIZATION);
-            ResponseFuture::Open { future: Oneshot::new(self.service.clone(), request) }
-        } else {
-            ResponseFuture::Guarded { future: self.guarded.call(request) }
+            let request = request.map(Upload::untimed);
+            return ResponseFuture::Open { future: Oneshot::new(self.service.clone(), request) };
+        }
+        let presented = match extract(hop, &mut request) {
+            Ok(presented) => presented,
+            Err(denial) => return ResponseFuture::refused(verify.refuse(&record, None, denial.into())),
+        };
+        match verify.check(&presented, record.now) {
+            Check::Done(Ok(facts)) => {
+                self.proceed(request, Verified::assert_genuine(presented, facts), &record)
+            }
+            Check::Done(Err(denial)) => {
+                ResponseFuture::refused(verify.refuse(&record, Some(&presented), denial.into()))
+            }
+            Check::NeedsKeys(_) => {
+                let verdict = verify.wait(presented.token().clone());
+                let waiting = Box::new(Waiting { request, presented, record, front: self.clone() });
+                ResponseFuture::Checking { verdict, waiting: Some(waiting) }
+            }
         }
     }
 }
 
-pin_project! {
-    /// The answer of the open or the guarded side.
-    #[project = ResponseProjection]
-    #[derive(Debug)]
-    pub enum ResponseFuture<G, S> {
-        /// Without a guard.
-        Open {
-            #[pin]
-            future: S,
-        },
-        /// Through the guards.
-        Guarded {
-            #[pin]
-            future: G,
-        },
+impl<S> Front<S> {
+    /// The token is genuine: judges it by the rules and hands the request on.
+    fn proceed<B, R>(
+        &self,
+        request: Request<B>,
+        verified: Verified,
+        record: &Record,
+    ) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<Upload<B>>, Response = Response<R>> + Clone,
+        B: Body,
+        R: Body,
+    {
+        match self.steps.admit(verified, record, request.uri().path()) {
+            Ok(admission) if admission.safe.is_done() => self.enter(request, admission),
+            Ok(mut admission) => {
+                let safe = Durably::new(std::mem::replace(&mut admission.safe, Acknowledgement::done()));
+                let held = Held { safe, request, admission, record: *record, front: self.clone() };
+                ResponseFuture::Writing { held: Some(Box::new(held)) }
+            }
+            Err(refused) => ResponseFuture::refused(refused.answer(self.steps.verify.hop())),
+        }
+    }
+
+    /// Calls the service.
+    fn enter<B, R>(&self, mut request: Request<B>, admission: Admission) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<Upload<B>>, Response = Response<R>> + Clone,
+        B: Body,
+        R: Body,
+    {
+        let Admission { passage, outcome, life, .. } = admission;
+        // INVARIANT: I1 — takes the place of whatever evidence was there before the stack.
+        request.extensions_mut().insert(passage);
+        let offer = Offer::instead(&mut request);
+        let request = request.map(|body| Upload::watched(body, &life));
+        let future = Oneshot::new(self.service.clone(), request);
+        ResponseFuture::Guarded { future: Timed::calling(future, Answering { outcome, life, offer }) }
     }
 }
 
-impl<G, S, R, E> Future for ResponseFuture<G, S>
-where
-    G: Future<Output = Result<Response<AuditedBody<R>>, E>>,
-    S: Future<Output = Result<Response<R>, E>>,
-{
-    type Output = Result<Response<AuditedBody<R>>, E>;
+/// What waits for the disk. On the heap, so that those who do not wait pay nothing for it.
+struct Held<S, B> {
+    safe: Durably,
+    request: Request<B>,
+    admission: Admission,
+    record: Record,
+    front: Front<S>,
+}
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project() {
-            ResponseProjection::Open { future } => {
-                future.poll(context).map_ok(|response| response.map(AuditedBody::unaudited))
-            }
-            ResponseProjection::Guarded { future } => future.poll(context),
+/// A request whose issuer's keys are being fetched.
+struct Waiting<S, B> {
+    request: Request<B>,
+    presented: Presented,
+    record: Record,
+    front: Front<S>,
+}
+
+pin_project! {
+    /// A refusal, or the answer of the inner service.
+    #[project = ResponseProjection]
+    pub enum ResponseFuture<S, B, R>
+    where
+        S: Service<Request<Upload<B>>>,
+    {
+        /// Without a guard.
+        Open { #[pin] future: Oneshot<S, Request<Upload<B>>> },
+        /// Keys are being fetched.
+        Checking {
+            verdict: BoxFuture<'static, Result<Arc<Facts>, Refusal>>,
+            waiting: Option<Box<Waiting<S, B>>>,
+        },
+        /// The admission is being written.
+        Writing { held: Option<Box<Held<S, B>>> },
+        /// Admitted.
+        Guarded { #[pin] future: Timed<Oneshot<S, Request<Upload<B>>>> },
+        /// Refused.
+        Refused { response: Option<Response<TimedBody<R>>> },
+    }
+}
+
+impl<S, B, R> ResponseFuture<S, B, R>
+where
+    S: Service<Request<Upload<B>>>,
+{
+    fn refused(response: Response<TimedBody<R>>) -> Self {
+        Self::Refused { response: Some(response) }
+    }
+}
+
+impl<S, B, R> Future for ResponseFuture<S, B, R>
+where
+    S: Service<Request<Upload<B>>, Response = Response<R>> + Clone,
+    B: Body,
+    R: Body,
+{
+    type Output = Result<Response<TimedBody<R>>, S::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let next = match self.as_mut().project() {
+                ResponseProjection::Open { future } => {
+                    return future.poll(context).map_ok(|response| response.map(TimedBody::untimed));
+                }
+                ResponseProjection::Guarded { future } => return future.poll(context),
+                ResponseProjection::Checking { verdict, waiting } => {
+                    let verdict = ready!(verdict.as_mut().poll(context));
+                    let Some(waiting) = waiting.take() else { return Poll::Pending };
+                    let Waiting { request, presented, record, front } = *waiting;
+                    let verify = &front.steps.verify;
+                    match verdict {
+                        Ok(facts) => {
+                            // INVARIANT: I13 — what was true before the wait may be so no longer.
+                            let record = record.judged_at(verify.hop().now());
+                            front.proceed(request, Verified::assert_genuine(presented, facts), &record)
+                        }
+                        Err(refusal) => Self::refused(verify.refuse(&record, Some(&presented), refusal)),
+                    }
+                }
+                ResponseProjection::Writing { held } => {
+                    let Some(waiting) = held.as_mut() else { return Poll::Pending };
+                    let safe = ready!(Pin::new(&mut waiting.safe).poll(context));
+                    let Some(held) = held.take() else { return Poll::Pending };
+                    let Held { request, admission, record, front, .. } = *held;
+                    match safe {
+                        // INVARIANT: I13 — the token may have expired while the disk was slow.
+                        Ok(()) => match admission.life.over() {
+                            None => front.enter(request, admission),
+                            Some(over) => {
+                                let Admission { outcome, life, .. } = admission;
+                                Self::refused(Answering { outcome, life, offer: None }.end(over))
+                            }
+                        },
+                        // INVARIANT: I11 — what is not written down does not happen.
+                        Err(full) => {
+                            let hop = front.steps.verify.hop();
+                            Self::refused(admission.unwritten(hop, &record, full.into()).answer(hop))
+                        }
+                    }
+                }
+                ResponseProjection::Refused { response } => {
+                    return response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)));
+                }
+            };
+            self.set(next);
         }
     }
 }

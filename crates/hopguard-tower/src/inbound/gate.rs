@@ -64,8 +64,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hopguard_core::{
-    BearerOnly, Bound, Decision, Direction, Event, EventKind, Fault, Guard, Refusal, UnixTime, Verified,
-    Waived,
+    ActorGuard, AudienceGuard, BearerOnly, Bound, Decision, Direction, Event, EventKind, Fault, Guard,
+    Refusal, ScopeGuard, TtlGuard, UnixTime, Verified, Waived,
 };
 use http::{Request, Response};
 use pin_project_lite::pin_project;
@@ -128,17 +128,11 @@ pub struct GateLayer<T>(Arc<Inner<T>>);
 struct Inner<T> {
     hop: Hop,
     step: T,
-    announce: bool,
 }
 
 impl<T> GateLayer<T> {
     fn new(hop: &Hop, step: T) -> Self {
-        Self(Arc::new(Inner { hop: hop.clone(), step, announce: true }))
-    }
-
-    /// Inside a complete stack, whose last step writes the one event of the admission.
-    pub(super) fn within(hop: &Hop, step: T) -> Self {
-        Self(Arc::new(Inner { hop: hop.clone(), step, announce: false }))
+        Self(Arc::new(Inner { hop: hop.clone(), step }))
     }
 }
 
@@ -206,75 +200,115 @@ where
 
 impl<T: Step> Inner<T> {
     fn decide(&self, passage: &mut Passage) -> Result<(), Refused> {
-        let record = &passage.record;
+        let (hop, record) = (&self.hop, &passage.record);
         // INVARIANT: I15 — a guard behind a verifier that left the holder open finds no evidence.
         let held = |stage: &Stage| !self.step.needs_holder() || !matches!(stage, Stage::Verified(_));
         let stage = match passage
-            .stage_of(self.hop.stack())
+            .stage_of(hop.stack())
             .and_then(|stage| if held(stage) { Ok(stage) } else { Err(Fault::EvidenceMissing) })
         {
             Ok(stage) => stage,
             Err(fault) => {
-                let event = self.event(record, None, Decision::Fault(fault));
+                let event = event(hop, self.step.name(), record, None, Decision::Fault(fault));
                 let refused = Refused { refusal: fault.into(), event: event.id };
                 // Nobody is known here; the fault is ours, whoever called.
-                self.hop.audit().stranger(event);
+                hop.audit().stranger(event);
                 return Err(refused);
             }
         };
         let token = stage.verified();
-        // The gates of a complete stack decide one right after the other; the first of them, which checks the
-        // holder, reads the clock for all.
-        let now = match passage.judged {
-            Some(now) if !self.announce && self.step.needs_holder() => now,
-            _ => self.hop.now(),
-        };
-        match self.step.step(token, now) {
-            Ok(changed) => {
-                if let Some(waived) = self.step.waived(token) {
-                    let mut event = self.event(record, Some(token), Decision::Allow("waiver_used"));
-                    event.kind = EventKind::Notice;
-                    event.waiver = Some(Box::new(waived.clone()));
-                    let id = event.id;
-                    if let Err(full) = self.hop.audit().write(event) {
-                        return Err(Refused { refusal: Refusal::Fault(full.into()), event: id });
-                    }
-                }
-                if self.announce {
-                    let event = self.event(record, Some(token), Decision::Allow("passed"));
-                    let id = event.id;
-                    if let Err(full) = self.hop.audit().write(event) {
-                        return Err(Refused { refusal: Refusal::Fault(full.into()), event: id });
-                    }
-                }
-                passage.judged = Some(now);
-                if let Some(bound) = changed {
-                    passage.stage = Some(Stage::Bound(bound));
-                }
-                Ok(())
-            }
-            Err(refusal) => {
-                let event = self.event(record, Some(token), refusal.clone().into());
-                let refused = Refused { refusal, event: event.id };
-                self.hop.audit().refusal(event);
-                Err(refused)
-            }
+        let changed = pass(hop, &self.step, record, token, hop.now())?;
+        write(hop, event(hop, self.step.name(), record, Some(token), Decision::Allow("passed")))?;
+        if let Some(bound) = changed {
+            passage.stage = Some(Stage::Bound(bound));
         }
+        Ok(())
     }
+}
 
-    fn event(&self, record: &Record, token: Option<&Verified>, decision: Decision) -> Event {
-        let status = match &decision {
-            Decision::Allow(_) => None,
-            Decision::Deny(denial) => Some(denial.status()),
-            Decision::Fault(fault) => Some(fault.status()),
-        };
-        let mut event =
-            self.hop.event(record, Direction::Inbound, EventKind::Decision, self.step.name(), decision);
-        event.status = status;
-        event.token = token.map(|token| token.facts().clone());
-        event.peer = token.and_then(|token| token.presented().peer());
-        event
+/// The rules of a complete stack, in their order. Their events bear the names of the gates that they are alone.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub(super) audience: GuardStep<AudienceGuard>,
+    pub(super) ttl: GuardStep<TtlGuard>,
+    pub(super) scope: GuardStep<ScopeGuard>,
+    pub(super) actor: Option<GuardStep<ActorGuard>>,
+}
+
+impl Rules {
+    /// Holds the token against every rule, the holder's first.
+    pub(super) fn judge(
+        &self,
+        hop: &Hop,
+        record: &Record,
+        token: Verified,
+        now: UnixTime,
+    ) -> Result<Bound, Refused> {
+        let bound = BearerOnly
+            .try_bind(token)
+            .map_err(|(denial, token)| refuse(hop, Step::name(&BearerOnly), record, &token, denial.into()))?;
+        let token = bound.verified();
+        pass(hop, &self.audience, record, token, now)?;
+        pass(hop, &self.ttl, record, token, now)?;
+        pass(hop, &self.scope, record, token, now)?;
+        if let Some(actor) = &self.actor {
+            pass(hop, actor, record, token, now)?;
+        }
+        Ok(bound)
     }
+}
+
+/// Lets one step decide, and writes down a refusal or the waiver that was used.
+fn pass<T: Step>(
+    hop: &Hop,
+    step: &T,
+    record: &Record,
+    token: &Verified,
+    now: UnixTime,
+) -> Result<Option<Bound>, Refused> {
+    let changed =
+        step.step(token, now).map_err(|refusal| refuse(hop, step.name(), record, token, refusal))?;
+    if let Some(waived) = step.waived(token) {
+        let mut event = event(hop, step.name(), record, Some(token), Decision::Allow("waiver_used"));
+        event.kind = EventKind::Notice;
+        event.waiver = Some(Box::new(waived.clone()));
+        write(hop, event)?;
+    }
+    Ok(changed)
+}
+
+/// Writes an event without which the request must not go on.
+fn write(hop: &Hop, event: Event) -> Result<(), Refused> {
+    let id = event.id;
+    let full = |full| Refused { refusal: Refusal::Fault(Fault::from(full)), event: id };
+    hop.audit().write(event).map_err(full)
+}
+
+#[cold]
+fn refuse(hop: &Hop, gate: &'static str, record: &Record, token: &Verified, refusal: Refusal) -> Refused {
+    let event = event(hop, gate, record, Some(token), refusal.clone().into());
+    let refused = Refused { refusal, event: event.id };
+    hop.audit().refusal(event);
+    refused
+}
+
+fn event(
+    hop: &Hop,
+    gate: &'static str,
+    record: &Record,
+    token: Option<&Verified>,
+    decision: Decision,
+) -> Event {
+    let status = match &decision {
+        Decision::Allow(_) => None,
+        Decision::Deny(denial) => Some(denial.status()),
+        Decision::Fault(fault) => Some(fault.status()),
+    };
+    let mut event = hop.event(record, Direction::Inbound, EventKind::Decision, gate, decision);
+    event.status = status;
+    event.token = token.map(|token| token.facts().clone());
+    event.peer = token.and_then(|token| token.presented().peer());
+    event
 }
 
 pin_project! {

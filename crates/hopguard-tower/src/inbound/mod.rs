@@ -1,10 +1,13 @@
 //! The stack in front of a service.
 //!
 //! ```text
-//! Front -> Verify -> Gate(bind) -> Gate(audience) -> Gate(ttl) -> Gate(scope) -> Admit -> service
+//! extract -> verify -> bind -> audience -> ttl -> scope [-> actor] -> admit -> service
 //! ```
 //!
-//! Modules stand in the order in which a request meets them.
+//! In a complete stack these are one service, [`Front`]; alone, each is a layer but the first and the last. What was
+//! admitted runs no longer than its token lives (see [`LongStream`] for the exception), so that the service within
+//! reads its request's body as an [`Upload`] and takes a connection of its own by [`Upgrading`]. Modules stand in the
+//! order in which a request meets them.
 
 mod stage;
 mod front;
@@ -12,14 +15,19 @@ mod extract;
 mod verify;
 mod gate;
 mod admit;
+mod lifetime;
 mod response;
+mod metadata;
 mod builder;
 
-pub use admit::Admit;
 pub(crate) use builder::own_transport;
 pub use builder::{Guarded, Inbound, InboundBuilder, Missing, Set};
+#[cfg(any(test, fuzzing))]
+pub(crate) use extract::extract;
 pub use front::{Front, OpenPaths};
 pub use gate::{BindLayer, Gate, GateLayer, GuardExt, GuardStep};
+pub use lifetime::{LongStream, StreamError, TimedBody, TimedUpgrade, UpgradeFailed, Upgrading, Upload};
+pub use metadata::{PublishedMetadata, ResourceMetadata};
 pub use response::{ResponseRule, Shield, ShieldLayer};
 pub(crate) use stage::Stage;
 pub use stage::{PeerAddress, Step, admitted, evidence_missing};

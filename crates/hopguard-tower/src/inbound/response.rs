@@ -20,7 +20,7 @@ use tower_service::Service;
 
 use super::stage::admitted;
 use crate::Hop;
-use crate::answer::Refused;
+use crate::answer::{Refused, challenge_anew};
 use crate::hop::Record;
 use crate::scanned::{BodyScan, ScannedBody, Watcher};
 
@@ -183,6 +183,7 @@ impl Answer {
         context: &mut Context<'_>,
     ) -> Result<Response<ScannedBody<R>>, Refused> {
         let (mut parts, body) = response.into_parts();
+        challenge_anew(&self.hop, &mut parts.extensions, &mut parts.headers);
         self.head(&mut parts.headers)?;
         let mut scanner = BodyScanner::new(self.hop.ledger(), None);
         if let Some(caller) = &self.caller {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use hopguard_core::{
-    Admitted, Bound, Decision, Direction, EventKind, Fault, Id, Refusal, StackId, UnixTime, Verified, Waived,
+    Admitted, Bound, Decision, Direction, EventKind, Fault, Id, Refusal, UnixTime, Verified, Waived,
 };
 use http::Extensions;
 
@@ -29,11 +29,6 @@ impl Stage {
             Self::Bound(bound) => bound.verified(),
             Self::Admitted(admitted) => admitted.bound().verified(),
         }
-    }
-
-    /// The evidence in `extensions`, if it is this stack's.
-    pub(crate) fn of(extensions: &Extensions, stack: StackId) -> Result<&Self, Fault> {
-        extensions.get::<Passage>().ok_or(Fault::EvidenceMissing)?.stage_of(stack)
     }
 
     /// Leaves this evidence for the next step. There is a place for it once a record was begun.

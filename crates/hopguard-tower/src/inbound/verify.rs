@@ -35,8 +35,8 @@ use std::task::{Context, Poll, ready};
 
 use hopguard_client::BoxFuture;
 use hopguard_core::{
-    BearerOnly, Decision, Direction, Event, EventKind, Facts, Fault, Presented, RawToken, Refusal,
-    Remembered, Verified,
+    BearerOnly, Decision, Direction, Event, EventKind, Facts, Fault, Presented, RawToken, Refusal, UnixTime,
+    Verified,
 };
 use hopguard_verify::{Check, Verifier};
 use http::{Request, Response};
@@ -56,7 +56,6 @@ use crate::hop::{Passage, Record};
 pub struct VerifyLayer {
     hop: Hop,
     verifier: Verifier,
-    announce: bool,
     binds: bool,
 }
 
@@ -64,7 +63,7 @@ impl VerifyLayer {
     /// Verifies tokens with `verifier` and leaves the evidence for the guards of `hop`.
     #[must_use]
     pub fn new(hop: &Hop, verifier: Verifier) -> Self {
-        Self { hop: hop.clone(), verifier, announce: true, binds: true }
+        Self { hop: hop.clone(), verifier, binds: true }
     }
 
     /// Leaves open whether whoever shows a token may hold it.
@@ -75,11 +74,6 @@ impl VerifyLayer {
     pub fn dangerous_leave_holder_open(mut self) -> Self {
         self.binds = false;
         self
-    }
-
-    /// Inside a complete stack, whose last step writes the one event of the admission.
-    pub(super) fn within(hop: &Hop, verifier: Verifier) -> Self {
-        Self { announce: false, binds: false, ..Self::new(hop, verifier) }
     }
 }
 
@@ -112,18 +106,16 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let VerifyLayer { hop, verifier, .. } = &self.layer;
+        let hop = &self.layer.hop;
         let record = hop.record(&mut request);
-        if self.layer.announce {
-            // In a complete stack the front has done so: evidence that is here already is not this stack's, and
-            // a handler that finds none writes it down here.
-            request.extensions_mut().insert(Passage::begun(hop, record));
-        }
+        // INVARIANT: I1 — evidence that is here already is not this stack's, and a handler that finds none writes
+        // it down here.
+        request.extensions_mut().insert(Passage::begun(hop, record));
         let presented = match extract(hop, &mut request) {
             Ok(presented) => presented,
             Err(denial) => return ResponseFuture::refused(self.layer.refuse(&record, None, denial.into())),
         };
-        match verifier.check(presented.token(), hop.ledger().withdrawals()) {
+        match self.layer.check(&presented, record.now) {
             Check::Done(Ok(facts)) => {
                 let verified = Verified::assert_genuine(presented, facts);
                 self.layer.proceed(&self.inner, request, verified, &record)
@@ -141,27 +133,36 @@ where
 }
 
 impl VerifyLayer {
+    pub(super) fn hop(&self) -> &Hop {
+        &self.hop
+    }
+
+    pub(super) fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    /// What can be said about the token without waiting.
+    pub(super) fn check(&self, presented: &Presented, now: UnixTime) -> Check {
+        self.verifier.check_at(presented.token(), self.hop.ledger().withdrawals(), now)
+    }
+
     /// The verdict once the keys are there. Boxed: it is the rare case, beside a fetch over the network.
-    fn wait(&self, token: Arc<RawToken>) -> BoxFuture<'static, Result<Arc<Facts>, Refusal>> {
+    pub(super) fn wait(&self, token: Arc<RawToken>) -> BoxFuture<'static, Result<Arc<Facts>, Refusal>> {
         let (verifier, ledger) = (self.verifier.clone(), self.hop.ledger().clone());
         Box::pin(async move { verifier.verify(&token, ledger.withdrawals()).await })
     }
 
-    fn refuse<R: Default>(
+    pub(super) fn refuse<R: Default>(
         &self,
         record: &Record,
         shown: Option<&Presented>,
         refusal: Refusal,
     ) -> Response<R> {
-        let decision = Decision::from(refusal.clone());
-        let mut event = self.hop.event(record, Direction::Inbound, EventKind::Decision, "verify", decision);
-        event.status = Some(refusal.status());
-        event.peer = shown.and_then(Presented::peer);
-        let refused = Refused { refusal, event: event.id };
-        self.hop.audit().stranger_with(event, |event| {
+        let event = self.hop.stranger(record, "verify", &refusal, |event| {
+            event.peer = shown.and_then(Presented::peer);
             event.unverified = shown.map(|shown| Box::new(self.verifier.claimed(shown.token())));
         });
-        refused.answer(&self.hop)
+        Refused { refusal, event }.answer(&self.hop)
     }
 
     /// An event about a caller whose token is genuine.
@@ -185,22 +186,16 @@ impl VerifyLayer {
         R: Default,
     {
         let (hop, shown) = (&self.hop, verified.clone());
-        // In a complete stack the last step remembers: what the guards refuse reaches no handler that could pass
-        // it on, and must not push out what does.
-        let remembered = if self.announce {
-            hop.ledger().remember_received(&shown, hop.now())
-        } else {
-            Ok(Remembered::default())
-        };
+        // A complete stack remembers at its last step: what its rules refuse reaches no handler that could pass it
+        // on, and must not push out what does. What stands behind this layer is not known.
+        let remembered = hop.ledger().remember_received(&shown, hop.now());
         let outcome = remembered.map_err(Refusal::from).and_then(|remembered| {
             hop.note(remembered, record);
             // INVARIANT: I15 — unless the next layer is said to check the holder, a bound token goes no further.
             let stage =
                 if self.binds { Stage::Bound(BearerOnly.bind(verified)?) } else { Stage::Verified(verified) };
-            if self.announce {
-                let event = self.known(record, &shown, Decision::Allow("passed"));
-                hop.audit().write(event).map_err(Fault::from)?;
-            }
+            let event = self.known(record, &shown, Decision::Allow("passed"));
+            hop.audit().write(event).map_err(Fault::from)?;
             Ok(stage)
         });
         match outcome {

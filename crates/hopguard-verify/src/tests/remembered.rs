@@ -125,3 +125,29 @@ fn a_flood_of_distinct_tokens_stays_within_the_bound() {
     assert!(remembered(&rig, &regular));
     assert!(rig.verifier.remembered() <= 64, "{}", rig.verifier.remembered());
 }
+
+#[test]
+fn a_flood_of_tokens_with_many_claims_stays_within_the_bytes() {
+    let signer = Signer::new(Algorithm::EdDsa, Some("k1"));
+    let rig = Rig::built(&[], |builder| {
+        builder.issuer(Issuer::at(ISSUER).keys_fixed(&set_of(&[&signer]))).remember_at_most(64)
+    });
+    for n in 0..200 {
+        let mut wide = long_claims(&n.to_string());
+        // Four bytes of text each, and many times that in memory.
+        wide["may_act"] = (0..120).map(|n| json!({ "sub": format!("s{n}") })).collect();
+        rig.check(&signer.token(&wide)).unwrap();
+    }
+    // They are remembered, but far fewer of them than the bound on entries would let in.
+    assert!((4..32).contains(&rig.verifier.remembered()), "{}", rig.verifier.remembered());
+    assert!(rig.verifier.remembered_weight() <= 64 * 2048, "{}", rig.verifier.remembered_weight());
+}
+
+#[test]
+fn a_memory_for_one_remembers() {
+    let signer = Signer::es256("k1");
+    let rig = Rig::built(&[], |builder| {
+        builder.issuer(Issuer::at(ISSUER).keys_fixed(&set_of(&[&signer]))).remember_at_most(1)
+    });
+    assert!(remembered(&rig, &signer.token(&claims())));
+}

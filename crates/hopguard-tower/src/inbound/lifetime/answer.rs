@@ -1,0 +1,94 @@
+//! The answer of an admitted request, given within its time or not at all.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use hopguard_core::{Denial, Refusal};
+use http::Response;
+use http_body::Body;
+use pin_project_lite::pin_project;
+
+use super::{Life, Offer, TimedBody};
+use crate::answer::Refused;
+use crate::audited::OutcomeGuard;
+
+/// What goes with a request that was admitted.
+#[derive(Debug)]
+pub(in crate::inbound) struct Answering {
+    pub(in crate::inbound) outcome: OutcomeGuard,
+    pub(in crate::inbound) life: Life,
+    /// There, if the caller asks to use the connection for something else.
+    pub(in crate::inbound) offer: Option<Offer>,
+}
+
+pin_project! {
+    /// The inner service's answer, watched to its end.
+    #[derive(Debug)]
+    pub struct ResponseFuture<F> {
+        #[pin]
+        future: Option<F>,
+        answering: Option<Answering>,
+    }
+}
+
+impl<F> ResponseFuture<F> {
+    pub(in crate::inbound) fn calling(future: F, answering: Answering) -> Self {
+        Self { future: Some(future), answering: Some(answering) }
+    }
+}
+
+impl Answering {
+    /// The time was up before the answer began: it does not begin.
+    pub(in crate::inbound) fn end<R>(mut self, over: Denial) -> Response<TimedBody<R>> {
+        self.outcome.status(over.status());
+        let hop = self.outcome.hop().clone();
+        let event = self.outcome.ended(over.clone());
+        Refused { refusal: Refusal::Denial(over), event }.answer(&hop)
+    }
+
+    fn begin<R: Body>(mut self, response: Response<R>) -> Response<TimedBody<R>> {
+        self.outcome.status(response.status().as_u16());
+        match self.offer {
+            Some(offer) if offer.is_taken_by(response.status()) => {
+                offer.begin(self.outcome, self.life);
+                response.map(TimedBody::untimed)
+            }
+            _ => response.map(|body| TimedBody::watched(body, self.outcome, self.life)),
+        }
+    }
+}
+
+impl<F, R, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    R: Body,
+{
+    type Output = Result<Response<TimedBody<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let (mut future, answering) = (this.future, this.answering);
+        let Some(running) = future.as_mut().as_pin_mut() else { return Poll::Pending };
+        // The handler first, so that it hears from its own upload that the time is up.
+        let answer = running.poll(context);
+        let Some(mut all) = answering.take() else { return Poll::Pending };
+        // INVARIANT: I13 — no answer begins late, however long the handler took.
+        let over = match answer {
+            Poll::Ready(Ok(response)) => match all.life.over() {
+                None => return Poll::Ready(Ok(all.begin(response))),
+                Some(over) => over,
+            },
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => match all.life.poll_over(context) {
+                Poll::Ready(over) => over,
+                Poll::Pending => {
+                    *answering = Some(all);
+                    return Poll::Pending;
+                }
+            },
+        };
+        future.set(None);
+        Poll::Ready(Ok(all.end(over)))
+    }
+}
