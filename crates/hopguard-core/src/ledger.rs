@@ -203,6 +203,7 @@ impl Ledger {
     ) -> Result<Remembered, Fault> {
         let secret = route.secret();
         let facts = Facts::of_configured(secret);
+        self.withdrawals().keep_for_good(facts.fingerprint);
         self.remember(secret, &facts, Some(destination), now)
     }
 

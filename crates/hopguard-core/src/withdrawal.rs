@@ -4,8 +4,9 @@
 //! forget. Asking cannot race with a verification under way, as a flush would.
 
 use std::sync::Arc;
-use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use crate::withdrawal_watch::Wakers;
 use crate::{Facts, Fingerprint, MAX_LEEWAY, UnixTime, WithdrawalWatch};
@@ -53,6 +54,10 @@ pub struct Withdrawals {
     count: AtomicUsize,
     // How often something was withdrawn, for those who clean up once after each.
     generation: AtomicU64,
+    // Seconds for which something may run on beyond its token.
+    longest_run: AtomicU64,
+    // Credentials that never expire, of which there are as many as the configuration names.
+    lasting: Mutex<Vec<Fingerprint>>,
     // Those who run on and want to be told.
     wakers: Arc<Wakers>,
 }
@@ -76,6 +81,8 @@ impl Withdrawals {
             entries: RwLock::new(Vec::new()),
             count: AtomicUsize::new(0),
             generation: AtomicU64::new(0),
+            longest_run: AtomicU64::new(0),
+            lasting: Mutex::default(),
             wakers: Arc::default(),
         }
     }
@@ -84,6 +91,21 @@ impl Withdrawals {
     #[must_use]
     pub fn watch(&self) -> WithdrawalWatch {
         WithdrawalWatch::new(self.wakers.clone())
+    }
+
+    /// Something may run on for as long as `longest` beyond its token, so that no withdrawal is forgotten sooner.
+    /// Called again it never shortens.
+    pub fn outlasts(&self, longest: Duration) {
+        let seconds = longest.as_secs().saturating_add(u64::from(longest.subsec_nanos() > 0));
+        self.longest_run.fetch_max(seconds, Ordering::AcqRel);
+    }
+
+    /// A credential that never expires: its withdrawal is kept for good.
+    pub(crate) fn keep_for_good(&self, credential: Fingerprint) {
+        let mut lasting = self.lasting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !lasting.contains(&credential) {
+            lasting.push(credential);
+        }
     }
 
     /// Takes `what` back from `now` on. It is kept until `until`, after which whatever it struck must have
@@ -95,8 +117,14 @@ impl Withdrawals {
     /// [`WithdrawalsFull`] past [`Withdrawals::MOST`] in force; nothing is dropped to make room.
     pub fn withdraw(&self, what: Withdrawal, now: UnixTime, until: UnixTime) -> Result<(), WithdrawalsFull> {
         let mut entries = self.entries.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        entries.retain(|entry| entry.until > now);
-        let until = until.max(now.after(MAX_LEEWAY));
+        let lasting = self.lasting.lock().unwrap_or_else(PoisonError::into_inner);
+        // INVARIANT: I18 — what a withdrawal strikes never outlives it: not a secret that does not expire, nor a stream
+        // that runs on beyond its token.
+        let lasts = |what: &Withdrawal| matches!(what, Withdrawal::Token(one) if lasting.contains(one));
+        entries.retain(|entry| entry.until > now || lasts(&entry.what));
+        drop(lasting);
+        let longest_run = Duration::from_secs(self.longest_run.load(Ordering::Acquire));
+        let until = until.max(now.after(MAX_LEEWAY)).max(now.after(longest_run));
         let room = entries.len() < Self::MOST;
         let known = entries.iter_mut().find(|entry| entry.what == what);
         let full = known.is_none() && !room;

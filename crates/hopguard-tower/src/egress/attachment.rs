@@ -40,6 +40,10 @@ impl Attachment {
         Ok(())
     }
 
+    pub(super) const fn facts(&self) -> &Arc<Facts> {
+        &self.facts
+    }
+
     pub(super) fn header(&self) -> (HeaderName, HeaderValue) {
         (self.name.clone(), self.value.clone())
     }

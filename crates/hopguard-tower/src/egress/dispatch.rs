@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use hopguard_client::Durably;
-use hopguard_core::{Acknowledgement, Decision, Direction, Fault};
+use hopguard_core::{Acknowledgement, Decision, Direction, Fault, Refusal};
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -146,11 +146,21 @@ impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
         let Some(held) = held.take() else { return Poll::Pending };
         let Held { mut inner, request, outcome, matched, hop, .. } = *held;
         let next = match safe {
-            Ok(()) => Self::Sent {
-                future: inner.call(request),
-                outcome: Some(outcome),
-                matched: Some(matched),
-                hop,
+            Ok(()) => match matched.0.outdated(&hop) {
+                None => Self::Sent {
+                    future: inner.call(request),
+                    outcome: Some(outcome),
+                    matched: Some(matched),
+                    hop,
+                },
+                // INVARIANT: I13 — the disk may have been slow.
+                Some(refusal) => {
+                    match &refusal {
+                        Refusal::Denial(denial) => _ = outcome.ended(denial.clone()),
+                        Refusal::Fault(fault) => outcome.failed(*fault),
+                    }
+                    Self::Refused { refused: Some(matched.0.refuse(&hop, "egress", refusal)) }
+                }
             },
             // INVARIANT: I11 — what is not written down does not happen.
             Err(full) => {

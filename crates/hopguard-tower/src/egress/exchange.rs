@@ -398,6 +398,10 @@ impl Inner {
             (Need::Own(target), _) => self.exchanger.forget_own(target, ticket.destination, &old),
             (Need::Grant(_) | Need::Nothing | Need::Secret(_), _) => {}
         }
+        // INVARIANT: I13 — the peer may have taken its time, and what is sent again is sent for the caller still.
+        if let Some(subject) = &matched.subject {
+            self.still_good(subject).map_err(|denial| refuse(&matched, denial.into()))?;
+        }
         matched.attempt = 2;
         let notice = Decision::Allow("grant_renewed");
         let mut event = matched.event(&self.hop, "egress", notice);
@@ -502,6 +506,7 @@ impl Inner {
             Need::Secret(attachment) => {
                 let (name, value) = attachment.header();
                 (matched.attached, matched.attached_in) = (Some(value), Some(name));
+                matched.secret = Some(attachment.facts().clone());
                 return Ok(None);
             }
             Need::Grant(target) => {
@@ -541,6 +546,10 @@ impl Inner {
         matched: &Matched,
     ) -> Result<(Granted, CacheState), Refusal> {
         let answer = asking.await?;
+        // INVARIANT: I13 — so may the authorization server, and a token of our own is fetched for a caller as well.
+        if let Some(subject) = &matched.subject {
+            self.still_good(subject)?;
+        }
         let evicted = self.exchanger.take_ledger_overflows() > 0;
         self.hop.note(Remembered { evicted }, &matched.record);
         Ok(answer)

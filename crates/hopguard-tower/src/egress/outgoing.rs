@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use hopguard_core::{
-    Admitted, CacheState, Decision, Destination, Direction, Event, EventKind, Facts, Refusal, Requested,
+    Admitted, CacheState, Decision, Denial, Destination, Direction, Event, EventKind, Facts, Fault, Refusal,
+    Requested,
 };
 use http::{HeaderName, HeaderValue};
 
@@ -29,6 +30,8 @@ pub(crate) struct Matched {
     pub(crate) attached: Option<HeaderValue>,
     /// The header that it stands in, where that is not `Authorization`.
     pub(crate) attached_in: Option<HeaderName>,
+    /// What the attached secret is, where it is one of the configuration. No event shows it.
+    pub(crate) secret: Option<Arc<Facts>>,
     /// The grant is our own: it was not made from the caller's token.
     pub(crate) as_ourselves: bool,
     /// A redirect is handed back, for the exchange to judge anew.
@@ -47,10 +50,30 @@ impl Matched {
             grant: None,
             attached: None,
             attached_in: None,
+            secret: None,
             as_ourselves: false,
             follows: false,
             cache: None,
             attempt: 1,
+        }
+    }
+
+    /// Why what is attached may not be sent any more, although it could be when it was attached.
+    pub(crate) fn outdated(&self, hop: &Hop) -> Option<Refusal> {
+        self.attached.as_ref()?;
+        let (now, withdrawals) = (hop.now(), hop.ledger().withdrawals());
+        let subject = self.subject.as_ref().map(Admitted::facts);
+        let sent = self.grant.as_ref().or(self.secret.as_ref());
+        if subject.is_some_and(|facts| now >= facts.expires) {
+            Some(Denial::SubjectExpired.into())
+        } else if subject.is_some_and(|facts| withdrawals.strikes(facts)) {
+            Some(Denial::TokenWithdrawn.into())
+        } else if sent.is_some_and(|facts| now >= facts.expires) {
+            Some(Fault::GrantExpired.into())
+        } else if sent.is_some_and(|facts| withdrawals.strikes(facts)) {
+            Some(Fault::GrantWithdrawn.into())
+        } else {
+            None
         }
     }
 

@@ -340,6 +340,9 @@ impl InboundBuilder<Set, Set, Set, Set> {
                 let (audience, ttl, scope) = (GuardStep(audience), GuardStep(ttl), GuardStep(scope));
                 let timer = self.timer.unwrap_or_else(SystemTimer::shared);
                 let (spawn, long) = (self.spawn, self.long);
+                if let Some(longest) = long.iter().map(LongStream::cap).max() {
+                    self.ledger.withdrawals().outlasts(longest);
+                }
                 problems.into_result(Inbound {
                     verify: VerifyLayer::new(&hop, verifier),
                     rules: Rules { audience, ttl, scope, actor: self.actor.map(GuardStep) },

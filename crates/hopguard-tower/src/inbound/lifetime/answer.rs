@@ -9,7 +9,7 @@ use http::Response;
 use http_body::Body;
 use pin_project_lite::pin_project;
 
-use super::{Life, Offer, TimedBody};
+use super::{Life, Standing, TimedBody};
 use crate::answer::Refused;
 use crate::audited::OutcomeGuard;
 
@@ -19,7 +19,7 @@ pub(in crate::inbound) struct Answering {
     pub(in crate::inbound) outcome: OutcomeGuard,
     pub(in crate::inbound) life: Life,
     /// There, if the caller asks to use the connection for something else.
-    pub(in crate::inbound) offer: Option<Offer>,
+    pub(in crate::inbound) offer: Option<Standing>,
 }
 
 pin_project! {
@@ -49,7 +49,7 @@ impl Answering {
 
     fn begin<R: Body>(mut self, response: Response<R>) -> Response<TimedBody<R>> {
         self.outcome.status(response.status().as_u16());
-        match self.offer {
+        match self.offer.take() {
             Some(offer) if offer.is_taken_by(response.status()) => {
                 offer.begin(self.outcome, self.life);
                 response.map(TimedBody::untimed)

@@ -30,7 +30,7 @@ impl LongStream {
         &self.path
     }
 
-    pub(super) fn cap(&self) -> Duration {
+    pub(in crate::inbound) fn cap(&self) -> Duration {
         self.cap
     }
 

@@ -48,7 +48,7 @@ pub(super) use answer::Answering;
 pub(super) use answer::ResponseFuture;
 pub use body::{StreamError, TimedBody, Upload};
 pub use long::LongStream;
-pub(super) use upgrade::Offer;
+pub(super) use upgrade::{Offer, Standing};
 pub use upgrade::{TimedUpgrade, UpgradeFailed, Upgrading};
 
 /// Nobody sleeps longer than this without looking at the clock: it may have been set, or the machine suspended.

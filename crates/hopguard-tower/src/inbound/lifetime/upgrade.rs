@@ -81,7 +81,7 @@ struct Wakers {
 
 impl Offer {
     /// Takes hyper's own upgrade out of the request, and leaves one that keeps time in its place.
-    pub(in crate::inbound) fn instead<B>(request: &mut Request<B>) -> Option<Self> {
+    pub(in crate::inbound) fn instead<B>(request: &mut Request<B>) -> Option<Standing> {
         // INVARIANT: I13 — no handler gets at a connection that nobody would close, or that only a stack further out
         // would, whose token may live longer.
         let _outer = request.extensions_mut().remove::<Self>();
@@ -90,29 +90,45 @@ impl Offer {
         let state = Mutex::new(State { on: Some(on), ..State::default() });
         let offer = Self(Arc::new(Shared { connect, state }));
         request.extensions_mut().insert(offer.clone());
-        Some(offer)
+        Some(Standing(Some(offer)))
     }
+}
 
+/// The stack's own side of an offer. When it ends without a connection, whoever waits for one is told.
+#[derive(Debug)]
+pub(in crate::inbound) struct Standing(Option<Offer>);
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        // INVARIANT: I17 — nobody waits for good for what will not come.
+        if let Some(Offer(shared)) = self.0.take() {
+            shared.fail();
+        }
+    }
+}
+
+impl Standing {
     /// True if this answer makes the connection the handler's, and the handler wants it.
     pub(super) fn is_taken_by(&self, status: StatusCode) -> bool {
-        let switches = status == StatusCode::SWITCHING_PROTOCOLS || (self.0.connect && status.is_success());
-        let state = self.0.lock();
+        let Some(Offer(shared)) = &self.0 else { return false };
+        let switches = status == StatusCode::SWITCHING_PROTOCOLS || (shared.connect && status.is_success());
+        let state = shared.lock();
         switches && state.taken && !state.closed
     }
 
     /// The answer is given: from now on it is the connection that runs, and its end is the request's outcome.
-    pub(super) fn begin(self, outcome: OutcomeGuard, life: Life) {
-        let mut state = self.0.lock();
+    pub(super) fn begin(mut self, outcome: OutcomeGuard, life: Life) {
+        let Some(Offer(shared)) = self.0.take() else { return };
+        let mut state = shared.lock();
         let on = state.on.take();
         let spawn = life.streams.spawn;
         let watched = life.again();
         (state.outcome, state.life) = (Some(outcome), Some(life));
         drop(state);
-        let shared = self.0.clone();
         // Without somebody to end it, it does not begin.
-        let begun = on.is_some_and(|on| spawn.try_spawn(watch(shared, on, watched)));
+        let begun = on.is_some_and(|on| spawn.try_spawn(watch(shared.clone(), on, watched)));
         if !begun {
-            self.0.fail();
+            shared.fail();
         }
     }
 }
