@@ -742,3 +742,75 @@ async fn a_connection_keeps_no_task_alive_once_it_is_dropped() {
     client.closed().await;
     served.ended("completed", Some(101)).await;
 }
+
+/// Review: a handler that took the upgrade and whose answer is another after all leaves a task that nobody wakes.
+async fn review_the_waiting_task_ends(held: bool, withdrawn: bool) {
+    let served = Served::new().await;
+    let (tell, mut told) = mpsc::unbounded_channel::<bool>();
+    let (entered, mut inside) = mpsc::unbounded_channel::<()>();
+    let app = Service::serving(&served.world, Setting::usual(&served.world), |_, _| {
+        Router::new().fallback(any(move |mut request: Request| async move {
+            let upgrading = Upgrading::of(&mut request).unwrap();
+            Spawn::current().spawn(async move {
+                let _ = tell.send(upgrading.await.is_ok());
+            });
+            entered.send(()).unwrap();
+            if held {
+                std::future::pending::<()>().await;
+            }
+            StatusCode::BAD_REQUEST
+        }))
+    });
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = app.app.clone();
+    Spawn::current().spawn(async move { axum::serve(listener, service).await.unwrap() });
+    let served = Served { service: app, address, ..served };
+    let mut client = served.open("GET /x", UPGRADE).await;
+    inside.recv().await.unwrap();
+    if withdrawn {
+        served.advance(seconds(LIFE));
+        client.until("401").await;
+    } else if !held {
+        client.until("400").await;
+    }
+    drop(client);
+    let end = tokio::time::timeout(Duration::from_secs(10), told.recv()).await;
+    assert_eq!(end, Ok(Some(false)), "the task that waits for the connection is never woken");
+}
+
+#[tokio::test]
+async fn review_an_upgrade_that_is_answered_otherwise_strands_no_task() {
+    review_the_waiting_task_ends(false, false).await;
+}
+
+#[tokio::test]
+async fn review_an_upgrade_whose_caller_hangs_up_strands_no_task() {
+    review_the_waiting_task_ends(true, false).await;
+}
+
+#[tokio::test]
+async fn review_an_upgrade_whose_token_expires_first_strands_no_task() {
+    review_the_waiting_task_ends(true, true).await;
+}
+
+/// Review: a withdrawal is forgotten after its `until`, which is measured by the life of tokens; a longer stream that
+/// nobody reads meanwhile outlives it, and goes on.
+#[tokio::test]
+async fn review_a_longer_stream_does_not_outlive_the_memory_of_a_withdrawal() {
+    // The route lives for longer than the ten minutes for which withdrawals are kept here.
+    let served = Served::with(|setting| setting.long.push(LongStream::on("/paced", minutes(60)))).await;
+    let request = served.world.good_request("/paced").map(Body::from);
+    let Ok(response) = served.service.app.clone().oneshot(request).await;
+    let mut body = response.into_body();
+    assert!(body.frame().await.unwrap().is_ok());
+    // The peer does not read; its token is withdrawn, for longer than any token lives.
+    served.withdraw(served.withdrawals().remove(0));
+    served.advance(minutes(11));
+    // Somebody else's token is withdrawn, which clears away what is over.
+    let issuer: Arc<str> = Arc::from("https://elsewhere.internal");
+    served.withdraw(Withdrawal::Issuer(issuer));
+    // The peer reads on.
+    let frame = body.frame().await.unwrap();
+    assert!(frame.is_err(), "a withdrawn stream goes on");
+}

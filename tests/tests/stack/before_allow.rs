@@ -177,3 +177,70 @@ async fn the_peer_is_called_once_it_is_safe_that_it_was() {
     world.refused(ended(answer).await, "audit_unavailable");
     assert_eq!(world.reached(), 1);
 }
+
+/// Review: what expires while the disk is slow is sent all the same; the way in looks at the clock once more.
+#[tokio::test]
+async fn review_what_expired_while_the_disk_was_slow_is_not_sent() {
+    let (world, slow) = world().await;
+    let front = show(&world);
+    awaited(&slow).await.into_iter().for_each(|(_, acknowledger)| acknowledger.acknowledge());
+    assert_eq!(ended(front.answer).await.status(), 200);
+    let caller = front.seen.lock().unwrap().take().unwrap();
+    let (client, url) = (world.client.clone(), world.peer.url("/stock/42"));
+    let by = caller.clone();
+    let call =
+        beside(async move { client.on_behalf_of(&by).get(&url).send().await.map(|answer| answer.status()) });
+    let waiting = awaited(&slow).await;
+    assert_eq!(waiting.iter().map(|(code, _)| *code).collect::<Vec<_>>(), ["sent"]);
+    let until = hopguard::Clock::now(&*world.clock).after(hopguard::minutes(10));
+    let what = hopguard::Withdrawal::Token(caller.facts().fingerprint);
+    world.inbound.hop().withdraw(what, until).unwrap();
+    world.clock.advance(hopguard::minutes(20));
+    waiting.into_iter().for_each(|(_, acknowledger)| acknowledger.acknowledge());
+    let outcome = ended(call).await;
+    assert_eq!(world.reached(), 0, "sent for a caller who is expired and withdrawn: {:?}", outcome.ok());
+}
+
+/// Review: the transaction's decision is waited for on the thread itself.
+#[tokio::test]
+async fn review_a_transaction_token_blocks_no_thread() {
+    use hopguard_testkit::mint::{MintKey, Token, jwks};
+    let (world, slow) = world().await;
+    let key = MintKey::es256("tts");
+    let issuer = hopguard::Issuer::at("https://tts.internal")
+        .keys_fixed(&jwks(&[&key]))
+        .profile(hopguard::Profile::transaction_token());
+    let transport = hopguard_testkit::ScriptedTransport::json(|_| String::new());
+    let verifier =
+        hopguard::Verifier::builder(transport, world.clock.clone(), hopguard_client::Spawn::current());
+    let verifier = verifier.issuer(issuer).build().unwrap();
+    let layer = hopguard::TransactionLayer::new(world.inbound.hop(), verifier, "shop.internal");
+    let service =
+        world.inbound.layer(layer.layer(service_fn(|_request: Request<hopguard::Upload<String>>| async {
+            Ok::<_, Infallible>(Response::new(String::new()))
+        })));
+    let now = hopguard::Clock::now(&*world.clock);
+    let transaction = Token::access("https://tts.internal", "shop.internal", "alice", now)
+        .header("typ", "txntoken+jwt")
+        .without("client_id")
+        .without("jti")
+        .claim("txn", "1")
+        .claim("req_wl", "gateway")
+        .sign(&key);
+    let token = world.signed(world.token());
+    let request = Request::get("/")
+        .header("authorization", format!("Bearer {token}"))
+        .header("txn-token", transaction)
+        .body(String::new())
+        .unwrap();
+    let answer = beside(async move { service.oneshot(request).await.unwrap().status() });
+    let begun = std::time::Instant::now();
+    awaited(&slow).await.into_iter().for_each(|(_, acknowledger)| acknowledger.acknowledge());
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+        slow.take().into_iter().for_each(|(_, acknowledger)| acknowledger.acknowledge());
+    }
+    let took = begun.elapsed();
+    let status = ended(answer).await;
+    assert!(took < std::time::Duration::from_secs(2), "the thread stood still for {took:?}, then {status}");
+}

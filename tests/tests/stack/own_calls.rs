@@ -229,3 +229,56 @@ async fn a_call_is_explained_without_being_made() {
         (0, 0)
     );
 }
+
+/// Review: a peer that answers 401 late gets our own credential once more for a caller who is gone.
+#[tokio::test]
+async fn review_a_renewal_is_not_for_a_caller_who_has_expired() {
+    use std::sync::{Arc, OnceLock};
+    let clock: Arc<OnceLock<Arc<hopguard_testkit::FakeClock>>> = Arc::default();
+    let later = clock.clone();
+    let peer = WireRecorder::answering(move |request| {
+        if request.header("x-late").is_some() {
+            later.get().unwrap().advance(hopguard::minutes(20));
+        }
+        WireAnswer::text(401, "no").with_header("www-authenticate", "Bearer error=\"invalid_token\"")
+    })
+    .await;
+    let world = World::with_routes(peer, |egress, peer| egress.route(&peer.url("/entries"), entries())).await;
+    clock.set(world.clock.clone()).unwrap();
+    let caller = world.caller().await;
+    let call = || world.client.on_behalf_of(&caller).post(&world.peer.url("/entries/1"));
+    assert_eq!(call().send().await.unwrap().status(), 401);
+    assert_eq!(world.reached(), 1);
+    world.clock.advance(seconds(6));
+    let outcome = call().header("x-late", "1").send().await;
+    let codes = world.sink.codes();
+    assert!(caller.facts().expires <= hopguard::Clock::now(&*world.clock), "the caller is gone");
+    assert_eq!(
+        world.reached(),
+        2,
+        "sent again for an expired caller: {:?}, {codes:?}",
+        outcome.map(|a| a.status())
+    );
+}
+
+/// Review: a secret never expires, and the withdrawal of it does.
+#[tokio::test]
+async fn review_a_withdrawn_secret_does_not_come_back() {
+    let world = world().await;
+    let call = || world.client.as_ourselves().get(&world.peer.url("/free")).send();
+    assert_eq!(call().await.unwrap().status(), 200);
+    let until = hopguard::Clock::now(&*world.clock).after(seconds(999));
+    let what = Withdrawal::Token(RawToken::new(OTHER).fingerprint());
+    world.egress.hop().withdraw(what, until).unwrap();
+    world.refused(call().await, "grant_withdrawn");
+    world.clock.advance(seconds(1000));
+    // Anything else is withdrawn, which clears away what is over.
+    let until = hopguard::Clock::now(&*world.clock).after(seconds(999));
+    world.egress.hop().withdraw(Withdrawal::Token(RawToken::new(KEY).fingerprint()), until).unwrap();
+    let outcome = call().await;
+    assert!(
+        outcome.is_err(),
+        "a withdrawn secret is sent again: {:?}",
+        outcome.map(|answer| answer.status())
+    );
+}

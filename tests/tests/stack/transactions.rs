@@ -235,3 +235,30 @@ async fn transaction_tokens_and_access_tokens_stay_apart() {
     assert!(status == StatusCode::UNAUTHORIZED && seen.is_none());
     assert_eq!(shop.world.sink.sole("token_type_mismatch").gate, "transaction");
 }
+
+/// Review: I15 holds for access tokens only.
+#[tokio::test]
+async fn review_a_bound_transaction_token_is_refused() {
+    let shop = Shop::new().await;
+    let mut cnf = serde_json::Map::new();
+    cnf.insert("jkt".to_owned(), "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I".into());
+    let (status, seen) = shop.shown(&[&shop.signed(shop.token().claim("cnf", cnf))]).await;
+    assert!(status.is_client_error() && seen.is_none(), "{status}: {:?}", shop.world.sink.codes());
+}
+
+/// Review: nothing says how long a transaction token may live.
+#[tokio::test]
+async fn review_a_transaction_token_for_a_year_is_refused() {
+    let shop = Shop::new().await;
+    let year = shop.world.clock.now().as_secs() + 365 * 86_400;
+    let (status, seen) = shop.shown(&[&shop.signed(shop.token().claim("exp", year))]).await;
+    assert!(status.is_client_error() && seen.is_none(), "{status}: {:?}", shop.world.sink.codes());
+}
+
+/// Review: somebody else's transaction rides on my access token.
+#[tokio::test]
+async fn review_a_transaction_of_another_subject_is_refused() {
+    let shop = Shop::new().await;
+    let (status, seen) = shop.shown(&[&shop.signed(shop.token().claim("sub", "mallory"))]).await;
+    assert!(status.is_client_error() && seen.is_none(), "{status}: {:?}", shop.world.sink.codes());
+}
