@@ -294,3 +294,29 @@ async fn a_verifier_of_transactions_admits_no_caller() {
     assert_eq!((answer.status().as_u16(), answer.body().as_str()), (500, ""));
     assert_eq!(shop.world.sink.sole("evidence_missing").gate, "verify");
 }
+
+/// I13: the caller's own token is withdrawn while the keys of the transaction's server are fetched.
+#[tokio::test]
+async fn a_caller_who_is_gone_when_the_keys_come_reaches_nothing() {
+    let mut shop = Shop::new().await;
+    let (_, seen) = shop.shown(&[]).await;
+    let (issuer, subject) = {
+        let (caller, _) = seen.expect("the handler ran");
+        (caller.facts().issuer.clone(), caller.facts().subject.clone())
+    };
+    let (hop, keys) = (shop.world.inbound.hop().clone(), jwks(&[&shop.key]));
+    let until = shop.world.clock.now().after(minutes(10));
+    let transport = ScriptedTransport::json(move |_| {
+        let (issuer, subject) = (issuer.clone(), subject.clone());
+        hop.withdraw(Withdrawal::Subject { issuer, subject }, until).unwrap();
+        keys.clone()
+    });
+    let issuer = Issuer::at(TTS).jwks_url("https://tts.internal/jwks").profile(Profile::transaction_token());
+    let verifier = Verifier::builder(transport, shop.world.clock.clone(), Spawn::current()).issuer(issuer);
+    let ttl = Ttl::lifetime_at_most(minutes(10));
+    shop.layer = TransactionLayer::new(shop.world.inbound.hop(), verifier.build().unwrap(), DOMAIN, ttl);
+    let (status, seen) = shop.shown(&[&shop.signed(shop.token())]).await;
+    assert!(status == StatusCode::UNAUTHORIZED && seen.is_none(), "{status}: {:?}", shop.world.sink.codes());
+    // The stream's end comes first; the layer looks for itself too.
+    assert_eq!(shop.world.sink.sole("stream_withdrawn").gate, "inbound");
+}
