@@ -392,6 +392,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("ledger_overflow", "streams_and_outcomes.rs"),
     ("withdrawal", "stack/withdrawal.rs"),
     ("audit_mended", "hopguard-audit's own tests"),
+    ("transaction_foreign", "stack: transactions.rs"),
     ("policy_refused", "guard.rs in core: a guard of one's own"),
     ("peer_unproven", "omitted_guards.rs"),
     ("peer_not_actor", "omitted_guards.rs"),

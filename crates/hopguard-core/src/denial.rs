@@ -127,6 +127,8 @@ denials! {
     PeerUnproven = "peer_unproven", 403, None, "the sender did not prove who it is";
     /// The transport's other end is not the party that acts with the token.
     PeerNotActor = "peer_not_actor", 403, None, "the sender is not the acting party";
+    /// The transaction token is about another subject than the caller's access token.
+    TransactionForeign = "transaction_foreign", 403, None, "the transaction is about another subject";
     /// A rule of this service's own refuses the caller; the event's gate says which.
     PolicyRefused = "policy_refused", 403, None, "a rule of this service refuses the caller";
     /// The caller's token lacks a scope that the route out of this service demands (I6).

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use hopguard::{Admitted, AuditSink};
 use hopguard_core::{Acknowledgement, Acknowledger, AuditFull, Event};
+use hopguard_testkit::mint::{MintKey, Token, jwks};
 use hopguard_testkit::{MemorySink, WireAnswer, WireRecorder};
 use http::{Request, Response};
 use tokio::task::JoinSet;
@@ -176,4 +177,122 @@ async fn the_peer_is_called_once_it_is_safe_that_it_was() {
     drop(awaited(&slow).await);
     world.refused(ended(answer).await, "audit_unavailable");
     assert_eq!(world.reached(), 1);
+}
+
+/// A stack with a layer for transaction tokens, and a request that brings one.
+fn transaction(
+    world: &World,
+    reached: &Arc<AtomicUsize>,
+) -> impl Future<Output = Response<String>> + Send + 'static {
+    let key = MintKey::es256("tts");
+    let issuer = hopguard::Issuer::at("https://tts.internal")
+        .keys_fixed(&jwks(&[&key]))
+        .profile(hopguard::Profile::transaction_token());
+    let transport = hopguard_testkit::ScriptedTransport::json(|_| String::new());
+    let verifier =
+        hopguard::Verifier::builder(transport, world.clock.clone(), hopguard_client::Spawn::current());
+    let verifier = verifier.issuer(issuer).build().unwrap();
+    let ttl = hopguard::Ttl::lifetime_at_most(hopguard::minutes(10));
+    let layer = hopguard::TransactionLayer::new(world.inbound.hop(), verifier, "shop.internal", ttl);
+    let reached = reached.clone();
+    let handler = service_fn(move |_: Request<hopguard::Upload<String>>| {
+        reached.fetch_add(1, Ordering::Relaxed);
+        async { Ok::<_, Infallible>(Response::new(String::new())) }
+    });
+    let service = world.inbound.layer(layer.layer(handler));
+    let now = hopguard::Clock::now(&*world.clock);
+    let transaction = Token::access("https://tts.internal", "shop.internal", "alice", now)
+        .header("typ", "txntoken+jwt")
+        .without("client_id")
+        .without("jti")
+        .claim("txn", "1")
+        .claim("req_wl", "gateway")
+        .sign(&key);
+    let token = world.signed(world.token());
+    let request = Request::get("/")
+        .header("authorization", format!("Bearer {token}"))
+        .header("txn-token", transaction)
+        .body(String::new())
+        .unwrap();
+    async move { service.oneshot(request).await.unwrap().map(|_| String::new()) }
+}
+
+/// The codes that somebody waits for now, and what lets them go on.
+async fn waited_for(slow: &Slow, code: &str) -> Vec<Acknowledger> {
+    let waiting = awaited(slow).await;
+    assert_eq!(waiting.iter().map(|(code, _)| *code).collect::<Vec<_>>(), [code]);
+    waiting.into_iter().map(|(_, acknowledger)| acknowledger).collect()
+}
+
+/// On the one thread that there is: were it blocked, nobody could acknowledge, and the wait would end in a refusal.
+#[tokio::test]
+async fn a_transaction_token_blocks_no_thread() {
+    let (world, slow) = world().await;
+    let reached = Arc::new(AtomicUsize::new(0));
+    let answer = beside(transaction(&world, &reached));
+    waited_for(&slow, "admitted").await.into_iter().for_each(Acknowledger::acknowledge);
+    let passed = waited_for(&slow, "passed").await;
+    assert_eq!(reached.load(Ordering::Relaxed), 0, "the handler waits for the disk");
+    passed.into_iter().for_each(Acknowledger::acknowledge);
+    assert_eq!((ended(answer).await.status().as_u16(), reached.load(Ordering::Relaxed)), (200, 1));
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_not_written_goes_no_further() {
+    let (world, slow) = world().await;
+    let reached = Arc::new(AtomicUsize::new(0));
+    let answer = beside(transaction(&world, &reached));
+    waited_for(&slow, "admitted").await.into_iter().for_each(Acknowledger::acknowledge);
+    drop(waited_for(&slow, "passed").await);
+    assert_eq!((ended(answer).await.status().as_u16(), reached.load(Ordering::Relaxed)), (503, 0));
+    assert_eq!(world.sink.sole("audit_unavailable").gate, "transaction");
+}
+
+/// I13: the transaction alone is withdrawn, then the caller's own token is, while the disk is slow.
+#[tokio::test]
+async fn a_transaction_is_judged_again_after_the_disk() {
+    for own in [false, true] {
+        let (world, slow) = world().await;
+        let reached = Arc::new(AtomicUsize::new(0));
+        let answer = beside(transaction(&world, &reached));
+        waited_for(&slow, "admitted").await.into_iter().for_each(Acknowledger::acknowledge);
+        let passed = waited_for(&slow, "passed").await;
+        let event = world.sink.with_code("passed").pop().unwrap();
+        let which = if own { event.token.unwrap().fingerprint } else { event.found.unwrap() };
+        let until = hopguard::Clock::now(&*world.clock).after(hopguard::minutes(10));
+        world.inbound.hop().withdraw(hopguard::Withdrawal::Token(which), until).unwrap();
+        passed.into_iter().for_each(Acknowledger::acknowledge);
+        assert_eq!((ended(answer).await.status().as_u16(), reached.load(Ordering::Relaxed)), (401, 0));
+        assert_eq!(world.sink.sole("token_withdrawn").gate, "transaction");
+    }
+}
+
+/// The verifier's layer that stands alone waits in the same way.
+#[tokio::test]
+async fn a_layer_that_stands_alone_blocks_no_thread() {
+    for (acknowledged, withdrawn, status) in [(true, false, 200), (true, true, 401), (false, false, 503)] {
+        let (world, slow) = world().await;
+        let reached = Arc::new(AtomicUsize::new(0));
+        let inside = reached.clone();
+        let handler = service_fn(move |_: Request<String>| {
+            inside.fetch_add(1, Ordering::Relaxed);
+            async { Ok::<_, Infallible>(Response::new(String::new())) }
+        });
+        let hop = world.inbound.hop();
+        let service = hopguard::VerifyLayer::new(hop, world.inbound.verifier().clone()).layer(handler);
+        let token = world.signed(world.token());
+        let request = Request::get("/").header("authorization", format!("Bearer {token}"));
+        let request = request.body(String::new()).unwrap();
+        let answer = beside(async move { service.oneshot(request).await.unwrap().status().as_u16() });
+        let waiting = waited_for(&slow, "passed").await;
+        assert_eq!(reached.load(Ordering::Relaxed), 0, "the handler waits for the disk");
+        if withdrawn {
+            let which = world.sink.with_code("passed").pop().unwrap().token.unwrap().fingerprint;
+            let until = hopguard::Clock::now(&*world.clock).after(hopguard::minutes(10));
+            hop.withdraw(hopguard::Withdrawal::Token(which), until).unwrap();
+        }
+        waiting.into_iter().filter(|_| acknowledged).for_each(Acknowledger::acknowledge);
+        assert_eq!(ended(answer).await, status);
+        assert_eq!(reached.load(Ordering::Relaxed), usize::from(status == 200));
+    }
 }

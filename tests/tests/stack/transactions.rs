@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use hopguard::{
     Admitted, ClientAuth, Clock, Egress, Exchange, GuardedClient, Issuer, Profile, StsEndpoint,
-    TransactionLayer, Verifier, Withdrawal, minutes,
+    TransactionLayer, Ttl, Verifier, VerifyLayer, Withdrawal, minutes,
 };
 use hopguard_client::Spawn;
 use hopguard_testkit::mint::{MintKey, Token, jwks};
@@ -32,7 +32,8 @@ impl Shop {
         let world = World::new().await;
         let key = MintKey::es256("tts");
         let verifier = verifier(&world, &key, Profile::transaction_token());
-        let layer = TransactionLayer::new(world.inbound.hop(), verifier, DOMAIN);
+        let layer =
+            TransactionLayer::new(world.inbound.hop(), verifier, DOMAIN, Ttl::lifetime_at_most(minutes(10)));
         let elsewhere = WireRecorder::answering(|_| WireAnswer::text(200, "")).await;
         let endpoint =
             StsEndpoint::at(&world.sts.issuer(), ClientAuth::client_secret_basic("orders", SECRET));
@@ -227,11 +228,95 @@ async fn transaction_tokens_and_access_tokens_stay_apart() {
     assert!(problems(vec![loose]).contains("another `typ`"));
     // A verifier of access tokens verifies no transaction, not even a genuine access token shown as one.
     let verifier = verifier(&shop.world, &shop.key, Profile::rfc9068());
-    let layer = TransactionLayer::new(shop.world.inbound.hop(), verifier, DOMAIN);
+    let layer =
+        TransactionLayer::new(shop.world.inbound.hop(), verifier, DOMAIN, Ttl::lifetime_at_most(minutes(10)));
     let mut shop = shop;
     shop.layer = layer;
     let access = shop.signed(Token::access(TTS, DOMAIN, "alice", shop.world.clock.now()));
     let (status, seen) = shop.shown(&[&access]).await;
     assert!(status == StatusCode::UNAUTHORIZED && seen.is_none());
     assert_eq!(shop.world.sink.sole("token_type_mismatch").gate, "transaction");
+}
+
+/// I15 holds in this header too.
+#[tokio::test]
+async fn a_bound_transaction_token_is_refused() {
+    let shop = Shop::new().await;
+    let mut cnf = serde_json::Map::new();
+    cnf.insert("jkt".to_owned(), "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I".into());
+    let (status, seen) = shop.shown(&[&shop.signed(shop.token().claim("cnf", cnf))]).await;
+    assert!(status == StatusCode::UNAUTHORIZED && seen.is_none(), "{status}");
+    assert_eq!(shop.world.sink.sole("holder_unproven").gate, "transaction");
+}
+
+#[tokio::test]
+async fn a_transaction_token_lives_no_longer_than_the_rule_allows() {
+    let shop = Shop::new().await;
+    let year = shop.world.clock.now().as_secs() + 365 * 86_400;
+    let (status, seen) = shop.shown(&[&shop.signed(shop.token().claim("exp", year))]).await;
+    assert!(status == StatusCode::UNAUTHORIZED && seen.is_none(), "{status}");
+    assert_eq!(shop.world.sink.sole("lifetime_too_long").gate, "transaction");
+}
+
+#[tokio::test]
+async fn a_transaction_is_the_callers_own_unless_the_stack_says_otherwise() {
+    let mut shop = Shop::new().await;
+    let theirs = shop.signed(shop.token().claim("sub", "mallory"));
+    let (status, seen) = shop.shown(&[&theirs]).await;
+    assert!(status == StatusCode::FORBIDDEN && seen.is_none(), "{status}");
+    let event = shop.world.sink.sole("transaction_foreign");
+    assert_eq!((event.gate, event.place.as_deref()), ("transaction", Some("subject mallory")));
+    assert_eq!(&*event.token.expect("the caller").subject, "alice");
+    assert!(event.found.is_some());
+
+    shop.layer = shop.layer.subjects_may_differ();
+    let (_, seen) = shop.shown(&[&theirs]).await;
+    let (caller, _) = seen.expect("the handler ran");
+    assert_eq!(&*caller.transaction().unwrap().facts().subject, "mallory");
+    let passed = shop.world.sink.with_code("passed").pop().unwrap();
+    assert_eq!((passed.gate, passed.place.as_deref()), ("transaction", Some("subject mallory")));
+    // Where they agree there is nothing to say.
+    assert!(shop.shown(&[&shop.signed(shop.token())]).await.1.is_some());
+    assert_eq!(shop.world.sink.with_code("passed").pop().unwrap().place, None);
+}
+
+/// The layer of access tokens, alone, lets nobody in by a transaction token.
+#[tokio::test]
+async fn a_verifier_of_transactions_admits_no_caller() {
+    let shop = Shop::new().await;
+    let verifier = verifier(&shop.world, &shop.key, Profile::transaction_token());
+    let handler =
+        service_fn(|_: Request<String>| async { Ok::<_, Infallible>(Response::new("reached".to_owned())) });
+    let service = VerifyLayer::new(shop.world.inbound.hop(), verifier).layer(handler);
+    let token = shop.signed(shop.token());
+    let request = Request::get("/").header("authorization", format!("Bearer {token}"));
+    let answer = service.oneshot(request.body(String::new()).unwrap()).await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.body().as_str()), (500, ""));
+    assert_eq!(shop.world.sink.sole("evidence_missing").gate, "verify");
+}
+
+/// I13: the caller's own token is withdrawn while the keys of the transaction's server are fetched.
+#[tokio::test]
+async fn a_caller_who_is_gone_when_the_keys_come_reaches_nothing() {
+    let mut shop = Shop::new().await;
+    let (_, seen) = shop.shown(&[]).await;
+    let (issuer, subject) = {
+        let (caller, _) = seen.expect("the handler ran");
+        (caller.facts().issuer.clone(), caller.facts().subject.clone())
+    };
+    let (hop, keys) = (shop.world.inbound.hop().clone(), jwks(&[&shop.key]));
+    let until = shop.world.clock.now().after(minutes(10));
+    let transport = ScriptedTransport::json(move |_| {
+        let (issuer, subject) = (issuer.clone(), subject.clone());
+        hop.withdraw(Withdrawal::Subject { issuer, subject }, until).unwrap();
+        keys.clone()
+    });
+    let issuer = Issuer::at(TTS).jwks_url("https://tts.internal/jwks").profile(Profile::transaction_token());
+    let verifier = Verifier::builder(transport, shop.world.clock.clone(), Spawn::current()).issuer(issuer);
+    let ttl = Ttl::lifetime_at_most(minutes(10));
+    shop.layer = TransactionLayer::new(shop.world.inbound.hop(), verifier.build().unwrap(), DOMAIN, ttl);
+    let (status, seen) = shop.shown(&[&shop.signed(shop.token())]).await;
+    assert!(status == StatusCode::UNAUTHORIZED && seen.is_none(), "{status}: {:?}", shop.world.sink.codes());
+    // The stream's end comes first; the layer looks for itself too.
+    assert_eq!(shop.world.sink.sole("stream_withdrawn").gate, "inbound");
 }

@@ -3,6 +3,7 @@
 //! ```
 //! use std::sync::Arc;
 //! use hopguard_client::{HttpTransport, Spawn, SystemClock};
+//! use hopguard_core::{Ttl, minutes};
 //! use hopguard_tower::{Inbound, TransactionLayer};
 //! use hopguard_verify::{Issuer, Profile, Verifier};
 //!
@@ -12,13 +13,14 @@
 //! let verifier = Verifier::builder(transport, SystemClock::shared(), Spawn::current())
 //!     .issuer(Issuer::at("https://tts.internal").profile(Profile::transaction_token()))
 //!     .build()?;
-//! let layer = TransactionLayer::new(guard.hop(), verifier, "shop.internal");
+//! let ttl = Ttl::lifetime_at_most(minutes(5));
+//! let layer = TransactionLayer::new(guard.hop(), verifier, "shop.internal", ttl);
 //! # Ok(layer) }
 //! ```
 //!
 //! The header `Txn-Token` (draft-ietf-oauth-transaction-tokens) is taken out of the request. What it holds is
-//! verified like any token, by a verifier of its own, must be for the trust domain and for nobody else, and is
-//! then part of the caller's evidence: calls on the caller's behalf carry it on to destinations that are said to
+//! verified like any token, by a verifier of its own, must be bound to no key, be for the trust domain and for
+//! nobody else, live no longer than the rule allows, and be about the caller's subject. It is then part of the caller's evidence: calls on the caller's behalf carry it on to destinations that are said to
 //! be inside the same domain ([`EgressBuilder::trust_domain`](crate::EgressBuilder::trust_domain)). A request
 //! without the header passes, and nothing is carried on.
 //!
@@ -29,17 +31,24 @@
 //! # Errors
 //!
 //! `credential_ambiguous` for two headers, whatever the verifier says of a token that is not good,
-//! `audience_mismatch` or `audience_not_sole` for one of another domain, `evidence_missing` outside a complete stack.
+//! `holder_unproven` for one that is bound to a key, `audience_mismatch` or `audience_not_sole` for one of another
+//! domain, what [`Ttl`](hopguard_core::Ttl) says of one that lives too long, `transaction_foreign` for another
+//! subject's, `evidence_missing` outside a complete stack, `audit_unavailable` if it cannot be written down.
+//!
+//! # Security
+//!
+//! Subjects are compared as text: the servers of access tokens and of transaction tokens must name people alike.
+//! Where they do not, [`TransactionLayer::subjects_may_differ`] gives the comparison up.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use hopguard_client::BoxFuture;
+use hopguard_client::{BoxFuture, Durably};
 use hopguard_core::{
-    Admitted, AudienceGuard, Decision, Denial, Direction, EventKind, Facts, Fault, Guard, Presented,
-    RawToken, Refusal, TXN_TOKEN, Transaction, Verified,
+    Acknowledgement, Admitted, AudienceGuard, BearerOnly, Decision, Denial, Direction, Event, EventKind,
+    Facts, Fault, Guard, Presented, RawToken, Refusal, TXN_TOKEN, Transaction, TtlGuard, Verified,
 };
 use hopguard_verify::{Check, Verifier};
 use http::{Extensions, Request, Response};
@@ -57,21 +66,35 @@ use crate::hop::{Passage, Record};
 #[derive(Clone, Debug)]
 pub struct TransactionLayer(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inner {
     hop: Hop,
     verifier: Verifier,
     domain: Arc<str>,
-    guard: AudienceGuard,
+    audience: AudienceGuard,
+    ttl: TtlGuard,
+    any_subject: bool,
 }
 
 impl TransactionLayer {
     /// Verifies transaction tokens of the trust domain `domain` with `verifier`, whose issuers have the profile
-    /// [`transaction_token`](hopguard_verify::Profile::transaction_token); of others it takes none.
+    /// [`transaction_token`](hopguard_verify::Profile::transaction_token); of others it takes none. How long they may
+    /// live is for `ttl`; there is no default.
     #[must_use]
-    pub fn new(hop: &Hop, verifier: Verifier, domain: &str) -> Self {
-        let guard = AudienceGuard::exactly(domain);
-        Self(Arc::new(Inner { hop: hop.clone(), verifier, domain: domain.into(), guard }))
+    pub fn new(hop: &Hop, verifier: Verifier, domain: &str, ttl: TtlGuard) -> Self {
+        let (hop, audience, domain) = (hop.clone(), AudienceGuard::exactly(domain), domain.into());
+        Self(Arc::new(Inner { hop, verifier, domain, audience, ttl, any_subject: false }))
+    }
+
+    /// Takes transactions about another subject than that of the caller's access token, as where the two are named
+    /// by different servers, or a batch job works on somebody's transaction. The draft leaves this open.
+    ///
+    /// Nothing ties the two tokens together then: whoever may call, and gets hold of anybody's transaction token, has
+    /// it carried on. The event of each that differs says whose it is (`place`).
+    #[must_use]
+    pub fn subjects_may_differ(mut self) -> Self {
+        Arc::make_mut(&mut self.0).any_subject = true;
+        self
     }
 }
 
@@ -111,7 +134,7 @@ where
             }
             Err(refusal) => {
                 let record = self.layer.hop.record(&mut request);
-                return ResponseFuture::refused(self.layer.refuse(&record, None, refusal));
+                return ResponseFuture::refused(self.layer.refuse(&record, None, None, refusal));
             }
         };
         let (verifier, withdrawals) = (&self.layer.verifier, self.layer.hop.ledger().withdrawals());
@@ -164,9 +187,9 @@ impl Inner {
     }
 
     fn proceed<S, B, R>(
-        &self,
+        self: &Arc<Self>,
         inner: &S,
-        mut request: Request<B>,
+        request: Request<B>,
         shown: Shown,
         verdict: Result<Arc<Facts>, Refusal>,
     ) -> ResponseFuture<S, B, R>
@@ -175,55 +198,130 @@ impl Inner {
         R: Default,
     {
         let Shown { presented, caller, record } = shown;
-        match verdict.and_then(|facts| self.judge(presented, facts, &caller, &record)) {
-            Ok(transaction) => {
-                Stage::Admitted(caller.assert_with_transaction(transaction)).enter(request.extensions_mut());
-                ResponseFuture::Calling { future: Oneshot::new(inner.clone(), request) }
+        // One that is not genuine says nothing that an event could repeat.
+        let verified = match verdict.and_then(|facts| self.genuine(presented, facts)) {
+            Ok(verified) => verified,
+            Err(refusal) => {
+                return ResponseFuture::refused(self.refuse(&record, Some(&caller), None, refusal));
             }
-            Err(refusal) => ResponseFuture::refused(self.refuse(&record, Some(caller.facts()), refusal)),
+        };
+        let facts = verified.facts().clone();
+        match self.judge(verified, &caller, &record) {
+            Ok((transaction, safe)) if safe.is_done() => enter(inner.clone(), request, caller, transaction),
+            Ok((transaction, safe)) => {
+                let safe = Durably::new(safe);
+                let held = Held { safe, request, caller, transaction, record, inner: inner.clone() };
+                ResponseFuture::Writing { held: Some(Box::new(held)), layer: self.clone() }
+            }
+            Err(refusal) => {
+                ResponseFuture::refused(self.refuse(&record, Some(&caller), Some(&facts), refusal))
+            }
         }
     }
 
-    /// It is genuine: is it meant for this domain? From now on the block knows it, wherever it turns up.
-    fn judge(
-        &self,
-        presented: Presented,
-        facts: Arc<Facts>,
-        caller: &Admitted,
-        record: &Record,
-    ) -> Result<Transaction, Refusal> {
+    fn genuine(&self, presented: Presented, facts: Arc<Facts>) -> Result<Verified, Refusal> {
         if !self.verifier.verifies_transactions() {
             return Err(Denial::TokenTypeMismatch.into());
         }
-        let verified = Verified::assert_genuine(presented, facts);
-        let now = self.hop.now();
-        self.guard.check(&verified, now)?;
-        let remembered = self.hop.ledger().remember_received(&verified, now)?;
+        Ok(Verified::assert_genuine(presented, facts))
+    }
+
+    /// It is genuine: is it meant for this domain, and for this caller? From now on the block knows it, wherever it
+    /// turns up. What it allows waits until the event is safe.
+    fn judge(
+        &self,
+        verified: Verified,
+        caller: &Admitted,
+        record: &Record,
+    ) -> Result<(Transaction, Acknowledgement), Refusal> {
+        // INVARIANT: I15 — nobody checks a key here, whichever header the token comes in.
+        let bound = BearerOnly.bind(verified)?;
+        let (verified, now) = (bound.verified(), self.hop.now());
+        // INVARIANT: I13 — the caller may have gone while keys were fetched.
+        self.still_good(caller.facts())?;
+        self.audience.check(verified, now)?;
+        self.ttl.check(verified, now)?;
+        if !self.any_subject && is_foreign(verified.facts(), caller) {
+            return Err(Denial::TransactionForeign.into());
+        }
+        let remembered = self.hop.ledger().remember_received(verified, now)?;
         self.hop.note(remembered, record);
-        let passed = Decision::Allow("passed");
+        let event = self.event(record, Some(caller), Some(verified.facts()), Decision::Allow("passed"));
+        let safe = self.hop.audit().write_durably(event).map_err(Fault::from)?;
+        Ok((Transaction::assert_meant_for(verified.clone(), self.domain.clone()), safe))
+    }
+
+    /// Is the token still good after a wait?
+    fn still_good(&self, facts: &Facts) -> Result<(), Refusal> {
+        // INVARIANT: I13 — what was true before may be so no longer.
+        if self.hop.now() >= facts.expires {
+            return Err(Denial::TokenExpired.into());
+        }
+        if self.hop.ledger().withdrawals().strikes(facts) {
+            return Err(Denial::TokenWithdrawn.into());
+        }
+        Ok(())
+    }
+
+    /// The decision about one transaction token: whose request, which token, and whose if not the caller's.
+    fn event(
+        &self,
+        record: &Record,
+        caller: Option<&Admitted>,
+        found: Option<&Arc<Facts>>,
+        decision: Decision,
+    ) -> Event {
         let mut event =
-            self.hop.event(record, Direction::Inbound, EventKind::Decision, "transaction", passed);
-        event.token = Some(caller.facts().clone());
-        event.found = Some(verified.facts().fingerprint);
-        self.hop.audit().write(event).map_err(Fault::from)?;
-        Ok(Transaction::assert_meant_for(verified, self.domain.clone()))
+            self.hop.event(record, Direction::Inbound, EventKind::Decision, "transaction", decision);
+        event.token = caller.map(|caller| caller.facts().clone());
+        event.found = found.map(|facts| facts.fingerprint);
+        let foreign = found.filter(|facts| caller.is_some_and(|caller| is_foreign(facts, caller)));
+        event.place = foreign.map(|facts| format!("subject {}", facts.subject).into());
+        event
     }
 
     fn refuse<R: Default>(
         &self,
         record: &Record,
-        caller: Option<&Arc<Facts>>,
+        caller: Option<&Admitted>,
+        found: Option<&Arc<Facts>>,
         refusal: Refusal,
     ) -> Response<R> {
-        let decision = Decision::from(refusal.clone());
-        let mut event =
-            self.hop.event(record, Direction::Inbound, EventKind::Decision, "transaction", decision);
+        let mut event = self.event(record, caller, found, Decision::from(refusal.clone()));
         event.status = Some(refusal.status());
-        event.token = caller.cloned();
         let refused = Refused { refusal, event: event.id };
         self.hop.audit().refusal(event);
         refused.answer(&self.hop)
     }
+}
+
+/// Is the transaction about somebody else than the caller's access token?
+fn is_foreign(transaction: &Facts, caller: &Admitted) -> bool {
+    transaction.subject != caller.facts().subject
+}
+
+/// Calls the service, with the transaction in the caller's evidence.
+fn enter<S, B, R>(
+    inner: S,
+    mut request: Request<B>,
+    caller: Admitted,
+    transaction: Transaction,
+) -> ResponseFuture<S, B, R>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+{
+    Stage::Admitted(caller.assert_with_transaction(transaction)).enter(request.extensions_mut());
+    ResponseFuture::Calling { future: Oneshot::new(inner, request) }
+}
+
+/// What waits for the disk. On the heap, so that those who do not wait pay nothing for it.
+struct Held<S, B> {
+    safe: Durably,
+    request: Request<B>,
+    caller: Admitted,
+    transaction: Transaction,
+    record: Record,
+    inner: S,
 }
 
 pin_project! {
@@ -235,6 +333,8 @@ pin_project! {
     {
         /// Keys are being fetched.
         Checking { verdict: BoxFuture<'static, Result<Arc<Facts>, Refusal>>, waiting: Option<(Request<B>, Shown, S)>, layer: Arc<Inner> },
+        /// The decision is being written.
+        Writing { held: Option<Box<Held<S, B>>>, layer: Arc<Inner> },
         /// The inner service is being readied, then at work.
         Calling { #[pin] future: Oneshot<S, Request<B>> },
         /// Refused.
@@ -265,6 +365,22 @@ where
                     let verdict = ready!(verdict.as_mut().poll(context));
                     let Some((request, shown, inner)) = waiting.take() else { return Poll::Pending };
                     layer.proceed(&inner, request, shown, verdict)
+                }
+                ResponseProjection::Writing { held, layer } => {
+                    let Some(waiting) = held.as_mut() else { return Poll::Pending };
+                    let safe = ready!(Pin::new(&mut waiting.safe).poll(context));
+                    let Some(held) = held.take() else { return Poll::Pending };
+                    let Held { request, caller, transaction, record, inner, .. } = *held;
+                    let facts = transaction.facts().clone();
+                    // INVARIANT: I11 — what is not written down does not happen.
+                    let safe = safe.map_err(|full| Refusal::from(Fault::from(full)));
+                    let good = safe.and_then(|()| layer.still_good(caller.facts()));
+                    match good.and_then(|()| layer.still_good(&facts)) {
+                        Ok(()) => enter(inner, request, caller, transaction),
+                        Err(refusal) => {
+                            Self::refused(layer.refuse(&record, Some(&caller), Some(&facts), refusal))
+                        }
+                    }
                 }
                 ResponseProjection::Calling { future } => return future.poll(context),
                 ResponseProjection::Refused { response } => {

@@ -33,9 +33,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use hopguard_client::BoxFuture;
+use hopguard_client::{BoxFuture, Durably};
 use hopguard_core::{
-    BearerOnly, Decision, Direction, Event, EventKind, Facts, Fault, Presented, RawToken, Refusal,
+    BearerOnly, Decision, Denial, Direction, Event, EventKind, Facts, Fault, Presented, RawToken, Refusal,
     Relaxation, UnixTime, Verified, Waived, Waiver,
 };
 use hopguard_verify::{Check, Verifier};
@@ -60,7 +60,9 @@ pub struct VerifyLayer {
 }
 
 impl VerifyLayer {
-    /// Verifies tokens with `verifier` and leaves the evidence for the guards of `hop`.
+    /// Verifies tokens with `verifier` and leaves the evidence for the guards of `hop`. A verifier of transaction
+    /// tokens, which are no access tokens, belongs to a [`TransactionLayer`](super::TransactionLayer): with one, every
+    /// request is answered 500 (`evidence_missing`).
     #[must_use]
     pub fn new(hop: &Hop, verifier: Verifier) -> Self {
         Self { hop: hop.clone(), verifier, holder_open: None }
@@ -112,6 +114,10 @@ where
         // INVARIANT: I1 — evidence that is here already is not this stack's, and a handler that finds none writes
         // it down here.
         request.extensions_mut().insert(Passage::begun(hop, record));
+        // A transaction token says what is done, and lets nobody in.
+        if self.layer.verifier.verifies_transactions() {
+            return ResponseFuture::refused(self.layer.refuse(&record, None, Fault::EvidenceMissing.into()));
+        }
         let presented = match extract(hop, &mut request) {
             Ok(presented) => presented,
             Err(denial) => return ResponseFuture::refused(self.layer.refuse(&record, None, denial.into())),
@@ -212,21 +218,48 @@ impl VerifyLayer {
             hop.note(remembered, record);
             let stage = self.stage(verified, record)?;
             let event = self.known(record, &shown, Decision::Allow("passed"));
-            hop.audit().write(event).map_err(Fault::from)?;
-            Ok(stage)
+            Ok((stage, hop.audit().write_durably(event).map_err(Fault::from)?))
         });
-        match outcome {
-            Ok(stage) => stage.enter(request.extensions_mut()),
-            Err(refusal) => {
-                let mut event = self.known(record, &shown, refusal.clone().into());
-                event.status = Some(refusal.status());
-                let refused = Refused { refusal, event: event.id };
-                hop.audit().refusal(event);
-                return ResponseFuture::refused(refused.answer(hop));
-            }
+        let (stage, safe) = match outcome {
+            Ok(passed) => passed,
+            Err(refusal) => return ResponseFuture::refused(self.refuse_known(record, &shown, refusal)),
+        };
+        stage.enter(request.extensions_mut());
+        if safe.is_done() {
+            return ResponseFuture::Calling { future: Oneshot::new(inner.clone(), request) };
         }
-        ResponseFuture::Calling { future: Oneshot::new(inner.clone(), request) }
+        let held = Held { safe: Durably::new(safe), request, shown, record: *record, inner: inner.clone() };
+        ResponseFuture::Writing { held: Some(Box::new(held)), layer: self.clone() }
     }
+
+    fn refuse_known<R: Default>(&self, record: &Record, shown: &Verified, refusal: Refusal) -> Response<R> {
+        let mut event = self.known(record, shown, refusal.clone().into());
+        event.status = Some(refusal.status());
+        let refused = Refused { refusal, event: event.id };
+        self.hop.audit().refusal(event);
+        refused.answer(&self.hop)
+    }
+
+    /// Is it still good, once the disk has answered?
+    fn still_good(&self, shown: &Verified) -> Result<(), Refusal> {
+        // INVARIANT: I13 — it may have expired, or been withdrawn, while the disk was slow.
+        if self.hop.now() >= shown.facts().expires {
+            return Err(Denial::TokenExpired.into());
+        }
+        if self.hop.ledger().withdrawals().strikes(shown.facts()) {
+            return Err(Denial::TokenWithdrawn.into());
+        }
+        Ok(())
+    }
+}
+
+/// What waits for the disk. On the heap, so that those who do not wait pay nothing for it.
+struct Held<S, B> {
+    safe: Durably,
+    request: Request<B>,
+    shown: Verified,
+    record: Record,
+    inner: S,
 }
 
 /// A request whose issuer's keys are being fetched.
@@ -246,6 +279,8 @@ pin_project! {
     {
         /// Keys are being fetched.
         Checking { verdict: BoxFuture<'static, Result<Arc<Facts>, Refusal>>, waiting: Option<Waiting<S, B>>, layer: VerifyLayer },
+        /// The decision is being written.
+        Writing { held: Option<Box<Held<S, B>>>, layer: VerifyLayer },
         /// The inner service is being readied, then at work.
         Calling { #[pin] future: Oneshot<S, Request<B>> },
         /// Refused.
@@ -283,6 +318,18 @@ where
                             layer.proceed(&inner, request, verified, &record)
                         }
                         Err(refusal) => Self::refused(layer.refuse(&record, Some(&presented), refusal)),
+                    }
+                }
+                ResponseProjection::Writing { held, layer } => {
+                    let Some(waiting) = held.as_mut() else { return Poll::Pending };
+                    let safe = ready!(Pin::new(&mut waiting.safe).poll(context));
+                    let Some(held) = held.take() else { return Poll::Pending };
+                    let Held { request, shown, record, inner, .. } = *held;
+                    // INVARIANT: I11 — what is not written down does not happen.
+                    let safe = safe.map_err(|full| Refusal::from(Fault::from(full)));
+                    match safe.and_then(|()| layer.still_good(&shown)) {
+                        Ok(()) => ResponseFuture::Calling { future: Oneshot::new(inner, request) },
+                        Err(refusal) => Self::refused(layer.refuse_known(&record, &shown, refusal)),
                     }
                 }
                 ResponseProjection::Calling { future } => return future.poll(context),
