@@ -296,3 +296,26 @@ async fn a_layer_that_stands_alone_blocks_no_thread() {
         assert_eq!(reached.load(Ordering::Relaxed), usize::from(status == 200));
     }
 }
+
+/// Whoever expires or is withdrawn while the disk is slow is sent nothing for, as on the way in.
+#[tokio::test]
+async fn what_expired_while_the_disk_was_slow_is_not_sent() {
+    let (world, slow) = world().await;
+    let front = show(&world);
+    awaited(&slow).await.into_iter().for_each(|(_, acknowledger)| acknowledger.acknowledge());
+    assert_eq!(ended(front.answer).await.status(), 200);
+    let caller = front.seen.lock().unwrap().take().unwrap();
+    let (client, url) = (world.client.clone(), world.peer.url("/stock/42"));
+    let by = caller.clone();
+    let call =
+        beside(async move { client.on_behalf_of(&by).get(&url).send().await.map(|answer| answer.status()) });
+    let waiting = awaited(&slow).await;
+    assert_eq!(waiting.iter().map(|(code, _)| *code).collect::<Vec<_>>(), ["sent"]);
+    let until = hopguard::Clock::now(&*world.clock).after(hopguard::minutes(10));
+    let what = hopguard::Withdrawal::Token(caller.facts().fingerprint);
+    world.inbound.hop().withdraw(what, until).unwrap();
+    world.clock.advance(hopguard::minutes(20));
+    waiting.into_iter().for_each(|(_, acknowledger)| acknowledger.acknowledge());
+    let outcome = ended(call).await;
+    assert_eq!(world.reached(), 0, "sent for a caller who is expired and withdrawn: {:?}", outcome.ok());
+}
