@@ -256,18 +256,20 @@ impl PassthroughLayer {
         body: B,
     ) -> Result<(ScannedBody<B>, Option<Slot>), Refused> {
         let hop = &self.rule.hop;
-        let matched = match parts.extensions.get::<Outgoing>() {
-            Some(outgoing) => outgoing.0.clone(),
+        let (matched, is_here) = match parts.extensions.get::<Outgoing>() {
+            // The route was chosen for a destination; a layer in between may not have changed it.
+            Some(Outgoing(matched)) => {
+                let destination = matched.destination.as_ref();
+                (matched.clone(), destination.is_some_and(|expected| expected.is_of(&parts.uri)))
+            }
             None => {
                 let subject = OnBehalfOf::of(&parts.extensions).cloned();
-                Arc::new(Matched {
-                    destination: Destination::of(&parts.uri),
-                    ..Matched::new(hop.begin(&parts.headers), subject)
-                })
+                let mut matched = Matched::new(hop.begin(&parts.headers), subject);
+                matched.destination = Destination::of(&parts.uri);
+                (Arc::new(matched), true)
             }
         };
-        // The route was chosen for a destination; a layer in between may not have changed it.
-        let destination = matched.destination.as_ref().filter(|expected| expected.is_of(&parts.uri));
+        let destination = matched.destination.as_ref().filter(|_| is_here);
         let destination =
             destination.ok_or_else(|| matched.refuse(hop, "passthrough", Fault::TargetUnreadable.into()))?;
         let transaction = self.transaction(&matched, destination)?;
