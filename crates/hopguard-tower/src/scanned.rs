@@ -51,6 +51,17 @@ impl BodyScan {
         self
     }
 
+    /// What is wrong with it: a limit so low that nearly every body would pass unread is a block that was switched
+    /// off under another name.
+    pub(crate) fn problem(&self) -> Option<&'static str> {
+        (self.limits.beyond == Beyond::Audit && self.limits.at_most < Self::LEAST).then_some(
+            "lets nearly everything pass unread: look through at least 64 KiB, or refuse what is longer",
+        )
+    }
+
+    /// The lowest limit beyond which anything may pass: 64 KiB.
+    pub const LEAST: u64 = 64 * 1024;
+
     /// Undoes no compression: a compressed body is one that cannot be looked through, and is refused unless
     /// [`audit_beyond`](Self::audit_beyond) says otherwise.
     #[must_use]

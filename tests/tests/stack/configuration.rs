@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hopguard::{
-    ActorGuard, Anonymous, AudienceGuard, Audit, ClientAuth, ConfigErrors, Egress, Exchange, GuardedClient,
-    Inbound, Issuer, Ledger, LongStream, ScopeGuard, StsEndpoint, Ttl, minutes,
+    ActorGuard, Anonymous, AudienceGuard, Audit, BodyScan, ClientAuth, ConfigErrors, Egress, Exchange,
+    GuardedClient, Inbound, Issuer, Ledger, LongStream, ResponseRule, ScopeGuard, StsEndpoint, Ttl, minutes,
 };
 use hopguard_testkit::MemorySink;
 
@@ -134,4 +134,32 @@ fn an_audit_without_a_sink_takes_nothing() {
     // An empty fan-out would lose every event; it refuses instead, and with it every request.
     let audit = Audit::new("orders", "1", Arc::new(hopguard::Fanout::new(Vec::new())));
     assert!(audit.reserve().is_err());
+}
+
+#[test]
+fn a_block_is_not_switched_off_by_a_limit() {
+    let bodies = |most: u64| BodyScan::default().at_most(most).audit_beyond();
+    let inbound = |most| {
+        Inbound::builder(&Ledger::bounded(), &audit())
+            .issuer(Issuer::at("https://sts.internal"))
+            .audience("https://orders.internal")
+            .ttl(Ttl::lifetime_at_most(minutes(5)))
+            .scope(ScopeGuard::any_scope())
+            .responses(ResponseRule::default().bodies(bodies(most)))
+            .build()
+    };
+    let egress = |scan| {
+        let sts =
+            StsEndpoint::at("https://sts.internal", ClientAuth::client_secret_basic("orders", "a secret"));
+        Egress::builder(&Ledger::bounded(), &audit(), sts)
+            .route("https://status.example", Anonymous)
+            .bodies(scan)
+            .build()
+    };
+    names(&inbound(64 * 1024 - 1).unwrap_err(), &["inbound.response.bodies"]);
+    names(&egress(bodies(0)).unwrap_err(), &["egress.bodies"]);
+    assert!(inbound(64 * 1024).is_ok());
+    assert!(egress(bodies(64 * 1024)).is_ok());
+    // What is longer is refused: nothing passes unread.
+    assert!(egress(BodyScan::default().at_most(0)).is_ok());
 }

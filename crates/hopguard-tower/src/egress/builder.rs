@@ -413,6 +413,9 @@ impl EgressBuilder {
     /// [`ConfigErrors`] with every setting that is wrong.
     pub fn build(self) -> Result<Egress, ConfigErrors> {
         let mut problems = Problems::new();
+        if let Some(problem) = self.bodies.problem() {
+            problems.add("egress.bodies", problem);
+        }
         self.check_block(&mut problems);
         let routes = route_map(&self.routes, &mut problems);
         let clock = self.clock.clone().unwrap_or_else(SystemClock::shared);

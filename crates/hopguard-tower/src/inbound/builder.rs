@@ -323,6 +323,9 @@ impl InboundBuilder<Set, Set, Set, Set> {
         if let Some(problem) = self.actor.as_ref().and_then(ActorGuard::problem) {
             problems.add("inbound.actor", problem);
         }
+        if let Some(problem) = self.response.problem() {
+            problems.add("inbound.response.bodies", problem);
+        }
         for (at, stream) in self.long.iter().enumerate() {
             if let Some(problem) = stream.problem() {
                 problems.add(format!("inbound.long_stream[{at}]"), problem);

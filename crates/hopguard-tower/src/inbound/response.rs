@@ -55,6 +55,10 @@ impl ResponseRule {
         self
     }
 
+    pub(super) fn problem(&self) -> Option<&'static str> {
+        self.bodies.problem()
+    }
+
     /// How bodies are looked through.
     #[must_use]
     pub fn bodies(mut self, scan: BodyScan) -> Self {
