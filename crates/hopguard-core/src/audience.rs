@@ -145,4 +145,18 @@ mod tests {
         audience(&guard, &["account"], Err("audience_mismatch"));
         audience(&guard, &["orders", "account", "other"], Err("audience_not_sole"));
     }
+
+    #[test]
+    fn a_setting_that_names_nothing_is_a_problem() {
+        let waiver = |why| Waiver::new(why, "who", UnixTime::from_secs(1));
+        let ours = || AudienceGuard::exactly("orders");
+        assert_eq!(ours().problem(), None);
+        assert_eq!(ours().dangerous_tolerate_foreign("account", waiver("why")).problem(), None);
+        let empty = "is empty: name this service's own URI";
+        assert_eq!(AudienceGuard::exactly("").problem(), Some(empty));
+        assert_eq!(ours().or_alias("").problem(), Some(empty));
+        let nameless = "tolerates a foreign audience without its name, a reason or an owner";
+        assert_eq!(ours().dangerous_tolerate_foreign("", waiver("why")).problem(), Some(nameless));
+        assert_eq!(ours().dangerous_tolerate_foreign("account", waiver("")).problem(), Some(nameless));
+    }
 }
