@@ -68,6 +68,7 @@ where
             let refused = unmatched.refuse(&hop, "egress", Fault::EvidenceMissing.into());
             return ResponseFuture::Refused { refused: Some(refused) };
         };
+        // The exchange has judged in this very call that what is attached is good still.
         match self.announce(&matched.0) {
             Ok((outcome, safe)) if safe.is_done() => ResponseFuture::Sent {
                 future: self.inner.call(request),
@@ -146,15 +147,15 @@ impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
         let Some(held) = held.take() else { return Poll::Pending };
         let Held { mut inner, request, outcome, matched, hop, .. } = *held;
         let next = match safe {
-            Ok(()) => match matched.0.outdated(&hop) {
-                None => Self::Sent {
+            Ok(()) => match matched.0.still_sendable(&hop) {
+                Ok(()) => Self::Sent {
                     future: inner.call(request),
                     outcome: Some(outcome),
                     matched: Some(matched),
                     hop,
                 },
                 // INVARIANT: I13 — the disk may have been slow.
-                Some(refusal) => {
+                Err(refusal) => {
                     match &refusal {
                         Refusal::Denial(denial) => _ = outcome.ended(denial.clone()),
                         Refusal::Fault(fault) => outcome.failed(*fault),

@@ -380,6 +380,8 @@ impl Inner {
         let matched = Arc::new(matched);
         let request = self.attach(parts, body, &matched);
         let ready = inner.ready().await.map_err(EgressError::Peer)?;
+        // INVARIANT: I13, I18 — the authorization server and the client may have taken their time.
+        matched.still_sendable(&self.hop).map_err(|refusal| refuse(&matched, refusal))?;
         let response = ready.call(request).await.map_err(EgressError::Peer)?;
 
         let Some((old, body, copied)) = again else { return Ok(response) };
@@ -408,8 +410,11 @@ impl Inner {
         event.kind = EventKind::Notice;
         self.hop.audit().write(event).map_err(|full| refuse(&matched, Refusal::Fault(full.into())))?;
         self.grant(&ticket, &mut matched).await.map_err(|refusal| refuse(&matched, refusal))?;
-        let request = self.attach(parts, body, &Arc::new(matched));
-        inner.oneshot(request).await.map_err(EgressError::Peer)
+        let matched = Arc::new(matched);
+        let request = self.attach(parts, body, &matched);
+        let ready = inner.ready().await.map_err(EgressError::Peer)?;
+        matched.still_sendable(&self.hop).map_err(|refusal| refuse(&matched, refusal))?;
+        ready.call(request).await.map_err(EgressError::Peer)
     }
 
     /// The record of the hop that makes this call: its caller's, or one of its own.
@@ -546,10 +551,6 @@ impl Inner {
         matched: &Matched,
     ) -> Result<(Granted, CacheState), Refusal> {
         let answer = asking.await?;
-        // INVARIANT: I13 — so may the authorization server, and a token of our own is fetched for a caller as well.
-        if let Some(subject) = &matched.subject {
-            self.still_good(subject)?;
-        }
         let evicted = self.exchanger.take_ledger_overflows() > 0;
         self.hop.note(Remembered { evicted }, &matched.record);
         Ok(answer)

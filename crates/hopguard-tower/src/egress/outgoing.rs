@@ -58,23 +58,33 @@ impl Matched {
         }
     }
 
-    /// Why what is attached may not be sent any more, although it could be when it was attached.
-    pub(crate) fn outdated(&self, hop: &Hop) -> Option<Refusal> {
-        self.attached.as_ref()?;
-        let (now, withdrawals) = (hop.now(), hop.ledger().withdrawals());
-        let subject = self.subject.as_ref().map(Admitted::facts);
-        let sent = self.grant.as_ref().or(self.secret.as_ref());
-        if subject.is_some_and(|facts| now >= facts.expires) {
-            Some(Denial::SubjectExpired.into())
-        } else if subject.is_some_and(|facts| withdrawals.strikes(facts)) {
-            Some(Denial::TokenWithdrawn.into())
-        } else if sent.is_some_and(|facts| now >= facts.expires) {
-            Some(Fault::GrantExpired.into())
-        } else if sent.is_some_and(|facts| withdrawals.strikes(facts)) {
-            Some(Fault::GrantWithdrawn.into())
-        } else {
-            None
+    /// May what is attached be sent still? Asked after each wait on the way from the exchange to the wire.
+    ///
+    /// # Errors
+    ///
+    /// What ended it meanwhile: the caller's expiry or withdrawal, or that of what is attached.
+    pub(crate) fn still_sendable(&self, hop: &Hop) -> Result<(), Refusal> {
+        if self.attached.is_none() {
+            return Ok(());
         }
+        let (now, withdrawals) = (hop.now(), hop.ledger().withdrawals());
+        if let Some(subject) = self.subject.as_ref().map(Admitted::facts) {
+            if now >= subject.expires {
+                return Err(Denial::SubjectExpired.into());
+            }
+            if withdrawals.strikes(subject) {
+                return Err(Denial::TokenWithdrawn.into());
+            }
+        }
+        if let Some(sent) = self.grant.as_ref().or(self.secret.as_ref()) {
+            if now >= sent.expires {
+                return Err(Fault::GrantExpired.into());
+            }
+            if withdrawals.strikes(sent) {
+                return Err(Fault::GrantWithdrawn.into());
+            }
+        }
+        Ok(())
     }
 
     /// The event of a decision about this request.
