@@ -234,6 +234,19 @@ mod tests {
         assert_eq!(read["route"].as_str(), event.route.as_deref());
     }
 
+    /// Names of gates come from whoever wrote the guard; digits are written past `serde_json`.
+    #[test]
+    fn a_line_is_json_whatever_a_gate_is_called() {
+        let mut event = full();
+        event.gate = "a \"gate\"\n";
+        let read = serde_json::to_value(&event).unwrap();
+        assert_eq!(read["gate"], event.gate);
+        assert_eq!(read["event_id"], event.id.to_string());
+        assert_eq!(read["found"], event.found.unwrap().to_string());
+        assert_eq!(read["trace_id"], event.trace.unwrap().trace_id());
+        assert_eq!(read["token"]["fingerprint"], event.token.unwrap().fingerprint.to_string());
+    }
+
     #[test]
     fn what_is_unverified_is_cut() {
         assert_eq!(Unverified::bounded(&"ä".repeat(100)).len(), Unverified::LONGEST);

@@ -5,6 +5,8 @@ use std::num::{NonZeroU64, NonZeroU128};
 
 use http::HeaderValue;
 
+use crate::id::hexadecimal;
+
 /// W3C trace context (`traceparent`, version 00): which distributed trace a request belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
@@ -65,6 +67,13 @@ impl TraceContext {
     #[must_use]
     pub fn trace_id(&self) -> String {
         format!("{:032x}", self.trace)
+    }
+
+    /// The same without an allocation.
+    pub(super) fn trace_digits(self) -> [u8; 32] {
+        let mut digits = [0; 32];
+        hexadecimal(self.trace.get().to_be_bytes(), &mut digits);
+        digits
     }
 }
 
