@@ -410,7 +410,7 @@ mod tests {
         thread_local!(static KEYS: GrantKeys = GrantKeys::new(ISSUER, None, "orders", &[]));
         let target = Exchange::audience(&n.to_string()).requires_none();
         let here = Destination::of(&"https://here.internal".parse().unwrap()).unwrap();
-        KEYS.with(|keys| keys.key(&facts(), &target, &here))
+        KEYS.with(|keys| keys.of_route(&target, &here).key(&facts()))
     }
 
     #[test]
