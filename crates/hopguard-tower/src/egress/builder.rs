@@ -42,6 +42,7 @@ use super::error::Flat;
 use super::exchange::{Call, ExchangeLayer, Exchanging};
 use super::explain::Explained;
 use super::passthrough::{Passthrough, PassthroughLayer};
+use super::subject::OnBehalfOf;
 use crate::Hop;
 use crate::inbound::own_transport;
 use crate::scanned::BodyScan;
@@ -201,14 +202,16 @@ impl Egress {
     pub fn explain<B>(&self, request: &Request<B>) -> Explained {
         let (method, uri) = (request.method(), request.uri());
         let (headers, extensions) = (request.headers(), request.extensions());
-        self.exchange.explain(Call { method, uri, headers, extensions })
+        let as_ourselves = OnBehalfOf::is_ourselves(extensions);
+        self.exchange.explain(Call { method, uri, headers, as_ourselves }, OnBehalfOf::of(extensions))
     }
 
     /// The same for a request whose body is elsewhere.
     #[must_use]
     pub fn explain_parts(&self, parts: &request::Parts) -> Explained {
         let request::Parts { method, uri, headers, extensions, .. } = parts;
-        self.exchange.explain(Call { method, uri, headers, extensions })
+        let as_ourselves = OnBehalfOf::is_ourselves(extensions);
+        self.exchange.explain(Call { method, uri, headers, as_ourselves }, OnBehalfOf::of(extensions))
     }
 
     /// The same stack, for a client that does below it what the stack does not see: redirects, retries, cookies. Each
