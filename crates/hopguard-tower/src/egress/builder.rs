@@ -214,6 +214,16 @@ impl Egress {
         self.exchange.explain(Call { method, uri, headers, as_ourselves }, OnBehalfOf::of(extensions))
     }
 
+    /// The same stack, for a client that does below it what the stack does not see: redirects, retries, cookies. Each
+    /// call writes a `waiver_used` event; from the waiver's end on, or without reason or owner, each is refused with
+    /// `waiver_expired`.
+    #[must_use]
+    pub fn dangerous_before_foreign_client(&self, waiver: Waiver) -> Self {
+        let mut stack = self.clone();
+        stack.passthrough = stack.passthrough.before_foreign_client(waiver);
+        stack
+    }
+
     /// What the stack's layers share.
     #[must_use]
     pub fn hop(&self) -> &Hop {
