@@ -206,7 +206,7 @@ impl ExchangeLayer {
     pub(super) fn explain(&self, call: Call<'_>) -> Explained {
         let why = self.inner.routes.explain(call.method, call.uri, call.headers);
         let subject = OnBehalfOf::of(call.extensions).cloned();
-        let mut matched = Matched::new(self.inner.hop.begin(call.headers), subject);
+        let mut matched = Matched::new(self.inner.hop.begin(Some(call.method), call.headers), subject);
         let verdict = self.inner.ticket(call, &mut matched).map(|_ticket| ());
         Explained::new(why, verdict)
     }
@@ -419,7 +419,7 @@ impl Inner {
 
     /// The record of the hop that makes this call: its caller's, or one of its own.
     fn record(&self, parts: &request::Parts, subject: Option<&Admitted>) -> Record {
-        let begun = self.hop.begin(&parts.headers);
+        let begun = self.hop.begin(Some(&parts.method), &parts.headers);
         match subject {
             Some(caller) => Record {
                 request: caller.request_id(),
