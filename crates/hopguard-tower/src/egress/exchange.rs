@@ -199,7 +199,7 @@ impl ExchangeLayer {
 
     pub(super) fn explain(&self, call: Call<'_>, subject: Option<&Admitted>) -> Explained {
         let why = self.inner.routes.explain(call.method, call.uri, call.headers);
-        let mut matched = Matched::new(self.inner.hop.begin(call.headers), subject.cloned());
+        let mut matched = Matched::new(self.inner.hop.begin(Some(call.method), call.headers), subject.cloned());
         let verdict = self.inner.ticket(call, &mut matched).map(|_index| ());
         Explained::new(why, verdict)
     }
@@ -446,8 +446,8 @@ impl Inner {
     /// The record of the hop that makes this call: its caller's, or one of its own.
     fn record(&self, parts: &request::Parts, subject: Option<&Admitted>) -> Record {
         match subject {
-            Some(caller) => self.hop.begin_for(caller, &parts.headers),
-            None => self.hop.begin(&parts.headers),
+            Some(caller) => self.hop.begin_for(caller, &parts.method, &parts.headers),
+            None => self.hop.begin(Some(&parts.method), &parts.headers),
         }
     }
 

@@ -276,7 +276,7 @@ impl PassthroughLayer {
             }
             None => {
                 let subject = OnBehalfOf::of(&parts.extensions).cloned();
-                let mut matched = Matched::new(hop.begin(&parts.headers), subject);
+                let mut matched = Matched::new(hop.begin(Some(&parts.method), &parts.headers), subject);
                 matched.destination = Destination::of(&parts.uri);
                 (Arc::new(matched), true)
             }
