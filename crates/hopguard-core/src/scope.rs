@@ -220,4 +220,19 @@ mod tests {
         assert!(!ScopeSet::empty().contains(""));
         assert!(!ScopeSet::empty().shares_any(&ScopeSet::empty()));
     }
+
+    #[test]
+    fn what_is_in_order_is_kept_as_it_is() {
+        for (list, expected) in [
+            ("", false),
+            ("a", true),
+            ("a ab b", true),
+            ("b a", false),
+            ("a a", false),
+            (" a", false),
+            ("a ", false),
+        ] {
+            assert_eq!(is_in_order(list), expected, "{list:?}");
+        }
+    }
 }

@@ -290,6 +290,37 @@ mod tests {
         assert_eq!(withdrawals.withdraw(one_more, UNTIL, UNTIL.after(crate::seconds(9))), Ok(()));
         assert!(!withdrawals.strikes(&first));
     }
+
+    /// True if a withdrawal at [`AT`] that need not be kept still strikes after another one `later`.
+    fn is_kept(withdrawals: &Withdrawals, later: u64) -> bool {
+        let other = || Withdrawal::Token(Fingerprint::of_token("x"));
+        let now = AT.after(crate::seconds(later));
+        withdrawals.withdraw(Withdrawal::Token(facts().fingerprint), AT, AT).unwrap();
+        withdrawals.withdraw(other(), now, now).unwrap();
+        withdrawals.strikes(&facts())
+    }
+
+    #[test]
+    fn it_is_kept_as_long_as_something_runs_on() {
+        let running = |longest: &[Duration]| {
+            let withdrawals = Withdrawals::new();
+            longest.iter().for_each(|&longest| withdrawals.outlasts(longest));
+            withdrawals
+        };
+        assert!(is_kept(&running(&[]), 59) && !is_kept(&running(&[]), 60));
+        let part = [crate::seconds(100), Duration::from_millis(200_001), crate::seconds(100)];
+        assert!(is_kept(&running(&part), 200) && !is_kept(&running(&part), 201));
+        let whole = [crate::seconds(200)];
+        assert!(is_kept(&running(&whole), 199) && !is_kept(&running(&whole), 200));
+    }
+
+    #[test]
+    fn that_of_what_never_expires_is_kept_for_good() {
+        let withdrawals = Withdrawals::new();
+        withdrawals.keep_for_good(facts().fingerprint);
+        assert!(is_kept(&withdrawals, 1_000_000));
+    }
+
     #[test]
     fn a_secret_that_was_withdrawn_before_it_was_known_is_withdrawn_still() {
         let (withdrawals, secret) = (Withdrawals::new(), facts());

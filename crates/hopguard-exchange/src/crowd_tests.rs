@@ -33,12 +33,6 @@ fn calling(rig: &Arc<Rig>, caller: &Admitted) -> tokio::task::JoinHandle<Outcome
     tokio::spawn(async move { rig.ask(&caller).await })
 }
 
-async fn until(mut holds: impl FnMut() -> bool) {
-    while !holds() {
-        tokio::task::yield_now().await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_thousand_callers_make_one_exchange() {
     let gate = Arc::new(Semaphore::new(0));
@@ -167,7 +161,7 @@ async fn a_panic_on_the_way_strands_nobody() {
 
 #[test]
 fn a_task_that_is_dropped_strands_nobody() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let (rig, call) = runtime.block_on(async {
         let rig = gated(&Arc::new(Semaphore::new(0)), |b| b);
         let alice = rig.caller("alice").await;
@@ -179,7 +173,7 @@ fn a_task_that_is_dropped_strands_nobody() {
     });
     // The runtime goes away, and with it the task that carries the exchange.
     drop(runtime);
-    let outcome = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(call);
+    let outcome = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(call);
     assert_eq!(told(outcome), Err("sts_unavailable"));
     assert_eq!(rig.exchanger.traffic(), (0, 0));
 }

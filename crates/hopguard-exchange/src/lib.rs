@@ -104,6 +104,8 @@ mod renewal_tests;
 mod waiver_tests;
 #[cfg(test)]
 mod own_tests;
+#[cfg(test)]
+mod status_tests;
 
 pub use actor::ActorToken;
 pub use builder::ExchangerBuilder;

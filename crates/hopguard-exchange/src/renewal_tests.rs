@@ -13,12 +13,6 @@ fn good(number: usize, state: &str) -> Result<(String, String), &'static str> {
     Ok((format!("grant-{number}"), state.to_owned()))
 }
 
-async fn until(mut holds: impl FnMut() -> bool) {
-    while !holds() {
-        tokio::task::yield_now().await;
-    }
-}
-
 /// A server whose first answer is honest; each later one comes when `gate` lets it, as `later` says.
 fn gated(gate: &Arc<Semaphore>, later: impl Fn(&Ask) -> Reply + Clone + Send + Sync + 'static) -> Rig {
     let gate = Arc::clone(gate);

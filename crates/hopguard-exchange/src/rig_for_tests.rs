@@ -309,3 +309,13 @@ pub(crate) fn target() -> Exchange {
 pub(crate) fn peer() -> Destination {
     Destination::of(&Uri::from_static(PEER)).unwrap()
 }
+
+/// Waits until it holds; what never comes fails the test instead of holding it up.
+pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
+    let held = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(10), held).await.is_ok(), "it never came to pass");
+}

@@ -118,8 +118,8 @@ pub fn parse_absolute(url: &str) -> Result<Uri, &'static str> {
 
 /// A port as everybody writes it: `+443` and `00443` are none.
 fn strict_port(text: &str) -> Option<u16> {
-    let port: u16 = text.parse().ok().filter(|port| *port != 0)?;
-    (port.to_string() == text).then_some(port)
+    let usual = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    text.parse().ok().filter(|_| usual)
 }
 
 fn has_userinfo(authority: &Authority) -> bool {

@@ -481,25 +481,26 @@ impl EgressBuilder {
 }
 
 fn route_map(routes: &[Line], problems: &mut Problems) -> Option<RouteMap> {
-    let setting = |index: usize, url: &str| format!("egress.route[{index}] {url}");
+    // INVARIANT: I10 — a URL may hold a password, or be one that somebody wrote into the wrong setting.
+    let setting = |index: usize| format!("egress.route[{index}]");
     let (mut read, mut places) = (Vec::new(), Vec::new());
     for (index, line) in routes.iter().enumerate() {
         match line.read() {
             Ok(route) => {
                 read.push(route);
-                places.push((index, &line.url));
+                places.push(index);
             }
-            Err(invalid) => problems.add(setting(index, &line.url), invalid.to_string()),
+            Err(invalid) => problems.add(setting(index), invalid.to_string()),
         }
     }
     let whole = read.len() == routes.len();
     let map = RouteMap::new(read)
         .map_err(|(earlier, later)| {
-            if let (Some((earlier, _)), Some((later, url))) = (places.get(earlier), places.get(later)) {
+            if let (Some(earlier), Some(later)) = (places.get(earlier), places.get(later)) {
                 let problem = format!(
                     "names the same origin and path as egress.route[{earlier}], and a method in common: keep one, or give one a longer path"
                 );
-                problems.add(setting(*later, url), problem);
+                problems.add(setting(*later), problem);
             }
         })
         .ok();
