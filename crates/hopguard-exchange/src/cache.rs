@@ -535,7 +535,8 @@ mod tests {
         let keys = GrantKeys::new(ISSUER, None, "orders", &[]);
         let hash = |audience: &str| {
             let peer = Destination::of(&"https://a".parse().unwrap()).unwrap();
-            AsIs::default().hash_one(keys.key(&subject, &Exchange::audience(audience).requires_none(), &peer))
+            AsIs::default()
+                .hash_one(keys.of_route(&Exchange::audience(audience).requires_none(), &peer).key(&subject))
         };
         let spread: std::collections::HashSet<_> = (0..100).map(|n| hash(&n.to_string())).collect();
         assert_eq!((spread.len(), hash("1")), (100, hash("1")));
@@ -553,7 +554,7 @@ mod tests {
         let cache = GrantCache::new(100);
         let keys = GrantKeys::new(ISSUER, None, "orders", &[]);
         let peer = Destination::of(&"https://a".parse().unwrap()).unwrap();
-        let key = keys.key(&facts(), &Exchange::audience("a").requires_none(), &peer);
+        let key = keys.of_route(&Exchange::audience("a").requires_none(), &peer).key(&facts());
         let now = Monotonic::from_origin(Duration::from_secs(100));
         cache.refuse(key, Denial::SubjectExpired, now);
         assert!(cache.refusal(key, now).is_some());
