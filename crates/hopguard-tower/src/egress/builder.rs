@@ -39,10 +39,11 @@ use tower_layer::Layer;
 
 use super::dispatch::{Dispatch, DispatchLayer};
 use super::error::Flat;
-use super::exchange::{Call, ExchangeLayer, Exchanging};
+use super::exchange::{ExchangeLayer, Exchanging};
 use super::explain::Explained;
 use super::passthrough::{Passthrough, PassthroughLayer};
 use super::subject::OnBehalfOf;
+use super::ticket::Call;
 use crate::Hop;
 use crate::inbound::own_transport;
 use crate::scanned::BodyScan;
