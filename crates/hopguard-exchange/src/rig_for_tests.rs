@@ -241,9 +241,14 @@ impl Rig {
         admitted(token, facts, ledger)
     }
 
+    /// The usual target, made ready for the usual exchanger.
+    pub(crate) fn prepared(&self) -> crate::Prepared {
+        self.exchanger.prepare(&target(), &peer())
+    }
+
     /// Asks for the usual grant; the outcome as the grant's `jti` and where it came from, or the code.
     pub(crate) async fn ask(&self, caller: &Admitted) -> Result<(String, String), &'static str> {
-        told(self.exchanger.grant(caller, &target(), &peer()).await)
+        told(self.exchanger.grant(caller, &self.prepared()).await)
     }
 }
 

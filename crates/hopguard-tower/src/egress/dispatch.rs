@@ -59,8 +59,10 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let matched = request.extensions_mut().remove::<Outgoing>();
         // The caller's evidence stays here: no client has a use for it.
-        request.extensions_mut().remove::<super::OnBehalfOf>();
-        request.extensions_mut().remove::<Passage>();
+        if !request.extensions().is_empty() {
+            request.extensions_mut().remove::<super::OnBehalfOf>();
+            request.extensions_mut().remove::<Passage>();
+        }
         let hop = self.hop.clone();
         let Some(matched) = matched else {
             // INVARIANT: I1 — only the exchange says that a route was matched.
@@ -147,7 +149,7 @@ impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
         let Some(held) = held.take() else { return Poll::Pending };
         let Held { mut inner, request, outcome, matched, hop, .. } = *held;
         let next = match safe {
-            Ok(()) => match matched.0.still_sendable(&hop) {
+            Ok(()) => match matched.0.still_sendable(&hop, hop.now()) {
                 Ok(()) => Self::Sent {
                     future: inner.call(request),
                     outcome: Some(outcome),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hopguard_core::{
     Admitted, CacheState, Decision, Denial, Destination, Direction, Event, EventKind, Facts, Fault, Refusal,
-    Requested,
+    Requested, UnixTime,
 };
 use http::{HeaderName, HeaderValue};
 
@@ -40,6 +40,22 @@ pub(crate) struct Matched {
     pub(crate) attempt: u8,
 }
 
+/// May anything be done for this caller still?
+///
+/// # Errors
+///
+/// The code of what ended it.
+pub(crate) fn still_good(hop: &Hop, subject: &Admitted, now: UnixTime) -> Result<(), Denial> {
+    // INVARIANT: I13 — the handler may have taken its time.
+    if now >= subject.facts().expires {
+        return Err(Denial::SubjectExpired);
+    }
+    if hop.ledger().withdrawals().strikes(subject.facts()) {
+        return Err(Denial::TokenWithdrawn);
+    }
+    Ok(())
+}
+
 impl Matched {
     pub(crate) const fn new(record: Record, subject: Option<Admitted>) -> Self {
         Self {
@@ -63,24 +79,18 @@ impl Matched {
     /// # Errors
     ///
     /// What ended it meanwhile: the caller's expiry or withdrawal, or that of what is attached.
-    pub(crate) fn still_sendable(&self, hop: &Hop) -> Result<(), Refusal> {
+    pub(crate) fn still_sendable(&self, hop: &Hop, now: UnixTime) -> Result<(), Refusal> {
         if self.attached.is_none() {
             return Ok(());
         }
-        let (now, withdrawals) = (hop.now(), hop.ledger().withdrawals());
-        if let Some(subject) = self.subject.as_ref().map(Admitted::facts) {
-            if now >= subject.expires {
-                return Err(Denial::SubjectExpired.into());
-            }
-            if withdrawals.strikes(subject) {
-                return Err(Denial::TokenWithdrawn.into());
-            }
+        if let Some(subject) = &self.subject {
+            still_good(hop, subject, now)?;
         }
         if let Some(sent) = self.grant.as_ref().or(self.secret.as_ref()) {
             if now >= sent.expires {
                 return Err(Fault::GrantExpired.into());
             }
-            if withdrawals.strikes(sent) {
+            if hop.ledger().withdrawals().strikes(sent) {
                 return Err(Fault::GrantWithdrawn.into());
             }
         }
