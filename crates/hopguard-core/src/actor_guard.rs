@@ -185,7 +185,7 @@ mod tests {
             None => Actor::new(actor),
         });
         let token = verified_with(|facts| {
-            facts.client = client.map(Box::from);
+            facts.client = client.map(Into::into);
             facts.actors = ActorChain::from_outermost(chain.collect());
         });
         let verdict = guard.check(&token, UnixTime::from_secs(0));

@@ -131,9 +131,9 @@ mod tests {
         let late = guard.clone().dangerous_tolerate_foreign("account", waiver(0));
         audience(&late, &["orders", "account"], Err("audience_not_sole"));
         let guard = guard.dangerous_tolerate_foreign("account", waiver(1));
-        let used = verified_with(|facts| facts.audiences = vec!["orders".into(), "account".into()]);
+        let used = verified_with(|facts| facts.audiences = ["orders".into(), "account".into()].into());
         assert_eq!(guard.waived(&used).unwrap().waiver.owner(), "who");
-        assert_eq!(guard.waived(&verified_with(|facts| facts.audiences = vec!["orders".into()])), None);
+        assert_eq!(guard.waived(&verified_with(|facts| facts.audiences = ["orders".into()].into())), None);
         assert!(
             AudienceGuard::exactly("a")
                 .dangerous_tolerate_foreign("b", Waiver::new("", "", UnixTime::from_secs(9)))

@@ -487,9 +487,9 @@ impl Serialize for Shown<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("fingerprint", &self.0.fingerprint)?;
         map.serialize_entry("issuer", &*self.0.issuer)?;
-        map.serialize_entry("subject", &self.0.subject)?;
-        optional(&mut map, "client", self.0.client.as_ref())?;
-        map.serialize_entry("audiences", &self.0.audiences)?;
+        map.serialize_entry("subject", &*self.0.subject)?;
+        optional(&mut map, "client", self.0.client.as_deref())?;
+        map.serialize_entry("audiences", &*self.0.audiences)?;
         map.serialize_entry("scopes", &self.0.scopes)?;
         map.serialize_entry("actors", &self.0.actors)?;
         map.serialize_entry("expires", &self.0.expires.as_secs())?;
