@@ -743,7 +743,7 @@ async fn a_connection_keeps_no_task_alive_once_it_is_dropped() {
     served.ended("completed", Some(101)).await;
 }
 
-/// a handler that took the upgrade and whose answer is another after all leaves a task that nobody wakes.
+/// Whoever waits for an upgrade is told when there will be none: the answer is another, or there is none at all.
 async fn the_waiting_task_ends(held: bool, withdrawn: bool) {
     let served = Served::new().await;
     let (tell, mut told) = mpsc::unbounded_channel::<bool>();
@@ -794,8 +794,8 @@ async fn an_upgrade_whose_token_expires_first_strands_no_task() {
     the_waiting_task_ends(true, true).await;
 }
 
-/// a withdrawal is forgotten after its `until`, which is measured by the life of tokens; a longer stream that
-/// nobody reads meanwhile outlives it, and goes on.
+/// I18: a withdrawal is remembered for as long as the longest stream may run, although its `until` is measured by the
+/// life of tokens; so also a stream that nobody read meanwhile ends.
 #[tokio::test]
 async fn a_longer_stream_does_not_outlive_the_memory_of_a_withdrawal() {
     // The route lives for longer than the ten minutes for which withdrawals are kept here.

@@ -138,8 +138,10 @@ fn rows(node: &Node, before: &str, below: &str, suspected: &BTreeSet<&str>, tabl
         plain(&format!("{service}: {code}{times}"))
     });
     let actors: Vec<_> = token.actors.iter().map(|actor| actor.subject.as_str()).collect();
+    // What it was shown to, and what was made of it, stands at its other row.
+    let elsewhere = if node.told_elsewhere { " (see its own row)" } else { "" };
     table.add_row([
-        format!("{before}{}{mark}", plain(token.short())),
+        format!("{before}{}{mark}{elsewhere}", plain(token.short())),
         plain(token.holder().unwrap_or("-")),
         plain(&token.subject),
         plain(&token.audiences.join(" ")),

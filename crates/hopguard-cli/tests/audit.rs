@@ -358,10 +358,22 @@ fn a_durable_log_is_verified_with_the_public_key_alone() {
     assert!(cut.contains("truncated") && cut.contains("3 to 6"), "{cut}");
     assert_eq!(run(&["verify"], &[&log]).status.code(), Some(2));
 
+    // Whoever deletes every checkpoint has proven nothing; only by name does that pass.
+    for file in ["checkpoint", "checkpoints"] {
+        std::fs::remove_file(old.join(file)).unwrap();
+    }
+    let unsigned = text(&verify(&[], &old), 1);
+    assert!(
+        unsigned.contains("NOT PROVEN") && unsigned.contains("no checkpoint covers any record"),
+        "{unsigned}"
+    );
+    text(&verify(&["--dangerous-unsigned"], &old), 0);
+    text(&verify(&["--dangerous-unsigned", "--against", held], &old), 1);
+
     let records = log.join("00000000000000000000.jsonl");
     let text_of = std::fs::read_to_string(&records).unwrap();
     std::fs::write(&records, text_of.replacen("\"time_ms\":2", "\"time_ms\":9", 1)).unwrap();
-    let output = verify(&["--json"], &log);
+    let output = verify(&["--json", "--dangerous-unsigned"], &log);
     let found: Value = serde_json::from_str(&text(&output, 1)).unwrap();
     let finding = &found[0]["verification"]["findings"][0];
     assert_eq!(

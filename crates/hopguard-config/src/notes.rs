@@ -7,6 +7,10 @@ use hopguard_core::{ConfigErrors, ConfigProblem, Problems, UnixTime};
 
 use crate::tree::{Node, Table};
 
+/// So many problems are told, and of each so many bytes: whoever wrote the wrong file altogether reads no more.
+const MOST: usize = 100;
+const LONGEST: usize = 1024;
+
 /// Problems and warnings so far, and what every reader needs.
 #[derive(Debug)]
 pub(crate) struct Notes {
@@ -25,8 +29,16 @@ impl Notes {
 
     /// Notes that `setting` is wrong.
     pub(crate) fn add(&self, setting: impl Into<String>, problem: impl Into<String>) {
-        let problem = ConfigProblem { setting: setting.into(), problem: problem.into() };
-        self.problems.borrow_mut().push(problem);
+        let (setting, problem) = (short(setting.into()), short(problem.into()));
+        let mut problems = self.problems.borrow_mut();
+        match problems.len() {
+            ..MOST => problems.push(ConfigProblem { setting, problem }),
+            MOST => problems.push(ConfigProblem {
+                setting: "there".into(),
+                problem: format!("are more than {MOST} problems: the rest is not shown"),
+            }),
+            _ => {}
+        }
     }
 
     /// Notes what is no problem yet.
@@ -36,7 +48,7 @@ impl Notes {
 
     /// Takes over what a builder found.
     pub(crate) fn absorb(&self, nested: &ConfigErrors) {
-        self.problems.borrow_mut().extend(nested.problems().iter().cloned());
+        nested.problems().iter().for_each(|one| self.add(&one.setting, &one.problem));
     }
 
     pub(crate) fn warnings(&self) -> Vec<String> {
@@ -68,10 +80,14 @@ impl Notes {
     }
 }
 
-/// The innermost node on the way to `setting`, such as `egress.route[1] https://inventory.internal`.
+fn short(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(LONGEST));
+    text
+}
+
+/// The innermost node on the way to `setting`, such as `egress.route[1].audience`.
 fn origin<'a>(root: &'a Table, setting: &str) -> Option<&'a Node> {
-    let path = setting.split(' ').next().unwrap_or_default();
-    let steps = path.split(['.', '[']).map(|step| step.trim_end_matches(']'));
+    let steps = setting.split(['.', '[']).map(|step| step.trim_end_matches(']'));
     let (mut table, mut found): (Option<&Table>, Option<&Node>) = (Some(root), None);
     for step in steps {
         let inner = match (table, found) {

@@ -6,7 +6,7 @@
 //! else sees.
 
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -45,7 +45,7 @@ impl Section<'_> {
             (_, Some(path)) => match self.read_secret(key_file, &path) {
                 Ok(secret) => secret,
                 Err(problem) => {
-                    self.problem(key_file, format!("`{}` {problem}", path.display()));
+                    self.problem(key_file, problem);
                     return None;
                 }
             },
@@ -76,29 +76,30 @@ impl Section<'_> {
         text
     }
 
+    // INVARIANT: I10 — no problem says what stands in place of the file's name: it may be the secret itself.
     fn read_secret(&self, key_file: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
-        let about = fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?;
+        let cannot = |error: io::Error| format!("names a file that cannot be read: {error}");
+        let about = fs::metadata(path).map_err(cannot)?;
         // To open a pipe would wait for whoever writes to it.
         if !about.is_file() {
-            return Err("is no file".into());
+            return Err("names what is no file".into());
         }
         if others_may(&about, 0o002) {
-            return Err("can be written by everybody: take that right away (chmod o-w)".into());
+            return Err("names a file that everybody can write: take that right away (chmod o-w)".into());
         }
         if others_may(&about, 0o004) {
-            let warning =
-                format!("`{}` can be read by everybody on this machine (chmod o-r)", path.display());
-            self.notes.warn(&self.setting(key_file), &warning);
+            let warning = "names a file that everybody on this machine can read (chmod o-r)";
+            self.notes.warn(&self.setting(key_file), warning);
         }
-        let file = File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
+        let file = File::open(path).map_err(cannot)?;
         // Read into room enough: growing would leave copies behind.
         let length = usize::try_from(about.len().min(LONGEST)).unwrap_or_default();
         let mut secret = Zeroizing::new(Vec::with_capacity(length + 64));
         let read = file.take(LONGEST + 1).read_to_end(&mut secret);
         match read.map(u64::try_from) {
             Ok(Ok(length)) if length <= LONGEST => Ok(secret),
-            Ok(_) => Err(format!("is longer than {LONGEST} bytes")),
-            Err(error) => Err(format!("cannot be read: {error}")),
+            Ok(_) => Err(format!("names a file that is longer than {LONGEST} bytes")),
+            Err(error) => Err(cannot(error)),
         }
     }
 }

@@ -214,11 +214,31 @@ impl Drop for Section<'_> {
         if self.lenient {
             return;
         }
-        for key in self.table.keys().filter(|key| !self.known.contains(&key.as_str())) {
+        for (key, node) in self.table.iter().filter(|(key, _)| !self.known.contains(&key.as_str())) {
             let known = self.known.join(", ");
-            self.problem(key, format!("is no setting here; there are: {known}"));
+            let meant = self.known.iter().find(|known| is_near(key, known));
+            let meant = meant.map(|name| format!(" did you mean {name}?")).unwrap_or_default();
+            match &node.origin {
+                // INVARIANT: I10 — a secret may stand where a name belongs: the line says which is meant.
+                Origin::Line(line) => {
+                    let of = if self.path.is_empty() { "the file" } else { &self.path };
+                    let problem = format!("names no setting of {of}:{meant} there are: {known}");
+                    self.notes.add(format!("line {line}"), problem);
+                }
+                Origin::Variable(_) => {
+                    self.problem(key, format!("is no setting here:{meant} there are: {known}"));
+                }
+            }
         }
     }
+}
+
+/// True for names that differ by one letter: another, one more, one less.
+fn is_near(name: &str, known: &str) -> bool {
+    let same = |(a, b): &(u8, u8)| a == b;
+    let ahead = name.bytes().zip(known.bytes()).take_while(same).count();
+    let behind = name.bytes().rev().zip(known.bytes().rev()).take_while(same).count();
+    name.len().abs_diff(known.len()) <= 1 && ahead + behind + 1 >= name.len().max(known.len())
 }
 
 fn text_of(node: &Node) -> Option<&str> {

@@ -80,7 +80,7 @@ impl AuditPlan {
             sinks.push(Arc::new(TracingSink));
         }
         if let Some(Lines { path, queue }) = self.lines {
-            let mut builder = JsonLines::at(path);
+            let mut builder = JsonLines::at(&path);
             builder = given(builder, queue.places, |builder, places| builder.places(places));
             builder =
                 given(builder, queue.stranger_places, |builder, places| builder.stranger_places(places));
@@ -91,25 +91,28 @@ impl AuditPlan {
                     sinks.push(log.clone());
                     logs.lines = Some(log);
                 }
-                Err(errors) => move_below("audit.json_lines", &errors, &mut problems),
+                Err(errors) => move_below("audit.json_lines", &[&path], &errors, &mut problems),
             }
         }
         if let Some(Durable { folder, key, queue, checkpoint_every, rotate_at, ship_to }) = self.durable {
-            let mut builder = DurableLog::at(folder, key);
+            let mut builder = DurableLog::at(&folder, key);
             builder = given(builder, queue.places, |builder, places| builder.places(places));
             builder =
                 given(builder, queue.stranger_places, |builder, places| builder.stranger_places(places));
             builder = given(builder, queue.promise, |builder, promise| builder.promise(promise));
             builder = given(builder, checkpoint_every, |builder, every| builder.checkpoint_every(every));
             builder = given(builder, rotate_at, |builder, bytes| builder.rotate_at(bytes));
-            builder = given(builder, ship_to, |builder, path| builder.ship_to(path));
+            builder = given(builder, ship_to.as_ref(), |builder, path| builder.ship_to(path));
             match builder.open() {
                 Ok(log) => {
                     let log = Arc::new(log);
                     sinks.push(log.clone());
                     logs.durable = Some(log);
                 }
-                Err(errors) => move_below("audit.durable_log", &errors, &mut problems),
+                Err(errors) => {
+                    let places: Vec<_> = [Some(&folder), ship_to.as_ref()].into_iter().flatten().collect();
+                    move_below("audit.durable_log", &places, &errors, &mut problems);
+                }
             }
         }
         problems.into_result(())?;
@@ -133,10 +136,12 @@ fn given<B, T>(builder: B, value: Option<T>, set: impl FnOnce(B, T) -> B) -> B {
 }
 
 /// The sinks name their settings below `audit`; here each has a table of its own.
-fn move_below(table: &str, errors: &ConfigErrors, problems: &mut Problems) {
-    for problem in errors.problems() {
-        let setting = problem.setting.strip_prefix("audit").unwrap_or(&problem.setting);
-        problems.add(format!("{table}{setting}"), problem.problem.clone());
+fn move_below(table: &str, places: &[&PathBuf], errors: &ConfigErrors, problems: &mut Problems) {
+    for one in errors.problems() {
+        let setting = one.setting.strip_prefix("audit").unwrap_or(&one.setting);
+        // INVARIANT: I10 — a secret may stand where a path belongs.
+        let hide = |text: String, place: &&PathBuf| text.replace(&*place.to_string_lossy(), "...");
+        problems.add(format!("{table}{setting}"), places.iter().fold(one.problem.clone(), hide));
     }
 }
 

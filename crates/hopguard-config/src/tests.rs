@@ -155,7 +155,7 @@ fn the_example_holds_every_setting() {
         variables.push(("HOPGUARD_EGRESS__STS__AUTHENTICATION".into(), method.into()));
         let errors = Config::read(&probing, variables).unwrap_err();
         for problem in errors.problems() {
-            let Some((_, known)) = problem.problem.split_once("is no setting here; there are: ") else {
+            let Some((_, known)) = problem.problem.split_once(" there are: ") else {
                 continue;
             };
             let known = known.split(" (").next().unwrap_or_default();
@@ -213,7 +213,7 @@ fn everything_that_is_wrong_is_told_at_once_with_its_place() {
             ("audit.json_lines.path", "is missing"),
             ("audit.json_lines.places", "not negative (line 3)"),
             ("inbound.audience", "is missing"),
-            ("inbound.audiance", "is no setting here"),
+            ("line 5", "names no setting of inbound: did you mean audience? there are: "),
             ("inbound.leeway", "above 60 s, more than any kept clock is wrong (line 6)"),
             ("inbound.ttl.lifetime_at_most", "such as \"90s\""),
             ("inbound.ttl", "allows no time at all"),
@@ -226,7 +226,7 @@ fn everything_that_is_wrong_is_told_at_once_with_its_place() {
             ("inbound.issuer[1].profile", "must be one of: rfc9068, keycloak"),
             ("egress.sts.client_secret", "is a secret in the file"),
             ("egress.route[0].requires", "is missing"),
-            ("egress.route[0] http://inventory.internal", "https"),
+            ("egress.route[0]", "https"),
             ("egress.route[1].rule", "must be one of: exchange"),
         ],
     );
@@ -391,7 +391,7 @@ fn secrets_come_from_files_and_variables_only() {
         (
             vec![("CLIENT_SECRET_FILE", &*folder.file("open", b"hunter2", 0o602))],
             file_setting,
-            "by everybody",
+            "everybody can write",
         ),
         (vec![("CLIENT_SECRET_FILE", &*folder.at("nowhere"))], file_setting, "cannot be read"),
         (vec![("CLIENT_SECRET_FILE", folder.0.to_str().unwrap())], file_setting, "is no file"),
@@ -491,10 +491,7 @@ fn logs_that_cannot_be_opened_are_told_at_the_build() {
     let errors = read(&SMALL.replace("audit.tracing = true", &sinks)).unwrap().build().unwrap_err();
     told(
         &errors,
-        &[
-            ("audit.json_lines.path", "no/where"),
-            ("audit.json_lines.stranger_places", "name a number from 1"),
-        ],
+        &[("audit.json_lines.path", "`...` "), ("audit.json_lines.stranger_places", "name a number from 1")],
     );
 }
 
@@ -520,7 +517,7 @@ fn routes_of_each_kind_say_what_they_lack() {
         (ours.replace("audience = \"a\"", ""), "audience", "is missing"),
         (format!("{ours}methods = [\"get\"]"), "methods", "in capitals"),
         (format!("{ours}methods = []"), "methods", "in capitals"),
-        (format!("{ours}wants_jwt = true"), "wants_jwt", "is no setting here"),
+        (format!("{ours}wants_jwt = true"), "line 21", "names no setting of egress.route[0]"),
         (
             "rule = \"exchange\"\naudience = \"a\"\nask_by = \"scope\"\nrequires = [\"b\"]".into(),
             "ask_by",
@@ -532,9 +529,10 @@ fn routes_of_each_kind_say_what_they_lack() {
             "secret",
             "HOPGUARD_EGRESS__ROUTE__0__SECRET",
         ),
-        ("rule = \"anonymous\"\nrequires = [\"a\"]".into(), "requires", "is no setting here"),
+        ("rule = \"anonymous\"\nrequires = [\"a\"]".into(), "line 19", "names no setting of egress.route[0]"),
     ] {
-        told(&with(&route).expect_err(part), &[(&at(key), part)]);
+        let setting = if key.starts_with("line") { key.to_owned() } else { at(key) };
+        told(&with(&route).expect_err(part), &[(&setting, part)]);
     }
     let many = format!("{SMALL}\n[egress]\nfollow_redirects = 300{EGRESS}");
     let errors = Config::read(&many, [("HOPGUARD_EGRESS__STS__CLIENT_SECRET", "hunter2")]).unwrap_err();

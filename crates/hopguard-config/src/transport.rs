@@ -26,10 +26,9 @@ impl TransportPlan {
             read.map(|pem| CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>());
         match certificates {
             Ok(Ok(certificates)) if !certificates.is_empty() => plan.roots = certificates,
-            Ok(_) => section
-                .problem("extra_roots_file", format!("`{}` holds no certificates as PEM", path.display())),
+            Ok(_) => section.problem("extra_roots_file", "names a file that holds no certificates as PEM"),
             Err(error) => {
-                section.problem("extra_roots_file", format!("`{}` cannot be read: {error}", path.display()));
+                section.problem("extra_roots_file", format!("names a file that cannot be read: {error}"));
             }
         }
         plan

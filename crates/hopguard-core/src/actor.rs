@@ -97,3 +97,43 @@ impl fmt::Debug for ActorChain {
         f.debug_list().entries(self.0.iter().map(|actor| Redacted(&actor.subject))).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain(names: &[&str]) -> ActorChain {
+        ActorChain::from_outermost(names.iter().map(|&name| Actor::new(name)).collect())
+    }
+
+    #[test]
+    fn a_chain_extends_another_by_exactly_one_link() {
+        let parent = chain(&["gateway"]);
+        let extends = |names: &[&str]| chain(names).extends(&parent, "orders", "https://sts");
+        assert!(extends(&["orders", "gateway"]));
+        for other in [
+            &[][..],
+            &["orders"],
+            &["gateway"],
+            &["other", "gateway"],
+            &["orders", "other"],
+            &["orders", "orders", "gateway"],
+        ] {
+            assert!(!extends(other), "{other:?}");
+        }
+        let of = |issuer: &str| {
+            let mut actor = Actor::new("orders");
+            actor.issuer = Some(issuer.into());
+            ActorChain::from_outermost(vec![actor]).extends(&ActorChain::empty(), "orders", "https://sts")
+        };
+        assert!(of("https://sts") && !of("https://other"));
+    }
+
+    #[test]
+    fn it_shows_its_links_outermost_first() {
+        let shown = chain(&["orders", "gateway"]);
+        let names: Vec<_> = shown.actors().iter().map(|actor| &*actor.subject).collect();
+        assert_eq!((names, shown.depth()), (vec!["orders", "gateway"], 2));
+        assert_eq!(shown.current().map(|actor| &*actor.subject), Some("orders"));
+    }
+}

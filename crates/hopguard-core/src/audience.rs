@@ -53,8 +53,9 @@ impl AudienceGuard {
         None
     }
 
-    fn tolerated(&self, audience: &str) -> impl Iterator<Item = &Waived> {
-        self.foreign.iter().filter(move |one| one.relaxation.audience() == Some(audience))
+    fn tolerated(&self, audience: &str, now: UnixTime) -> impl Iterator<Item = &Waived> {
+        let named = move |one: &&Waived| one.relaxation.audience() == Some(audience);
+        self.foreign.iter().filter(named).filter(move |one| one.waiver.is_in_force(now))
     }
 
     /// The names under which this service takes tokens; the first is its own.
@@ -75,7 +76,7 @@ impl Guard for AudienceGuard {
             return Err(Denial::AudienceMismatch);
         }
         // INVARIANT: I16 — from its end on, a waiver is as if it had never been written.
-        let waived = |audience| self.tolerated(audience).any(|one| one.waiver.holds(now));
+        let waived = |audience| self.tolerated(audience, now).next().is_some();
         if found.iter().all(|audience| self.ours.contains(audience) || waived(audience)) {
             Ok(())
         } else {
@@ -83,9 +84,9 @@ impl Guard for AudienceGuard {
         }
     }
 
-    fn waived(&self, token: &Verified) -> Option<&Waived> {
-        let foreign = token.facts().audiences.iter().find(|audience| !self.ours.contains(audience))?;
-        self.tolerated(foreign).next()
+    fn waived(&self, token: &Verified, now: UnixTime) -> Vec<&Waived> {
+        let foreign = token.facts().audiences.iter().filter(|audience| !self.ours.contains(audience));
+        foreign.flat_map(|audience| self.tolerated(audience, now)).collect()
     }
 }
 
@@ -132,8 +133,9 @@ mod tests {
         audience(&late, &["orders", "account"], Err("audience_not_sole"));
         let guard = guard.dangerous_tolerate_foreign("account", waiver(1));
         let used = verified_with(|facts| facts.audiences = ["orders".into(), "account".into()].into());
-        assert_eq!(guard.waived(&used).unwrap().waiver.owner(), "who");
-        assert_eq!(guard.waived(&verified_with(|facts| facts.audiences = ["orders".into()].into())), None);
+        assert_eq!(guard.waived(&used, UnixTime::from_secs(0)).len(), 1);
+        let sole = verified_with(|facts| facts.audiences = ["orders".into()].into());
+        assert!(guard.waived(&sole, UnixTime::from_secs(0)).is_empty());
         assert!(
             AudienceGuard::exactly("a")
                 .dangerous_tolerate_foreign("b", Waiver::new("", "", UnixTime::from_secs(9)))
@@ -144,5 +146,41 @@ mod tests {
         audience(&guard, &["orders", "account"], Ok(()));
         audience(&guard, &["account"], Err("audience_mismatch"));
         audience(&guard, &["orders", "account", "other"], Err("audience_not_sole"));
+    }
+
+    #[test]
+    fn a_setting_that_names_nothing_is_a_problem() {
+        let waiver = |why| Waiver::new(why, "who", UnixTime::from_secs(1));
+        let ours = || AudienceGuard::exactly("orders");
+        assert_eq!(ours().problem(), None);
+        assert_eq!(ours().dangerous_tolerate_foreign("account", waiver("why")).problem(), None);
+        let empty = "is empty: name this service's own URI";
+        assert_eq!(AudienceGuard::exactly("").problem(), Some(empty));
+        assert_eq!(ours().or_alias("").problem(), Some(empty));
+        let nameless = "tolerates a foreign audience without its name, a reason or an owner";
+        assert_eq!(ours().dangerous_tolerate_foreign("", waiver("why")).problem(), Some(nameless));
+        assert_eq!(ours().dangerous_tolerate_foreign("account", waiver("")).problem(), Some(nameless));
+    }
+
+    #[test]
+    fn each_waiver_in_force_that_was_needed_is_told() {
+        let waiver = |owner, until| Waiver::new("why", owner, UnixTime::from_secs(until));
+        let guard = AudienceGuard::exactly("orders")
+            .dangerous_tolerate_foreign("a", waiver("ended", 5))
+            .dangerous_tolerate_foreign("a", waiver("of a", 9))
+            .dangerous_tolerate_foreign("b", waiver("of b", 9))
+            .dangerous_tolerate_foreign("c", waiver("of c", 9))
+            .dangerous_tolerate_foreign("d", waiver("", 9));
+        let told = |audiences: &[&str], now| {
+            let token =
+                verified_with(|facts| facts.audiences = audiences.iter().map(|&one| one.into()).collect());
+            let waived = guard.waived(&token, UnixTime::from_secs(now));
+            waived.iter().map(|one| one.waiver.owner().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&["a", "orders", "b"], 5), ["of a", "of b"]);
+        assert_eq!(told(&["a", "orders"], 4), ["ended", "of a"]);
+        assert_eq!(told(&["orders"], 5), [""; 0]);
+        assert_eq!(told(&["a", "orders"], 9), [""; 0]);
+        audience(&guard, &["orders", "d"], Err("audience_not_sole"));
     }
 }

@@ -387,4 +387,61 @@ mod tests {
         let last = events.last().unwrap();
         assert_eq!((last.count, last.gate, last.time_millis), (Some(2), "token_missing", 6002));
     }
+
+    #[test]
+    fn what_was_written_singly_is_not_counted_again() {
+        let sink = Arc::new(Memory::default());
+        let limits = StrangerLimits { singly: 2, window_millis: 1000 };
+        let audit = Audit::with_limits("orders", "1", sink.clone(), limits);
+        // The same code, wherever its text lies.
+        for code in ["key_unknown", String::from("key_unknown").leak()] {
+            audit.stranger_with(1, code, Direction::Inbound, || refusal(&audit, 1, Denial::KeyUnknown));
+        }
+        audit.finish(2);
+        assert_eq!(sink.events.lock().unwrap().len(), 2);
+        for code in ["key_unknown", "key_unknown", String::from("key_unknown").leak()] {
+            audit.stranger_with(3, code, Direction::Inbound, || refusal(&audit, 3, Denial::KeyUnknown));
+        }
+        audit.finish(4);
+        assert_eq!(sink.events.lock().unwrap().last().unwrap().count, Some(1));
+    }
+
+    /// Keeps what it was given and acknowledges nothing.
+    #[derive(Debug, Default)]
+    struct Slow {
+        durably: AtomicI64,
+        at_once: AtomicI64,
+    }
+
+    impl AuditSink for Slow {
+        fn reserve(&self) -> Result<(), AuditFull> {
+            Ok(())
+        }
+
+        fn release(&self) {}
+
+        fn commit(&self, _event: Event) {
+            self.at_once.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn offer(&self, _event: Event) {}
+
+        fn commit_durably(&self, _event: Event) -> Acknowledgement {
+            self.durably.fetch_add(1, Ordering::Relaxed);
+            Acknowledgement::done()
+        }
+    }
+
+    #[test]
+    fn only_what_lets_something_happen_is_waited_for() {
+        let sink = Arc::new(Slow::default());
+        let audit = Audit::new("orders", "1", sink.clone());
+        let write = |kind, decision| {
+            audit.write(audit.event(0, Direction::Inbound, kind, "inbound", decision)).unwrap();
+            (sink.durably.load(Ordering::Relaxed), sink.at_once.load(Ordering::Relaxed))
+        };
+        assert_eq!(write(EventKind::Decision, Decision::Allow("admitted")), (1, 0));
+        assert_eq!(write(EventKind::Notice, Decision::Allow("waiver_used")), (1, 1));
+        assert_eq!(write(EventKind::Decision, Decision::Deny(Denial::TokenExpired)), (1, 2));
+    }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use aws_lc_rs::digest;
 use serde::{Serialize, Serializer};
 
+use crate::id::hexadecimal;
+
 /// SHA-256 of a JWT's signing input (header and payload), or of the whole value of an opaque token.
 ///
 /// The signature is left out because an ECDSA signature `(r, s)` can be turned into the equally valid
@@ -57,6 +59,15 @@ impl Fingerprint {
     }
 }
 
+impl Fingerprint {
+    /// The 64 hexadecimal digits by which it is printed.
+    pub(crate) fn digits(&self) -> [u8; 64] {
+        let mut digits = [0; 64];
+        hexadecimal(self.0, &mut digits);
+        digits
+    }
+}
+
 /// The part of a token that its fingerprint covers.
 pub(crate) fn fingerprinted_part(token: &str) -> &str {
     let mut segments = token.split('.');
@@ -70,7 +81,7 @@ pub(crate) fn fingerprinted_part(token: &str) -> &str {
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(std::str::from_utf8(&self.digits()).map_err(|_| fmt::Error)?)
     }
 }
 

@@ -35,10 +35,10 @@ pub trait Guard {
     /// The [`Denial`] that says why not.
     fn check(&self, token: &Verified, now: UnixTime) -> Result<(), Denial>;
 
-    /// The relaxation without which [`check`](Self::check) would have refused this token; the gate writes it
-    /// down (I16).
-    fn waived(&self, token: &Verified) -> Option<&Waived> {
-        let _strict = token;
-        None
+    /// The relaxations without which [`check`](Self::check) would have refused this token at `now`; the gate writes
+    /// each down (I16).
+    fn waived(&self, token: &Verified, now: UnixTime) -> Vec<&Waived> {
+        let _strict = (token, now);
+        Vec::new()
     }
 }

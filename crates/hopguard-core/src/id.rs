@@ -35,11 +35,16 @@ impl Id {
     #[must_use]
     pub fn digits(self) -> [u8; 32] {
         let mut digits = [0; 32];
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0.get().to_be_bytes()) {
-            let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
-            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-        }
+        hexadecimal(self.0.get().to_be_bytes(), &mut digits);
         digits
+    }
+}
+
+/// Writes each byte as two digits.
+pub(crate) fn hexadecimal(bytes: impl IntoIterator<Item = u8>, digits: &mut [u8]) {
+    let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
+    for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(bytes) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
     }
 }
 

@@ -571,4 +571,45 @@ mod tests {
             assert_eq!(outcome, Ok(Remembered { evicted: false }));
         }
     }
+
+    #[test]
+    fn with_room_nothing_live_goes_and_what_is_over_does() {
+        let ledger = Ledger::with_bound(16_384, Overflow::Refuse);
+        for n in 0..200 {
+            assert_eq!(
+                ledger.remember_received(&verified_token(&token(n), 2000), NOW),
+                Ok(Remembered { evicted: false })
+            );
+        }
+        assert_eq!(ledger.len(), 200);
+        // Long after, each new one takes the place of one that is over.
+        let later = UnixTime::from_secs(3000);
+        for n in 200..2200 {
+            ledger.remember_received(&verified_token(&token(n), 4000), later).unwrap();
+        }
+        assert!(ledger.len() < 2200, "{}", ledger.len());
+        assert!(found(&ledger, &token(200), later) && found(&ledger, &token(2199), later));
+    }
+
+    #[test]
+    fn a_configured_secret_is_found_and_its_withdrawal_kept() {
+        let (ledger, secret) = (Ledger::bounded(), "a-secret-of-more-than-twenty-bytes");
+        let route = crate::Static::bearer(RawToken::new(secret)).requires_none();
+        let elsewhere = Destination::of(&"https://elsewhere.internal".parse().unwrap()).unwrap();
+        assert_eq!(ledger.remember_configured(&route, &elsewhere, NOW), Ok(Remembered { evicted: false }));
+        assert_eq!(ledger.len(), 1);
+    }
+
+    #[test]
+    fn an_anchor_is_its_own_hash() {
+        let hash = |anchor: u128| {
+            let mut half = Half::default();
+            half.write_u128(anchor);
+            half.finish()
+        };
+        assert_eq!(hash(0x0123_4567_89ab_cdef_0000_0000_0000_0000), 0x0123_4567_89ab_cdef);
+        let mut folded = Half::default();
+        folded.write(&[1, 2, 3, 4, 5, 6, 7, 8, 1]);
+        assert_eq!(folded.finish(), 0x0203_0405_0607_0800);
+    }
 }

@@ -413,4 +413,32 @@ mod tests {
             prop_assert!(!(c.narrows(&a) && c.narrows(&b)) || c.narrows(&a.meet(&b)));
         }
     }
+
+    #[test]
+    fn bounds_judge_each_side_by_itself() {
+        let bounds = |audience: &str, scopes: &str, expires| Bounds {
+            audiences: names(&[audience]).to_vec(),
+            scopes: ScopeSet::parse(scopes).unwrap(),
+            expires: UnixTime::from_secs(expires),
+        };
+        let wide = bounds("inventory", "stock:list stock:read", 1300);
+        assert!(wide.narrows(&wide) && bounds("inventory", "stock:read", 1299).narrows(&wide));
+        for wider in [
+            bounds("elsewhere", "stock:read", 1299),
+            bounds("inventory", "admin", 1299),
+            bounds("inventory", "stock:read", 1301),
+        ] {
+            assert!(!wider.narrows(&wide), "{wider:?}");
+        }
+        let admitted = |change: &dyn Fn(&mut Facts)| {
+            let mut grant = honest();
+            change(&mut grant);
+            wide.admit(&grant).map_err(Fault::code)
+        };
+        assert_eq!(admitted(&|g| g.expires = UnixTime::from_secs(1300)), Ok(()));
+        assert_eq!(admitted(&|g| g.audiences = names(&[])), Err("grant_audience_wider"));
+        assert_eq!(admitted(&|g| g.audiences = names(&["elsewhere"])), Err("grant_audience_wider"));
+        assert_eq!(admitted(&|g| g.scopes = ScopeSet::parse("admin").unwrap()), Err("grant_scope_wider"));
+        assert_eq!(admitted(&|g| g.expires = UnixTime::from_secs(1301)), Err("grant_outlives_parent"));
+    }
 }

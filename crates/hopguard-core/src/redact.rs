@@ -1,19 +1,21 @@
 //! What looks like a token is shown as its fingerprint, wherever somebody wrote it: into a claim, a path, a setting.
 //!
 //! Our own code never shows a token. But values that others choose are shown, and a token can stand in any of them.
-//! A JWT gives itself away: its header and its payload are JSON objects in base64url, and so begin with `eyJ`.
+//! A JWT gives itself away: its header and its payload are JSON objects in base64url. Most begin with `eyJ`, but JSON
+//! may hold white space before and after its brace (RFC 8259 section 2), so the first characters are decoded.
 
 use std::borrow::Cow;
 use std::fmt;
-
-use memchr::{memchr2, memmem};
+use std::ops::Range;
 
 use crate::Fingerprint;
 
 /// A shorter run of such characters holds too little of a token to be one.
 const SHORTEST: usize = 24;
-/// `{"` in base64url, and that once more in base64.
-const BEGINNINGS: [&str; 2] = ["eyJ", "ZXlK"];
+/// So many characters are decoded to see an object in them: nothing here reads on from any place without end.
+const READ: usize = SHORTEST;
+/// The same, where they are base64 of base64: a third more, and for the two bytes that may stand before.
+const READ_WRAPPED: usize = 36;
 
 /// `text` with everything that looks like a token, or like the beginning of one, replaced by `[token ...]` and the
 /// first digits of its fingerprint. A whole JWT keeps the fingerprint by which it is known elsewhere.
@@ -33,36 +35,119 @@ const BEGINNINGS: [&str; 2] = ["eyJ", "ZXlK"];
 /// whoever encodes a JWT in another way than base64 or percent signs.
 #[must_use]
 pub fn redacted(text: &str) -> Cow<'_, str> {
-    if !may_hold_one(text) {
-        return Cow::Borrowed(text);
-    }
-    let (mut out, mut rest) = (String::new(), text);
-    while let Some(at) =
-        BEGINNINGS.iter().filter_map(|begin| memmem::find(rest.as_bytes(), begin.as_bytes())).min()
-    {
-        let (before, from) = rest.split_at(at);
-        let end = from.bytes().position(|byte| !is_of_a_token(byte)).unwrap_or(from.len());
-        let (run, after) = from.split_at(end);
+    let (mut out, mut shown, mut at) = (String::new(), 0, 0);
+    while let Some(run) = next_run(text.as_bytes(), at) {
+        at = run.end;
+        let Some(found) = text.get(run).and_then(beginning) else { continue };
+        // The run has ASCII characters only, so that every place in it is a character's.
+        let Some(begin) = at.checked_sub(found) else { continue };
+        let (Some(before), Some(token)) = (text.get(shown..begin), text.get(begin..at)) else { continue };
         out.push_str(before);
-        if run.len() < SHORTEST {
-            out.push_str(run);
-        } else {
-            out.push_str("[token ");
-            out.push_str(&Fingerprint::of_token(run).short());
-            out.push(']');
+        out.push_str("[token ");
+        out.push_str(&Fingerprint::of_token(token).short());
+        out.push(']');
+        shown = at;
+    }
+    match text.get(shown..) {
+        Some(rest) if shown > 0 => {
+            out.push_str(rest);
+            Cow::Owned(out)
         }
-        rest = after;
+        _ => Cow::Borrowed(text),
     }
-    if rest.len() == text.len() {
-        return Cow::Borrowed(text);
-    }
-    out.push_str(rest);
-    Cow::Owned(out)
 }
 
-/// Quick, and nearly always `false`.
-pub(crate) fn may_hold_one(text: &str) -> bool {
-    text.len() >= SHORTEST && memchr2(b'J', b'K', text.as_bytes()).is_some()
+/// The next run from `from` on that is long enough to hold a token. Every run of that length covers a place that is
+/// looked at, so most of a text is not.
+fn next_run(text: &[u8], from: usize) -> Option<Range<usize>> {
+    let belongs = |byte: &u8| is_of_a_token(*byte);
+    let mut start = from;
+    loop {
+        let window = text.get(start..start + SHORTEST)?;
+        let Some(last) = window.iter().rposition(|byte| !belongs(byte)) else {
+            let rest = text.get(start..).unwrap_or_default();
+            let length = rest.iter().position(|byte| !belongs(byte)).unwrap_or(rest.len());
+            return Some(start..start + length);
+        };
+        start += last + 1;
+    }
+}
+
+/// How many characters from the end of `run` the first token in it begins.
+fn beginning(run: &str) -> Option<usize> {
+    // What only counts in hexadecimal, as our fingerprints do, encodes no text.
+    if run.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-')) {
+        return None;
+    }
+    let mut rest = run.as_bytes();
+    while rest.len() >= SHORTEST {
+        #[cfg(test)]
+        tests::count_step();
+        if begins_token(rest) {
+            return Some(rest.len());
+        }
+        rest = rest.get(1..)?;
+    }
+    None
+}
+
+/// True if a JSON object in base64 begins here, or, within the first three bytes, that in base64 once more.
+fn begins_token(run: &[u8]) -> bool {
+    let chars = || run.iter().copied();
+    // No more is asked of these two: they have always been enough.
+    if run.starts_with(b"eyJ") || run.starts_with(b"ZXlK") {
+        return true;
+    }
+    let may_begin = |byte: u8| matches!(byte, b'e' | b'I' | b'C' | b'D');
+    if run.first().copied().is_some_and(may_begin) && begins_object(decoded(chars().take(READ))) {
+        return true;
+    }
+    // The alignments: a text of any length may stand before the token that was encoded with it.
+    (0..3).any(|before| {
+        let inner = || decoded(chars().take(READ_WRAPPED)).skip(before);
+        inner().next().is_some_and(may_begin) && begins_object(decoded(inner()))
+    })
+}
+
+/// True for white space, a brace, white space, and a name's first letters. Eight letters, or as much white space, are
+/// asked for, because random characters decode to that as good as never.
+fn begins_object(bytes: impl Iterator<Item = u8>) -> bool {
+    let (mut spaces, mut is_open) = (0, false);
+    let mut bytes = bytes;
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\r' => spaces += 1,
+            b'{' if !is_open => is_open = true,
+            b'"' if is_open => {
+                let letters = bytes.by_ref().take(8).take_while(|byte| matches!(byte, b' '..=b'~')).count();
+                return spaces + letters >= 8;
+            }
+            _ => return false,
+        }
+    }
+    is_open && spaces >= 8
+}
+
+/// The bytes that these characters stand for, up to the first that is not of base64.
+fn decoded(chars: impl Iterator<Item = u8>) -> impl Iterator<Item = u8> {
+    let (mut held, mut bits) = (0_u16, 0_u8);
+    chars.map_while(sextet).filter_map(move |sextet| {
+        (held, bits) = (held << 6 | u16::from(sextet), bits + 6);
+        let whole = bits.checked_sub(8)?;
+        bits = whole;
+        u8::try_from(held >> whole & 0xff).ok()
+    })
+}
+
+const fn sextet(char: u8) -> Option<u8> {
+    match char {
+        b'A'..=b'Z' => Some(char - b'A'),
+        b'a'..=b'z' => Some(char - b'a' + 26),
+        b'0'..=b'9' => Some(char - b'0' + 52),
+        b'-' | b'+' => Some(62),
+        b'_' | b'/' => Some(63),
+        _ => None,
+    }
 }
 
 /// The alphabets of base64, the dots of a JWT, and what percent-encodes them.
@@ -81,9 +166,22 @@ impl<T: fmt::Debug> fmt::Debug for Redacted<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use base64::Engine as _;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD;
     use proptest::prelude::*;
 
     use super::*;
+
+    thread_local! {
+        static STEPS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// One place of a text was looked at.
+    pub(super) fn count_step() {
+        STEPS.set(STEPS.get() + 1);
+    }
 
     const TOKEN: &str =
         "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSIsImlzcyI6Imh0dHBzOi8vc3RzIn0.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg";
@@ -105,6 +203,52 @@ mod tests {
         }
     }
 
+    fn encoded(bytes: impl AsRef<[u8]>) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// JSON may hold white space around its brace, as much as it likes.
+    #[test]
+    fn white_space_hides_no_token_at_any_alignment() {
+        let long = " \n".repeat(20);
+        let spaces = ["", " ", "\n", "\t", "\r\n", "    ", "\n\t ", long.as_str()];
+        for (before, after) in spaces.iter().flat_map(|before| spaces.map(|after| (before, after))) {
+            let header = encoded(format!("{before}{{{after}\"alg\":\"RS256\"}}"));
+            let payload = encoded(format!("{before}{{{after}\"sub\":\"alice-of-the-shop\"}}"));
+            let token = format!("{header}.{payload}.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg");
+            for text in [token.clone(), payload.clone(), token.replace('.', "%2E")] {
+                let out = redacted(&text).into_owned();
+                // Of long white space some is left, and nothing else.
+                let left = out.split("[token ").next().unwrap_or_default();
+                assert!(
+                    out.len() <= left.len() + 20
+                        && decoded(left.bytes()).all(|byte| byte.is_ascii_whitespace()),
+                    "{out}"
+                );
+                assert!(before.len() > 4 || left.is_empty(), "{out}");
+            }
+            for prefix in ["", "a", "ab", "a:", "Bearer ", "Bearer: "] {
+                let out = redacted(&encoded(format!("{prefix}{token}"))).into_owned();
+                let (left, _) = out.split_once("[token ").unwrap_or((&out, ""));
+                assert!(before.len() > 4 || left.len() <= 12, "{out}");
+                assert!(out.ends_with(']'), "{out}");
+            }
+        }
+    }
+
+    /// Whatever the text, each place is looked at once, and from none is read on without end.
+    #[test]
+    fn each_place_is_looked_at_once() {
+        for unit in
+            ["eyJ ", "eyJ", "ZXlK", "e", "I", "ICAg", "IHs", "ZXl", "J ", "eyJhbGciOiJFUzI1NiJ9 ", "a.", "é"]
+        {
+            let text = unit.repeat(20_000);
+            STEPS.set(0);
+            let _ = redacted(&text);
+            assert!(STEPS.get() <= text.len(), "{unit}: {} of {}", STEPS.get(), text.len());
+        }
+    }
+
     #[test]
     fn everything_else_stays() {
         for text in [
@@ -114,6 +258,12 @@ mod tests {
             "key eyJhbGci",
             "https://sts.internal/K/J/a-rather-long-path",
             "KJKJKJKJKJKJKJKJKJKJKJKJKJKJ",
+            "IIIIIIIIIIIIIIIIIIIIIIIIIIIIICCCCDDDDeeeeeeeeeeee",
+            "eyKAgYKDhIWGh4iJiouMjY6PkJGSk5SVlpeYmZqbnJ2e",
+            "550e8400-e29b-41d4-a716-446655440000",
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "ICAgICAgICAgICAgICAgICAgICAgICAgICAg",
+            "service-account-Indigo.eyjafjallajokull.example.internal",
         ] {
             assert!(matches!(redacted(text), Cow::Borrowed(same) if same == text), "{text}");
         }
@@ -121,6 +271,13 @@ mod tests {
     }
 
     proptest! {
+        /// A thumbprint or a random identifier is shown as it is.
+        #[test]
+        fn random_bytes_are_no_token(bytes in prop::array::uniform32(any::<u8>())) {
+            prop_assume!(!encoded(bytes).contains("eyJ") && !encoded(bytes).contains("ZXlK"));
+            prop_assert!(matches!(redacted(&encoded(bytes)), Cow::Borrowed(_)));
+        }
+
         /// Wherever it stands, no telling part of the payload or the signature is left.
         #[test]
         fn no_part_is_left(before in "[ -~é]{0,40}", after in "[ -~é]{0,40}") {

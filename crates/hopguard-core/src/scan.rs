@@ -205,11 +205,12 @@ impl<'a> Scanner<'a> {
         if self.attached == Some((name, value)) {
             return Ok(());
         }
-        if *name == TXN_TOKEN && self.transaction == Some(value) {
+        let is_transaction = *name == TXN_TOKEN;
+        if is_transaction && self.transaction == Some(value) {
             return Ok(());
         }
         let mut verdict = self.value(value.as_bytes());
-        if verdict.is_ok() && *name == TXN_TOKEN {
+        if verdict.is_ok() && is_transaction {
             verdict = Err(FindingKind::UnverifiedTransaction);
         }
         let judged = *name == header::AUTHORIZATION
@@ -348,18 +349,22 @@ fn jwts(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 
 /// Refuses any JWT in the target but those that a parameter is there for.
 fn no_jwt_in(uri: &Uri) -> Result<(), FindingKind> {
-    let clear = |text: &[u8]| {
-        // Fewer than two dots, no JWT: the usual case needs no decoding.
+    // Fewer than two dots, no JWT: the usual case needs no decoding, nor a look at each parameter.
+    let dotted = |text: &[u8]| {
         let escaped = |mark: usize| matches!(text.get(mark + 1..mark + 3), Some(b"2e" | b"2E"));
         let dots =
             memchr::memchr_iter(b'.', text).chain(memchr::memchr_iter(b'%', text).filter(|at| escaped(*at)));
-        if dots.take(2).count() == 2
-            && jwts(&Cow::from(percent_encoding::percent_decode(text))).next().is_some()
-        {
+        dots.take(2).count() == 2
+    };
+    let clear = |text: &[u8]| {
+        if dotted(text) && jwts(&Cow::from(percent_encoding::percent_decode(text))).next().is_some() {
             return Err(FindingKind::TokenInTarget);
         }
         Ok(())
     };
+    if !uri.path_and_query().is_some_and(|target| dotted(target.as_str().as_bytes())) {
+        return Ok(());
+    }
     clear(uri.path().as_bytes())?;
     uri.query().unwrap_or_default().as_bytes().split(|&byte| byte == b'&').try_for_each(|pair| {
         let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default();

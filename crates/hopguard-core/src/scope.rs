@@ -93,8 +93,19 @@ impl ScopeSet {
     #[must_use]
     pub fn is_subset_of(&self, other: &Self) -> bool {
         // Both are sorted: each is walked once, so that two long sets cost no more than their lengths.
-        let mut held = other.iter();
-        self.iter().all(|scope| held.by_ref().find(|held| *held >= scope) == Some(scope))
+        let mut held: &str = &other.0;
+        self.iter().all(|scope| {
+            while !held.is_empty() {
+                let rest = held.strip_prefix(scope);
+                let found = rest.filter(|rest| rest.is_empty() || rest.starts_with(' '));
+                let next = memchr::memchr(b' ', held.as_bytes()).and_then(|end| held.get(end + 1..));
+                held = next.unwrap_or_default();
+                if found.is_some() {
+                    return true;
+                }
+            }
+            false
+        })
     }
 
     /// The scopes that are in both.
@@ -208,5 +219,20 @@ mod tests {
         assert!(ScopeSet::parse("").unwrap().is_empty());
         assert!(!ScopeSet::empty().contains(""));
         assert!(!ScopeSet::empty().shares_any(&ScopeSet::empty()));
+    }
+
+    #[test]
+    fn what_is_in_order_is_kept_as_it_is() {
+        for (list, expected) in [
+            ("", false),
+            ("a", true),
+            ("a ab b", true),
+            ("b a", false),
+            ("a a", false),
+            (" a", false),
+            ("a ", false),
+        ] {
+            assert_eq!(is_in_order(list), expected, "{list:?}");
+        }
     }
 }

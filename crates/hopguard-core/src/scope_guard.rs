@@ -152,4 +152,12 @@ mod tests {
         scope(&most, "", Err("scope_too_broad"));
         assert_eq!(ScopeGuard::all_of(["a"]).at_most([]).problem(), None);
     }
+
+    #[test]
+    fn it_names_what_it_asks_for() {
+        let named = |guard: ScopeGuard| guard.named().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(named(ScopeGuard::all_of(["b", "a"])), ["a", "b"]);
+        assert_eq!(named(ScopeGuard::any_of(["a"]).at_most(["a", "c"])), ["a"]);
+        assert_eq!(named(ScopeGuard::any_scope()), [""; 0]);
+    }
 }

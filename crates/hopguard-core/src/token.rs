@@ -203,4 +203,37 @@ mod tests {
         form.append_token("subject_token", &RawToken::new("hunter2"));
         assert!(!format!("{form:?} {:?}", RawToken::new("hunter2")).contains("hunter2"));
     }
+
+    #[test]
+    fn only_no_bytes_are_empty() {
+        assert!(RawToken::new("").is_empty());
+        assert!(!RawToken::new("x").is_empty());
+    }
+
+    /// Growing in place would leave bytes behind that nobody wipes.
+    #[test]
+    fn a_form_never_grows_in_place() {
+        for (name, value) in [
+            (0, 0),
+            (0, 1),
+            (1, 0),
+            (0, 1361),
+            (0, 1362),
+            (1362, 0),
+            (0, 1363),
+            (1363, 0),
+            (681, 681),
+            (700, 700),
+        ] {
+            let mut form = TokenForm::new();
+            form.append("firs", "%");
+            let room = form.0.capacity();
+            let left = room - form.0.len();
+            form.append(&"%".repeat(name), &"%".repeat(value));
+            // Either it had room for the worst that encoding makes of it, or a new buffer was filled to measure.
+            let needed = 3 * (name + value) + 2;
+            assert_eq!(form.0.capacity() > room, needed > left, "{name} {value}");
+            assert!(form.0.capacity() == room || form.0.capacity() == form.0.len(), "{name} {value}");
+        }
+    }
 }

@@ -208,3 +208,128 @@ fn a_trace_context_is_read_and_written_digit_by_digit() {
         assert_eq!((decision.name(), decision.code()), (name, code));
     }
 }
+
+#[test]
+fn a_refusal_tells_what_is_in_it() {
+    let (denied, faulted) = (Refusal::from(Denial::TokenExpired), Refusal::from(Fault::StsUnavailable));
+    assert_eq!((denied.code(), denied.status(), denied.retry_after()), ("token_expired", 401, None));
+    assert_eq!((faulted.code(), faulted.status()), ("sts_unavailable", 503));
+    assert_eq!(faulted.retry_after(), Some(seconds(5)));
+}
+
+#[test]
+fn a_denial_tells_what_would_be_enough() {
+    let asked =
+        StepUp::relayed(&serde_json::json!({ "acr_values": "gold silver", "max_age": 60, "scope": "a" }));
+    assert_eq!(asked.acr_values().collect::<Vec<_>>(), ["gold", "silver"]);
+    assert_eq!((asked.max_age(), asked.scopes().to_string()), (Some(60), "a".to_owned()));
+    let denial = Denial::StepUpRequired(Box::new(asked.clone()));
+    assert_eq!(denial.step_up(), Some(&asked));
+    assert_eq!(Denial::TokenExpired.step_up(), None);
+    assert_eq!(StepUp::relayed(&serde_json::json!({})).max_age(), None);
+}
+
+#[test]
+fn a_step_up_keeps_scalars_up_to_its_bounds() {
+    let claims = |wanted: serde_json::Value| {
+        StepUp::relayed(&serde_json::json!({ "claims": { "id_token": { "a": wanted } } })).claims()
+    };
+    let kept = |wanted: &str| format!(r#"{{"id_token":{{"a":{wanted}}}}}"#);
+    for wanted in [r#"{"value":true}"#, r#"{"value":7}"#, r#"{"values":["x",1,false]}"#] {
+        assert_eq!(claims(serde_json::from_str(wanted).unwrap()), Some(kept(wanted)));
+    }
+    for wanted in [r#"{"value":-7}"#, r#"{"value":1.5}"#, r#"{"value":[]}"#, r#"{"values":[null]}"#] {
+        assert_eq!(claims(serde_json::from_str(wanted).unwrap()), None, "{wanted}");
+    }
+    let many = |count: usize| claims(serde_json::json!({ "values": vec![1; count] }));
+    assert!(many(16).is_some() && many(17).is_none());
+    let wide = |count: usize| {
+        let asked: serde_json::Map<_, _> =
+            (0..count).map(|n| (format!("c{n}"), serde_json::Value::Null)).collect();
+        StepUp::relayed(&serde_json::json!({ "claims": { "id_token": asked } })).claims()
+    };
+    assert!(wide(16).is_some() && wide(17).is_none());
+    // A text is not even read when it is too long, however little of it would be kept.
+    let text = |length: usize| {
+        let asked = r#"{"id_token":{"a":null}}"#;
+        let padded = format!("{asked}{}", " ".repeat(length - asked.len()));
+        StepUp::relayed(&serde_json::json!({ "claims": padded })).claims()
+    };
+    assert!(text(1024).is_some() && text(1025).is_none());
+}
+
+#[test]
+fn a_route_tells_what_it_asks_for() {
+    let both = Exchange::audience("a").resource("https://r").wants_jwt().requires_none();
+    assert_eq!(both.asked().asked_audience().map(|name| &**name), Some("a"));
+    assert_eq!((both.target_resources(), both.asks_for_jwt()), (&["https://r".into()][..], true));
+    let one = Exchange::for_resource("https://r").requires_none();
+    assert_eq!(one.asked().asked_audience(), None);
+    assert_eq!((one.target_resources(), one.asks_for_jwt()), (&["https://r".into()][..], false));
+    assert_eq!(&**one.target_audience(), "https://r");
+    let own = AsOurselves::by_scope_for("https://graph").scope("x").expects_subject("robot").requires("s");
+    assert_eq!((own.asked().asked_audience(), own.asked().resources()), (None, &[][..]));
+    assert_eq!(own.expected_subject().map(|name| &**name), Some("robot"));
+    assert_eq!(AsOurselves::audience("a").requires_none().expected_subject(), None);
+    // Open to callers with this scope, and with it still when it is opened to tasks as well.
+    assert!(!own.demand().admits_ourselves());
+    let opened = own.clone().or_ourselves();
+    assert!(opened.demand().admits_ourselves());
+    assert_eq!(opened.demand().required(), own.demand().required(), "as narrow for callers as before");
+}
+
+#[test]
+fn an_acknowledgement_is_done_if_nobody_has_to_wait() {
+    assert!(Acknowledgement::done().is_done());
+    let (_kept, event) = Acknowledgement::pair();
+    assert!(!event.is_done());
+}
+
+#[test]
+fn paths_that_two_readers_read_alike_are_not_ambiguous() {
+    for path in ["/", "/a/b", "/a%20b", "/%c3%bc", "/a.b/c"] {
+        assert!(!is_ambiguous_path(path), "{path}");
+    }
+    for path in [
+        "/%61", "/%2f", "/%25", "/%7e", "/%", "/%4", "/%xx", "/a/", "/a//b", "/a./b", "/a%20/b", "/a;b",
+        "/a\\b",
+    ] {
+        assert_eq!(is_ambiguous_path(path), path != "/a/", "{path}");
+    }
+}
+
+#[test]
+fn only_urls_of_services_are_absolute() {
+    let reads = |url: &str| parse_absolute(url).map(|uri| uri.to_string());
+    assert_eq!(reads("https://a.internal/x").as_deref(), Ok("https://a.internal/x"));
+    assert_eq!(reads("http://127.0.0.1:80/").as_deref(), Ok("http://127.0.0.1:80/"));
+    for (url, problem) in [
+        ("https://u@a.internal/", "carries a user name or password: a URL is no place for a credential"),
+        (
+            "http://a.internal/",
+            "is plain http: only https, or http to a loopback address, is safe for tokens",
+        ),
+        ("ftp://127.0.0.1/", "is not an absolute http or https URL"),
+        ("/x", "is not an absolute http or https URL"),
+    ] {
+        assert_eq!(reads(url), Err(problem), "{url}");
+    }
+    for (url, expected) in
+        [("https://u@a.internal/", false), ("https:///x", false), ("https://a.internal/", true)]
+    {
+        let read = url.parse().ok().and_then(|uri| Destination::of(&uri));
+        assert_eq!(read.is_some(), expected, "{url}");
+    }
+}
+
+#[test]
+fn what_steers_a_reader_is_known() {
+    for c in
+        ['\0', '\n', '\u{1b}', '\u{7f}', '\u{9b}', '\u{61c}', '\u{200e}', '\u{202e}', '\u{2066}', '\u{feff}']
+    {
+        assert!(is_steering(c), "{c:?}");
+    }
+    for c in [' ', 'a', '~', 'ü', '\u{200d}', '\u{2027}', '\u{202f}'] {
+        assert!(!is_steering(c), "{c:?}");
+    }
+}

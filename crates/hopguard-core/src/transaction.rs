@@ -77,6 +77,7 @@ mod tests {
         let header = |now| transaction.header(ledger.withdrawals(), now).map_err(|denial| denial.code());
         let value = header(now).unwrap();
         assert!(value == "a.b.c" && value.is_sensitive());
+        assert_eq!(transaction.domain(), "shop.internal");
         assert_eq!(header(UnixTime::from_secs(2000)), Err("subject_expired"));
         let token = Withdrawal::Token(transaction.facts().fingerprint);
         ledger.withdrawals().withdraw(token, now, UnixTime::from_secs(3000)).unwrap();

@@ -155,3 +155,26 @@ pub struct Waived {
     /// On what grounds.
     pub waiver: Waiver,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_force_are_complete_ones_before_their_end() {
+        let (before, end) = (UnixTime::from_secs(99), UnixTime::from_secs(100));
+        for (reason, owner, now, expected) in [
+            ("why", "who", before, true),
+            ("why", "who", end, false),
+            (" ", "who", before, false),
+            ("why", "", before, false),
+            ("", "", end, false),
+        ] {
+            assert_eq!(
+                Waiver::new(reason, owner, end).is_in_force(now),
+                expected,
+                "{reason:?} {owner:?} {now:?}"
+            );
+        }
+    }
+}

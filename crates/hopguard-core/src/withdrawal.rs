@@ -3,9 +3,10 @@
 //! Whoever remembers a verdict or a grant asks [`Withdrawals::strikes`] at each use instead of being told to
 //! forget. Asking cannot race with a verification under way, as a flush would.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::withdrawal_watch::Wakers;
@@ -41,6 +42,33 @@ struct Entry {
     until: UnixTime,
 }
 
+#[derive(Debug, Default)]
+struct Kept {
+    entries: Vec<Entry>,
+    // Credentials that never expire, of which there are as many as the configuration names.
+    lasting: Vec<Fingerprint>,
+    // Tokens whose withdrawal is over, the latest last: one of them may turn out to be such a credential.
+    over: VecDeque<Fingerprint>,
+}
+
+impl Kept {
+    /// Lets go of what is over at `now`.
+    fn clear(&mut self, now: UnixTime) {
+        let Self { entries, lasting, over } = self;
+        entries.retain(|entry| {
+            let lasts = matches!(&entry.what, Withdrawal::Token(one) if lasting.contains(one));
+            let stays = entry.until > now || lasts;
+            if let (false, Withdrawal::Token(token)) = (stays, &entry.what) {
+                over.push_back(*token);
+            }
+            stays
+        });
+        while over.len() > Withdrawals::MOST {
+            over.pop_front();
+        }
+    }
+}
+
 /// No room for another withdrawal: raise the bound, or withdraw a key or an issuer instead of single tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the list of withdrawals is full")]
@@ -49,15 +77,13 @@ pub struct WithdrawalsFull;
 /// The withdrawals in force, shared by every stack of a ledger.
 #[derive(Debug)]
 pub struct Withdrawals {
-    entries: RwLock<Vec<Entry>>,
+    kept: RwLock<Kept>,
     // Read without the lock, so that the usual case, nothing withdrawn, costs one load.
     count: AtomicUsize,
     // How often something was withdrawn, for those who clean up once after each.
     generation: AtomicU64,
     // Seconds for which something may run on beyond its token.
     longest_run: AtomicU64,
-    // Credentials that never expire, of which there are as many as the configuration names.
-    lasting: Mutex<Vec<Fingerprint>>,
     // Those who run on and want to be told.
     wakers: Arc<Wakers>,
 }
@@ -78,11 +104,10 @@ impl Withdrawals {
 
     pub(crate) fn new() -> Self {
         Self {
-            entries: RwLock::new(Vec::new()),
+            kept: RwLock::default(),
             count: AtomicUsize::new(0),
             generation: AtomicU64::new(0),
             longest_run: AtomicU64::new(0),
-            lasting: Mutex::default(),
             wakers: Arc::default(),
         }
     }
@@ -100,11 +125,19 @@ impl Withdrawals {
         self.longest_run.fetch_max(seconds, Ordering::AcqRel);
     }
 
-    /// A credential that never expires: its withdrawal is kept for good.
+    /// A credential that never expires: its withdrawal is kept for good. One that was withdrawn before it was named
+    /// here is withdrawn still, unless more than [`Withdrawals::MOST`] other withdrawals of tokens ended since.
     pub(crate) fn keep_for_good(&self, credential: Fingerprint) {
-        let mut lasting = self.lasting.lock().unwrap_or_else(PoisonError::into_inner);
-        if !lasting.contains(&credential) {
-            lasting.push(credential);
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        if kept.lasting.contains(&credential) {
+            return;
+        }
+        kept.lasting.push(credential);
+        if kept.over.contains(&credential) {
+            kept.over.retain(|one| *one != credential);
+            let what = Withdrawal::Token(credential);
+            kept.entries.push(Entry { what, at: UnixTime::from_secs(0), until: UnixTime::from_secs(0) });
+            self.count.store(kept.entries.len(), Ordering::Release);
         }
     }
 
@@ -116,13 +149,11 @@ impl Withdrawals {
     ///
     /// [`WithdrawalsFull`] past [`Withdrawals::MOST`] in force; nothing is dropped to make room.
     pub fn withdraw(&self, what: Withdrawal, now: UnixTime, until: UnixTime) -> Result<(), WithdrawalsFull> {
-        let mut entries = self.entries.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let lasting = self.lasting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         // INVARIANT: I18 — what a withdrawal strikes never outlives it: not a secret that does not expire, nor a stream
         // that runs on beyond its token.
-        let lasts = |what: &Withdrawal| matches!(what, Withdrawal::Token(one) if lasting.contains(one));
-        entries.retain(|entry| entry.until > now || lasts(&entry.what));
-        drop(lasting);
+        kept.clear(now);
+        let entries = &mut kept.entries;
         let longest_run = Duration::from_secs(self.longest_run.load(Ordering::Acquire));
         let until = until.max(now.after(MAX_LEEWAY)).max(now.after(longest_run));
         let room = entries.len() < Self::MOST;
@@ -135,7 +166,7 @@ impl Withdrawals {
         }
         self.count.store(entries.len(), Ordering::Release);
         self.generation.fetch_add(1, Ordering::Release);
-        drop(entries);
+        drop(kept);
         // After the entry: whoever is woken finds it.
         self.wakers.wake_all();
         if full { Err(WithdrawalsFull) } else { Ok(()) }
@@ -165,8 +196,8 @@ impl Withdrawals {
         // A token that does not say when it was issued is taken to be older than any withdrawal, and so is one
         // of an issuer whose clock may be ahead of ours: a new one waits for a minute.
         let older = |at: UnixTime| token.issued_at.is_none_or(|issued| issued <= at.after(MAX_LEEWAY));
-        let entries = self.entries.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        entries.iter().any(|entry| match &entry.what {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        kept.entries.iter().any(|entry| match &entry.what {
             Withdrawal::Key { issuer, key_id } => {
                 **issuer == *token.issuer && token.key_id == Some(&**key_id)
             }
@@ -258,5 +289,73 @@ mod tests {
         assert!(withdrawals.strikes(&first));
         assert_eq!(withdrawals.withdraw(one_more, UNTIL, UNTIL.after(crate::seconds(9))), Ok(()));
         assert!(!withdrawals.strikes(&first));
+    }
+
+    /// True if a withdrawal at [`AT`] that need not be kept still strikes after another one `later`.
+    fn is_kept(withdrawals: &Withdrawals, later: u64) -> bool {
+        let other = || Withdrawal::Token(Fingerprint::of_token("x"));
+        let now = AT.after(crate::seconds(later));
+        withdrawals.withdraw(Withdrawal::Token(facts().fingerprint), AT, AT).unwrap();
+        withdrawals.withdraw(other(), now, now).unwrap();
+        withdrawals.strikes(&facts())
+    }
+
+    #[test]
+    fn it_is_kept_as_long_as_something_runs_on() {
+        let running = |longest: &[Duration]| {
+            let withdrawals = Withdrawals::new();
+            longest.iter().for_each(|&longest| withdrawals.outlasts(longest));
+            withdrawals
+        };
+        assert!(is_kept(&running(&[]), 59) && !is_kept(&running(&[]), 60));
+        let part = [crate::seconds(100), Duration::from_millis(200_001), crate::seconds(100)];
+        assert!(is_kept(&running(&part), 200) && !is_kept(&running(&part), 201));
+        let whole = [crate::seconds(200)];
+        assert!(is_kept(&running(&whole), 199) && !is_kept(&running(&whole), 200));
+    }
+
+    #[test]
+    fn that_of_what_never_expires_is_kept_for_good() {
+        let withdrawals = Withdrawals::new();
+        withdrawals.keep_for_good(facts().fingerprint);
+        assert!(is_kept(&withdrawals, 1_000_000));
+    }
+
+    #[test]
+    fn a_secret_that_was_withdrawn_before_it_was_known_is_withdrawn_still() {
+        let (withdrawals, secret) = (Withdrawals::new(), facts());
+        let other = |n: usize| Withdrawal::Token(Fingerprint::of_bytes(&n.to_le_bytes()));
+        withdrawals.withdraw(Withdrawal::Token(secret.fingerprint), AT, UNTIL).unwrap();
+        withdrawals.withdraw(other(0), UNTIL, UNTIL).unwrap();
+        assert!(!withdrawals.strikes(&secret), "an ordinary token has expired by then");
+        withdrawals.keep_for_good(secret.fingerprint);
+        assert!(withdrawals.strikes(&secret));
+        withdrawals.withdraw(other(1), UNTIL.after(crate::minutes(9)), UNTIL).unwrap();
+        assert!(withdrawals.strikes(&secret), "for good");
+        let mut innocent = facts();
+        innocent.fingerprint = Fingerprint::of_token("other");
+        withdrawals.keep_for_good(innocent.fingerprint);
+        assert!(!withdrawals.strikes(&innocent));
+    }
+
+    #[test]
+    fn what_is_over_is_remembered_within_bounds() {
+        let withdrawals = Withdrawals::new();
+        let token = |n: usize| Fingerprint::of_bytes(&n.to_le_bytes());
+        for n in 0..=Withdrawals::MOST {
+            // Each is over when the next comes.
+            let now = AT.after(crate::minutes(2 * n as u64));
+            withdrawals.withdraw(Withdrawal::Token(token(n)), now, now).unwrap();
+        }
+        let end = AT.after(crate::minutes(3 * Withdrawals::MOST as u64));
+        withdrawals.withdraw(Withdrawal::Issuer("https://elsewhere".into()), end, end).unwrap();
+        assert_eq!(withdrawals.kept.read().unwrap().over.len(), Withdrawals::MOST);
+        let struck = |n: usize| {
+            withdrawals.keep_for_good(token(n));
+            let mut secret = facts();
+            secret.fingerprint = token(n);
+            withdrawals.strikes(&secret)
+        };
+        assert_eq!([struck(0), struck(1), struck(Withdrawals::MOST)], [false, true, true]);
     }
 }

@@ -285,4 +285,16 @@ mod tests {
             prop_assert!(breaker.admit(at(now + 10_000)).is_ok());
         }
     }
+
+    #[test]
+    fn what_set_out_before_decides_nothing_for_who_finds_out() {
+        let breaker = Breaker::new();
+        let before = admit(&breaker, 0, Ok(())).unwrap();
+        (0..5).for_each(|_| fails(&breaker, 0));
+        let trial = admit(&breaker, 1000, Ok(())).unwrap();
+        before.failed(at(1000), None);
+        admit(&breaker, 3000, Err("sts_unavailable"));
+        trial.answered();
+        admit(&breaker, 3000, Ok(()));
+    }
 }

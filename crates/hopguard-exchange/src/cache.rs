@@ -410,7 +410,7 @@ mod tests {
         thread_local!(static KEYS: GrantKeys = GrantKeys::new(ISSUER, None, "orders", &[]));
         let target = Exchange::audience(&n.to_string()).requires_none();
         let here = Destination::of(&"https://here.internal".parse().unwrap()).unwrap();
-        KEYS.with(|keys| keys.key(&facts(), &target, &here))
+        KEYS.with(|keys| keys.of_route(&target, &here).key(&facts()))
     }
 
     #[test]
@@ -527,5 +527,39 @@ mod tests {
         assert_eq!(code(START + 100, None), Some("subject_expired"));
         assert_eq!(code(START, Some(Withdrawal::Token(parent.fingerprint))), Some("token_withdrawn"));
         assert_eq!(code(START, Some(Withdrawal::Token(grant.facts().fingerprint))), Some("grant_withdrawn"));
+    }
+
+    #[test]
+    fn keys_spread_and_bytes_are_folded() {
+        let subject = facts();
+        let keys = GrantKeys::new(ISSUER, None, "orders", &[]);
+        let hash = |audience: &str| {
+            let peer = Destination::of(&"https://a".parse().unwrap()).unwrap();
+            let route = keys.of_route(&Exchange::audience(audience).requires_none(), &peer);
+            AsIs::default().hash_one(route.key(&subject))
+        };
+        let spread: std::collections::HashSet<_> = (0..100).map(|n| hash(&n.to_string())).collect();
+        assert_eq!((spread.len(), hash("1")), (100, hash("1")));
+        // All bits are used: a table takes its shard from some and its place from others.
+        let seen = spread.iter().fold((0, u64::MAX), |(any, all), hash| (any | hash, all & hash));
+        assert_eq!(seen, (u64::MAX, 0));
+        assert_eq!(AsIs::default().hash_one(7u64), 7);
+        let mut folded = AsIs::default();
+        folded.write(&[1, 2, 3, 4, 5, 6, 7, 8, 1]);
+        assert_eq!(folded.finish(), 0x0203_0405_0607_0800);
+    }
+
+    #[test]
+    fn a_refusal_that_is_over_makes_room() {
+        let cache = GrantCache::new(100);
+        let keys = GrantKeys::new(ISSUER, None, "orders", &[]);
+        let peer = Destination::of(&"https://a".parse().unwrap()).unwrap();
+        let key = keys.of_route(&Exchange::audience("a").requires_none(), &peer).key(&facts());
+        let now = Monotonic::from_origin(Duration::from_secs(100));
+        cache.refuse(key, Denial::SubjectExpired, now);
+        assert!(cache.refusal(key, now).is_some());
+        assert!(cache.refusal(key, now.after(REFUSAL_REMEMBERED - Duration::from_millis(1))).is_some());
+        assert!(cache.refusal(key, now.after(REFUSAL_REMEMBERED)).is_none());
+        assert_eq!(cache.refused.len(), 0);
     }
 }

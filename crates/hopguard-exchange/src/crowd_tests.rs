@@ -33,12 +33,6 @@ fn calling(rig: &Arc<Rig>, caller: &Admitted) -> tokio::task::JoinHandle<Outcome
     tokio::spawn(async move { rig.ask(&caller).await })
 }
 
-async fn until(mut holds: impl FnMut() -> bool) {
-    while !holds() {
-        tokio::task::yield_now().await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_thousand_callers_make_one_exchange() {
     let gate = Arc::new(Semaphore::new(0));
@@ -85,7 +79,7 @@ async fn no_grant_crosses_subjects() {
         let mut calls = Vec::new();
         for caller in &callers {
             let (rig, caller) = (Arc::clone(&rig), caller.clone());
-            let call = async move { (rig.exchanger.grant(&caller, &target(), &peer()).await, caller) };
+            let call = async move { (rig.exchanger.grant(&caller, &rig.prepared()).await, caller) };
             #[expect(clippy::disallowed_methods, reason = "a test starts its own callers")]
             calls.push(tokio::spawn(call));
         }
@@ -134,7 +128,7 @@ async fn an_exchange_that_nobody_waits_for_is_still_kept() {
 async fn a_future_that_is_never_polled_asks_nothing() {
     let rig = gated(&Arc::new(Semaphore::new(9)), |b| b);
     let alice = rig.caller("alice").await;
-    drop(rig.exchanger.grant(&alice, &target(), &peer()));
+    drop(rig.exchanger.grant(&alice, &rig.prepared()));
     tokio::task::yield_now().await;
     assert_eq!((rig.asked(), rig.exchanger.traffic()), (0, (0, 0)));
 }
@@ -167,11 +161,11 @@ async fn a_panic_on_the_way_strands_nobody() {
 
 #[test]
 fn a_task_that_is_dropped_strands_nobody() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let (rig, call) = runtime.block_on(async {
         let rig = gated(&Arc::new(Semaphore::new(0)), |b| b);
         let alice = rig.caller("alice").await;
-        let mut call = rig.exchanger.grant(&alice, &target(), &peer());
+        let mut call = rig.exchanger.grant(&alice, &rig.prepared());
         let begun = std::future::poll_fn(|context| std::task::Poll::Ready(call.as_mut().poll(context)));
         assert!(begun.await.is_pending());
         until(|| rig.asked() == 1).await;
@@ -179,7 +173,7 @@ fn a_task_that_is_dropped_strands_nobody() {
     });
     // The runtime goes away, and with it the task that carries the exchange.
     drop(runtime);
-    let outcome = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(call);
+    let outcome = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(call);
     assert_eq!(told(outcome), Err("sts_unavailable"));
     assert_eq!(rig.exchanger.traffic(), (0, 0));
 }
@@ -234,7 +228,7 @@ async fn ended_unheard(
     rig: &Rig,
     alice: &Admitted,
 ) -> BoxFuture<'static, Result<(Granted, CacheState), Refusal>> {
-    let mut call = rig.exchanger.grant(alice, &target(), &peer());
+    let mut call = rig.exchanger.grant(alice, &rig.prepared());
     let begun = std::future::poll_fn(|context| std::task::Poll::Ready(call.as_mut().poll(context)));
     assert!(begun.await.is_pending());
     until(|| rig.exchanger.traffic().0 == 0).await;
@@ -263,7 +257,7 @@ async fn a_grant_is_judged_again_when_the_caller_hears_of_it() {
 async fn who_missed_the_cache_looks_again_before_it_asks() {
     let rig = gated(&Arc::new(Semaphore::new(9)), |b| b);
     let alice = rig.caller("alice").await;
-    let slow = rig.exchanger.grant(&alice, &target(), &peer());
+    let slow = rig.exchanger.grant(&alice, &rig.prepared());
     assert_eq!(rig.ask(&alice).await, Ok(("grant-0".into(), "Miss".into())));
     assert_eq!(told(slow.await), Ok(("grant-0".into(), "Hit".into())));
     assert_eq!(rig.asked(), 1);

@@ -19,8 +19,8 @@ fn good(number: usize, state: &str) -> Result<(String, String), &'static str> {
 async fn a_caller_gets_a_grant_and_the_next_call_finds_it() {
     let rig = Rig::new(honest);
     let alice = rig.caller("alice").await;
-    assert!(rig.exchanger.cached(&alice, &target(), &peer()).is_none());
-    let (granted, _) = rig.exchanger.grant(&alice, &target(), &peer()).await.unwrap();
+    assert!(rig.exchanger.cached(&alice, &rig.prepared()).is_none());
+    let (granted, _) = rig.exchanger.grant(&alice, &rig.prepared()).await.unwrap();
     let facts = granted.facts();
     assert_eq!(*facts.audiences, [PEER.into()]);
     assert_eq!(facts.scopes.to_string(), "stock:read");
@@ -32,7 +32,7 @@ async fn a_caller_gets_a_grant_and_the_next_call_finds_it() {
     assert_eq!(rig.ledger.len(), 1);
 
     assert_eq!(rig.ask(&alice).await, good(0, "Hit"));
-    assert!(rig.exchanger.cached(&alice, &target(), &peer()).is_some());
+    assert!(rig.exchanger.cached(&alice, &rig.prepared()).is_some());
     assert_eq!(rig.asked(), 1);
     assert_eq!(rig.exchanger.traffic(), (0, 0));
 }
@@ -78,7 +78,7 @@ fn refused_after(
         let rig = Rig::new(behaviour);
         let alice = rig.caller("alice").await;
         let outcomes = [rig.ask(&alice).await, rig.ask(&alice).await];
-        assert!(rig.exchanger.cached(&alice, &target(), &peer()).is_none(), "{code}: cached");
+        assert!(rig.exchanger.cached(&alice, &rig.prepared()).is_none(), "{code}: cached");
         (outcomes, rig.asked(), rig.exchanger.remembered(), rig.ledger.len())
     });
     assert_eq!(outcomes, ([Err(code), Err(code)], asked, 0, 0));
@@ -148,7 +148,10 @@ async fn missing_keys_are_not_the_grants_fault() {
     let exchanger =
         fixed_endpoint(builder(ISSUER, &verifier, &rig.clock, &rig.sts, &rig.ledger)).build().unwrap();
     let alice = rig.caller("alice").await;
-    assert_eq!(told(exchanger.grant(&alice, &target(), &peer()).await), Err("keys_unavailable"));
+    assert_eq!(
+        told(exchanger.grant(&alice, &exchanger.prepare(&target(), &peer())).await),
+        Err("keys_unavailable")
+    );
     assert_eq!(exchanger.remembered(), 0);
 }
 
@@ -252,12 +255,12 @@ async fn what_is_refused_is_not_served_from_the_cache_either() {
     let rig = Rig::new(honest);
     let alice = rig.caller("alice").await;
     let open = Exchange::audience(PEER).scope("stock:read").lifetime_at_most(minutes(3)).requires_none();
-    rig.exchanger.grant(&alice, &open, &peer()).await.unwrap();
-    assert!(rig.exchanger.cached(&alice, &target(), &peer()).is_some(), "the same request");
+    rig.exchanger.grant(&alice, &rig.exchanger.prepare(&open, &peer())).await.unwrap();
+    assert!(rig.exchanger.cached(&alice, &rig.prepared()).is_some(), "the same request");
     let closed =
         Exchange::audience(PEER).scope("stock:read").lifetime_at_most(minutes(3)).requires("orders:admin");
-    assert!(rig.exchanger.cached(&alice, &closed, &peer()).is_none());
-    let outcome = rig.exchanger.grant(&alice, &closed, &peer()).await;
+    assert!(rig.exchanger.cached(&alice, &rig.exchanger.prepare(&closed, &peer())).is_none());
+    let outcome = rig.exchanger.grant(&alice, &rig.exchanger.prepare(&closed, &peer())).await;
     assert_eq!(told(outcome), Err("route_requires_scope"));
 }
 
@@ -290,7 +293,7 @@ async fn a_grant_dies_with_its_parent() {
     });
     let long = target().lifetime_at_most(minutes(10));
     let alice = rig.caller("alice").await;
-    let ask = async || told(rig.exchanger.grant(&alice, &long, &peer()).await);
+    let ask = async || told(rig.exchanger.grant(&alice, &rig.exchanger.prepare(&long, &peer())).await);
     assert_eq!(ask().await, good(0, "Miss"));
     rig.clock.advance(seconds(269));
     assert_eq!(ask().await, good(0, "Hit"));
@@ -298,7 +301,7 @@ async fn a_grant_dies_with_its_parent() {
     rig.clock.advance(seconds(1));
     assert_eq!(ask().await, good(1, "Miss"));
     rig.clock.advance(seconds(30));
-    assert!(rig.exchanger.cached(&alice, &long, &peer()).is_none());
+    assert!(rig.exchanger.cached(&alice, &rig.exchanger.prepare(&long, &peer())).is_none());
     assert_eq!(ask().await, Err("subject_expired"));
     assert_eq!(rig.asked(), 2);
 }
@@ -338,7 +341,7 @@ async fn the_routes_cap_counts_from_when_it_was_asked_for() {
     rig.clock.advance(seconds(162) - Duration::from_millis(1));
     assert_eq!(rig.ask(&alice).await, good(0, "Hit"));
     rig.clock.advance(Duration::from_millis(1));
-    assert!(rig.exchanger.cached(&alice, &target(), &peer()).is_none());
+    assert!(rig.exchanger.cached(&alice, &rig.prepared()).is_none());
 }
 
 #[tokio::test]
@@ -358,17 +361,17 @@ async fn a_grant_that_is_over_at_once_serves_its_call_and_no_other() {
 async fn withdrawal_reaches_what_is_kept() {
     let rig = Rig::new(honest);
     let alice = rig.caller("alice").await;
-    let (first, _) = rig.exchanger.grant(&alice, &target(), &peer()).await.unwrap();
+    let (first, _) = rig.exchanger.grant(&alice, &rig.prepared()).await.unwrap();
     let withdraw = |what| {
         let now = rig.clock.now();
         rig.ledger.withdrawals().withdraw(what, now, now.after(minutes(9))).unwrap();
     };
     withdraw(Withdrawal::Token(first.facts().fingerprint));
-    assert!(rig.exchanger.cached(&alice, &target(), &peer()).is_none());
+    assert!(rig.exchanger.cached(&alice, &rig.prepared()).is_none());
     assert_eq!(rig.ask(&alice).await, good(1, "Miss"));
 
     withdraw(Withdrawal::Subject { issuer: ISSUER.into(), subject: "alice".into() });
-    assert!(rig.exchanger.cached(&alice, &target(), &peer()).is_none());
+    assert!(rig.exchanger.cached(&alice, &rig.prepared()).is_none());
     assert_eq!(rig.ask(&alice).await, Err("token_withdrawn"));
     assert_eq!(rig.asked(), 2);
 }
@@ -390,10 +393,10 @@ async fn a_grant_by_a_withdrawn_key_is_not_handed_out() {
 async fn a_grant_that_a_peer_refused_is_forgotten_once() {
     let rig = Rig::new(honest);
     let alice = rig.caller("alice").await;
-    let (old, _) = rig.exchanger.grant(&alice, &target(), &peer()).await.unwrap();
-    rig.exchanger.forget(&alice, &target(), &peer(), &old);
+    let (old, _) = rig.exchanger.grant(&alice, &rig.prepared()).await.unwrap();
+    rig.exchanger.forget(&alice, &rig.prepared(), &old);
     assert_eq!(rig.ask(&alice).await, good(1, "Miss"));
-    rig.exchanger.forget(&alice, &target(), &peer(), &old);
+    rig.exchanger.forget(&alice, &rig.prepared(), &old);
     assert_eq!(rig.ask(&alice).await, good(1, "Hit"), "the newer grant stays");
 }
 
@@ -414,11 +417,11 @@ async fn requests_that_differ_share_nothing() {
         (&alice, base().scope("a").requires_none(), elsewhere),
     ];
     for (number, (caller, target, destination)) in cases.iter().enumerate() {
-        let outcome = rig.exchanger.grant(caller, target, destination).await;
+        let outcome = rig.exchanger.grant(caller, &rig.exchanger.prepare(target, destination)).await;
         assert_eq!(told(outcome), good(number, "Miss"), "{target:?}");
     }
     for (number, (caller, target, destination)) in cases.iter().enumerate() {
-        let outcome = rig.exchanger.grant(caller, target, destination).await;
+        let outcome = rig.exchanger.grant(caller, &rig.exchanger.prepare(target, destination)).await;
         assert_eq!(told(outcome), good(number, "Hit"), "{target:?}");
     }
 }
@@ -486,7 +489,11 @@ async fn a_ledger_that_is_full_refuses_or_counts() {
             let caller = rig.caller(&n.to_string()).await;
             let caller = rig.admit(caller.subject_token().dangerous_expose(), &ledger).await;
             codes.extend(
-                exchanger.grant(&caller, &target(), &peer()).await.err().map(|refusal| refusal.code()),
+                exchanger
+                    .grant(&caller, &exchanger.prepare(&target(), &peer()))
+                    .await
+                    .err()
+                    .map(|refusal| refusal.code()),
             );
         }
         assert_eq!(codes.first().copied(), code);
@@ -546,7 +553,10 @@ async fn without_its_actor_token_or_assertion_nothing_is_sent() {
     let missing = || TokenFile::at("/nowhere/at/all");
     let base = || fixed_endpoint(builder(ISSUER, &rig.verifier, &rig.clock, &rig.sts, &rig.ledger));
     let acting = base().actor_token(ActorToken::file(missing())).build().unwrap();
-    assert_eq!(told(acting.grant(&alice, &target(), &peer()).await), Err("own_credential_unavailable"));
+    assert_eq!(
+        told(acting.grant(&alice, &acting.prepare(&target(), &peer())).await),
+        Err("own_credential_unavailable")
+    );
 
     let auth = ClientAuth::assertion_file("orders", missing());
     let (transport, clock) = (rig.sts.clone(), rig.clock.clone());
@@ -560,7 +570,10 @@ async fn without_its_actor_token_or_assertion_nothing_is_sent() {
         &rig.ledger,
     );
     let asserting = fixed_endpoint(asserting).build().unwrap();
-    assert_eq!(told(asserting.grant(&alice, &target(), &peer()).await), Err("own_credential_unavailable"));
+    assert_eq!(
+        told(asserting.grant(&alice, &asserting.prepare(&target(), &peer())).await),
+        Err("own_credential_unavailable")
+    );
     assert_eq!(rig.asked(), 0);
 }
 
@@ -577,9 +590,12 @@ async fn the_actor_is_sent_and_expected_under_its_own_name() {
         fixed_endpoint(builder(ISSUER, &rig.verifier, &rig.clock, &rig.sts, &rig.ledger)).actor_token(actor)
     };
     let unnamed = base().build().unwrap();
-    assert_eq!(told(unnamed.grant(&alice, &target(), &peer()).await), Err("grant_actor_changed"));
+    assert_eq!(
+        told(unnamed.grant(&alice, &unnamed.prepare(&target(), &peer())).await),
+        Err("grant_actor_changed")
+    );
     let named = base().acts_as("orders-workload").build().unwrap();
-    assert_eq!(told(named.grant(&alice, &target(), &peer()).await), good(1, "Miss"));
+    assert_eq!(told(named.grant(&alice, &named.prepare(&target(), &peer())).await), good(1, "Miss"));
     assert!(base().acts_as("").build().is_err());
 }
 
@@ -615,7 +631,7 @@ async fn no_token_and_none_of_the_servers_words_are_written_down() {
     let alice = rig.caller("alice").await;
     let mut texts = Vec::new();
     for _ in 0..5 {
-        texts.push(format!("{:?}", rig.exchanger.grant(&alice, &target(), &peer()).await));
+        texts.push(format!("{:?}", rig.exchanger.grant(&alice, &rig.prepared()).await));
     }
     texts.push(format!("{:?} {alice:?}", rig.exchanger));
     texts.push(String::from_utf8(lines.0.lock().unwrap().clone()).unwrap());

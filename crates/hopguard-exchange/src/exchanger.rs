@@ -20,6 +20,7 @@ use crate::cache::{Found, GrantCache, Life, Millis, ends_at, judge, renewed_from
 use crate::endpoint::TokenEndpoint;
 use crate::flight::{Boarding, Flights, Pilot};
 use crate::key::{GrantKey, GrantKeys};
+use crate::prepared::Prepared;
 use crate::profile::StsProfile;
 use crate::request::{Identity, exchange_form, own_form, token_request};
 use crate::retry::{Attempts, Budget, Trouble, chance};
@@ -64,7 +65,7 @@ pub(crate) struct Job {
 /// For whom a grant is asked.
 pub(crate) enum Purpose {
     /// For a caller, by its token.
-    OnBehalf { parent: Arc<Facts>, token: Arc<RawToken>, target: Exchange },
+    OnBehalf { parent: Arc<Facts>, token: Arc<RawToken>, prepared: Prepared },
     /// For us.
     Own(AsOurselves),
 }
@@ -72,7 +73,7 @@ pub(crate) enum Purpose {
 impl Purpose {
     pub(crate) fn asked(&self) -> &Asked {
         match self {
-            Self::OnBehalf { target, .. } => target.asked(),
+            Self::OnBehalf { prepared, .. } => prepared.target().asked(),
             Self::Own(target) => target.asked(),
         }
     }
@@ -86,10 +87,10 @@ impl Purpose {
 }
 
 impl Job {
-    fn of(key: GrantKey, subject: &Admitted, target: &Exchange, destination: &Destination) -> Self {
+    fn of(key: GrantKey, subject: &Admitted, prepared: &Prepared) -> Self {
         let (parent, token) = (Arc::clone(subject.facts()), Arc::clone(subject.subject_token()));
-        let purpose = Purpose::OnBehalf { parent, token, target: target.clone() };
-        Self { key, purpose, destination: destination.clone() }
+        let purpose = Purpose::OnBehalf { parent, token, prepared: prepared.clone() };
+        Self { key, purpose, destination: prepared.destination().clone() }
     }
 
     pub(crate) fn own(key: GrantKey, target: &AsOurselves, destination: &Destination) -> Self {
@@ -135,19 +136,13 @@ impl Exchanger {
     /// successor in a task of its own, where a runtime is current to carry it. `None` also for callers that
     /// [`grant`](Self::grant) would refuse.
     #[must_use]
-    pub fn cached(
-        &self,
-        subject: &Admitted,
-        target: &Exchange,
-        destination: &Destination,
-    ) -> Option<Granted> {
+    pub fn cached(&self, subject: &Admitted, prepared: &Prepared) -> Option<Granted> {
         // Whether the caller's token is alive is judged with the grant.
-        self.0.check_fit(subject, target).ok()?;
-        let key = self.0.keys.key(subject.facts(), target, destination);
-        self.0.serve(key, subject, target, destination)
+        self.0.check_fit(subject, prepared.target()).ok()?;
+        self.0.serve(prepared.keys().key(subject.facts()), subject, prepared)
     }
 
-    /// The grant for calls to `destination`, exchanging the caller's token if need be.
+    /// The grant for calls to a destination, exchanging the caller's token if need be.
     ///
     /// An exchange once begun runs in a task of its own: dropping the future neither stops it nor strands
     /// others who wait for it.
@@ -167,29 +162,22 @@ impl Exchanger {
     pub fn grant(
         &self,
         subject: &Admitted,
-        target: &Exchange,
-        destination: &Destination,
+        prepared: &Prepared,
     ) -> BoxFuture<'static, Result<(Granted, CacheState), Refusal>> {
-        if let Err(refusal) = self.0.check(subject, target) {
+        if let Err(refusal) = self.0.check(subject, prepared.target()) {
             return Box::pin(ready(Err(refusal)));
         }
-        let key = self.0.keys.key(subject.facts(), target, destination);
-        if let Some(granted) = self.0.serve(key, subject, target, destination) {
+        let key = prepared.keys().key(subject.facts());
+        if let Some(granted) = self.0.serve(key, subject, prepared) {
             return Box::pin(ready(Ok((granted, CacheState::Hit))));
         }
-        Box::pin(Arc::clone(&self.0).wait_for(Job::of(key, subject, target, destination)))
+        Box::pin(Arc::clone(&self.0).wait_for(Job::of(key, subject, prepared)))
     }
 
     /// Drops a grant that its destination has refused with `invalid_token`, so that the next call exchanges
     /// anew. A newer grant for the same request stays.
-    pub fn forget(
-        &self,
-        subject: &Admitted,
-        target: &Exchange,
-        destination: &Destination,
-        refused: &Granted,
-    ) {
-        let key = self.0.keys.key(subject.facts(), target, destination);
+    pub fn forget(&self, subject: &Admitted, prepared: &Prepared, refused: &Granted) {
+        let key = prepared.keys().key(subject.facts());
         self.0.cache.forget(key, refused.facts().fingerprint);
     }
 
@@ -266,15 +254,9 @@ impl Inner {
     }
 
     /// The live grant under `key`, which this use may be the one to renew.
-    fn serve(
-        self: &Arc<Self>,
-        key: GrantKey,
-        subject: &Admitted,
-        target: &Exchange,
-        destination: &Destination,
-    ) -> Option<Granted> {
+    fn serve(self: &Arc<Self>, key: GrantKey, subject: &Admitted, prepared: &Prepared) -> Option<Granted> {
         let found = self.kept(key, Some(subject.facts()))?;
-        Some(self.used(key, &found, || Job::of(key, subject, target, destination)))
+        Some(self.used(key, &found, || Job::of(key, subject, prepared)))
     }
 
     /// The grant that was found; the one use that is to renew it begins to.
@@ -385,7 +367,9 @@ impl Inner {
             let (asked, now) = (self.clock.unix_millis(), self.clock.now());
             // Made anew for each attempt: an assertion is good for one.
             let form = match purpose {
-                Purpose::OnBehalf { token, target, .. } => exchange_form(token, self.actor.as_ref(), target)?,
+                Purpose::OnBehalf { token, prepared, .. } => {
+                    exchange_form(token, self.actor.as_ref(), prepared.target())?
+                }
                 Purpose::Own(target) => own_form(target),
             };
             let us = Identity { issuer: &self.issuer, auth: &self.auth };

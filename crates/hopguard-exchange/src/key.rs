@@ -59,21 +59,15 @@ impl GrantKeys {
         Self(fixed)
     }
 
-    /// The key for exchanging the token that `subject` describes.
-    ///
-    /// The fingerprint leaves the signature out, and may: the token was verified, so whoever holds another
-    /// signature over the same claims holds the same authority.
-    pub(crate) fn key(&self, subject: &Facts, target: &Exchange, destination: &Destination) -> GrantKey {
-        // INVARIANT: I7 — every dimension of the request, each preceded by its length.
+    /// The keys of one route: what is equal for each of its callers is hashed once, here.
+    pub(crate) fn of_route(&self, target: &Exchange, destination: &Destination) -> RouteKeys {
         let mut all = self.0.clone();
         all.text(GRANT_TYPE);
-        all.bytes(subject.fingerprint.as_bytes());
-        all.text(&subject.issuer);
-        all.text(&subject.subject);
         all.number(u64::from(target.asks_for_jwt()));
         all.asked(target.asked());
         all.text(destination.as_str());
-        all.finish()
+        all.hash_waiting();
+        RouteKeys(all)
     }
 
     /// The key for a token of our own: it has no subject.
@@ -84,6 +78,25 @@ impl GrantKeys {
         all.maybe(target.expected_subject().map(|subject| &**subject));
         all.asked(target.asked());
         all.text(destination.as_str());
+        all.finish()
+    }
+}
+
+/// Makes the keys of one route.
+#[derive(Clone, Debug)]
+pub(crate) struct RouteKeys(Dimensions);
+
+impl RouteKeys {
+    /// The key for exchanging the token that `subject` describes.
+    ///
+    /// The fingerprint leaves the signature out, and may: the token was verified, so whoever holds another
+    /// signature over the same claims holds the same authority.
+    pub(crate) fn key(&self, subject: &Facts) -> GrantKey {
+        // INVARIANT: I7 — every dimension of the request, each preceded by its length.
+        let mut all = self.0.clone();
+        all.bytes(subject.fingerprint.as_bytes());
+        all.text(&subject.issuer);
+        all.text(&subject.subject);
         all.finish()
     }
 }
@@ -247,7 +260,7 @@ mod tests {
             target = target.scope(scope);
         }
         let url = format!("https://{}", asked.host).parse().unwrap();
-        keys.key(&subject, &target.requires_none(), &Destination::of(&url).unwrap())
+        keys.of_route(&target.requires_none(), &Destination::of(&url).unwrap()).key(&subject)
     }
 
     /// Few letters, so that joined fields would collide often, with what separators are made of.
@@ -358,7 +371,7 @@ mod tests {
         let here = Destination::of(&"https://a".parse().unwrap()).unwrap();
         let key = |audience: &str, resource: &str| {
             let target = Exchange::audience(audience).resource(resource).requires_none();
-            keys.key(&facts(), &target, &here)
+            keys.of_route(&target, &here).key(&facts())
         };
         let mut seen = Vec::new();
         for length in (1..40).chain(PIECE - 80..PIECE + 80).chain([2 * PIECE, 40 * PIECE]) {
@@ -385,7 +398,7 @@ mod tests {
             base().dangerous_foreign_audience("", waiver()),
             base().dangerous_later_expiry(waiver()).dangerous_opaque(waiver()),
         ]
-        .map(|target| keys.key(&facts(), &target.requires_none(), &here));
+        .map(|target| keys.of_route(&target.requires_none(), &here).key(&facts()));
         for (at, one) in all.iter().enumerate() {
             assert!(all.iter().skip(at + 1).all(|other| other != one), "{at}");
         }
@@ -398,7 +411,9 @@ mod tests {
         let here = Destination::of(&"https://a".parse().unwrap()).unwrap();
         let target = Exchange::audience("a").requires_none();
         let acting = |issuer: &str, endpoint: Option<&str>, client: &str, actor: &[&str]| {
-            GrantKeys::seeded(seed.clone(), issuer, endpoint, client, actor).key(&facts(), &target, &here)
+            GrantKeys::seeded(seed.clone(), issuer, endpoint, client, actor)
+                .of_route(&target, &here)
+                .key(&facts())
         };
         let with = |issuer: &str, endpoint: Option<&str>, client: &str| acting(issuer, endpoint, client, &[]);
         let base = with("i", None, "c");
@@ -416,7 +431,7 @@ mod tests {
         ] {
             assert_ne!(other, base);
         }
-        assert_ne!(base, GrantKeys::new("i", None, "c", &[]).key(&facts(), &target, &here));
+        assert_ne!(base, GrantKeys::new("i", None, "c", &[]).of_route(&target, &here).key(&facts()));
     }
 
     #[test]
@@ -439,9 +454,10 @@ mod tests {
             own(AsOurselves::audience("b").scope("s").requires("x"), here),
             own(AsOurselves::for_resource("a").scope("s").requires("x"), here),
             own(AsOurselves::audience("a").resource("a").scope("s").requires("x"), here),
-            keys.key(&facts(), &Exchange::audience("a").scope("s").requires("x"), &at(here)),
-            keys.key(&facts(), &Exchange::for_resource("a").scope("s").requires("x"), &at(here)),
-            keys.key(&facts(), &Exchange::audience("a").resource("a").scope("s").requires("x"), &at(here)),
+            keys.of_route(&Exchange::audience("a").scope("s").requires("x"), &at(here)).key(&facts()),
+            keys.of_route(&Exchange::for_resource("a").scope("s").requires("x"), &at(here)).key(&facts()),
+            keys.of_route(&Exchange::audience("a").resource("a").scope("s").requires("x"), &at(here))
+                .key(&facts()),
         ];
         for (at, one) in all.iter().enumerate() {
             assert!(all.iter().skip(at + 1).all(|other| other != one), "{at}");

@@ -20,7 +20,8 @@
 //!     .scope("stock:read")
 //!     .lifetime_at_most(minutes(2))
 //!     .requires("orders:read");
-//! let (grant, _from) = exchanger.grant(&caller, &target, &inventory).await?;
+//! let stock = exchanger.prepare(&target, &inventory);
+//! let (grant, _from) = exchanger.grant(&caller, &stock).await?;
 //! let _value = grant.authorization()?; // for the request to `inventory` and nothing else
 //! # Ok(())
 //! # }
@@ -71,6 +72,7 @@
 //! because that block would not recognise it.
 
 mod exchanger;
+mod prepared;
 mod own;
 mod builder;
 mod profile;
@@ -102,9 +104,12 @@ mod renewal_tests;
 mod waiver_tests;
 #[cfg(test)]
 mod own_tests;
+#[cfg(test)]
+mod status_tests;
 
 pub use actor::ActorToken;
 pub use builder::ExchangerBuilder;
 pub use exchanger::Exchanger;
+pub use prepared::Prepared;
 pub use profile::StsProfile;
 pub use status::ExchangeStatus;

@@ -23,8 +23,9 @@ impl Inner {
         };
         let (now, token) = (self.clock.now(), Arc::clone(&answer.token));
         let (granted, needed) = match purpose {
-            Purpose::OnBehalf { parent, target, .. } => {
-                let needed = prove_narrowing(parent, &target.expectation(&self.acts_as), &facts, now)?;
+            Purpose::OnBehalf { parent, prepared, .. } => {
+                let needed =
+                    prove_narrowing(parent, &prepared.target().expectation(&self.acts_as), &facts, now)?;
                 (Granted::assert_narrowed(token, facts, parent.fingerprint, now), needed)
             }
             Purpose::Own(target) => {

@@ -13,12 +13,6 @@ fn good(number: usize, state: &str) -> Result<(String, String), &'static str> {
     Ok((format!("grant-{number}"), state.to_owned()))
 }
 
-async fn until(mut holds: impl FnMut() -> bool) {
-    while !holds() {
-        tokio::task::yield_now().await;
-    }
-}
-
 /// A server whose first answer is honest; each later one comes when `gate` lets it, as `later` says.
 fn gated(gate: &Arc<Semaphore>, later: impl Fn(&Ask) -> Reply + Clone + Send + Sync + 'static) -> Rig {
     let gate = Arc::clone(gate);
@@ -50,7 +44,7 @@ async fn a_use_renews_while_the_grant_is_served_on() {
     assert_eq!(rig.asked(), 1, "time alone starts nothing");
     for _ in 0..100 {
         assert_eq!(rig.ask(&alice).await, good(0, "Hit"));
-        assert!(rig.exchanger.cached(&alice, &target(), &peer()).is_some());
+        assert!(rig.exchanger.cached(&alice, &rig.prepared()).is_some());
     }
     until(|| rig.asked() == 2).await;
     assert_eq!(rig.exchanger.traffic(), (1, 0), "one renewal, and nobody waits for it");
@@ -97,7 +91,7 @@ async fn a_renewal_that_fails_leaves_the_grant_and_pauses() {
         }
         // The hard stop: the grant is over, and the failure is the caller's to see.
         rig.clock.advance(seconds(3));
-        assert!(rig.exchanger.cached(&alice, &target(), &peer()).is_none());
+        assert!(rig.exchanger.cached(&alice, &rig.prepared()).is_none());
         assert_eq!(rig.ask(&alice).await, Err(code));
     }
 }
@@ -164,7 +158,7 @@ async fn a_subject_that_is_withdrawn_during_the_renewal_gets_nothing_of_it() {
     rig.ledger.withdrawals().withdraw(what, now, now.after(minutes(9))).unwrap();
     gate.add_permits(1);
     until(|| rig.exchanger.traffic() == (0, 0)).await;
-    assert!(rig.exchanger.cached(&alice, &target(), &peer()).is_none());
+    assert!(rig.exchanger.cached(&alice, &rig.prepared()).is_none());
     assert_eq!(rig.ask(&alice).await, Err("token_withdrawn"));
 }
 
@@ -178,6 +172,6 @@ fn without_a_runtime_a_use_is_served_all_the_same() {
         (rig, alice)
     });
     rig.clock.advance(LATE);
-    assert!(rig.exchanger.cached(&alice, &target(), &peer()).is_some());
+    assert!(rig.exchanger.cached(&alice, &rig.prepared()).is_some());
     assert_eq!(rig.exchanger.traffic(), (0, 0));
 }

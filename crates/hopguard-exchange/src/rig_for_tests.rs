@@ -241,9 +241,14 @@ impl Rig {
         admitted(token, facts, ledger)
     }
 
+    /// The usual target, made ready for the usual exchanger.
+    pub(crate) fn prepared(&self) -> crate::Prepared {
+        self.exchanger.prepare(&target(), &peer())
+    }
+
     /// Asks for the usual grant; the outcome as the grant's `jti` and where it came from, or the code.
     pub(crate) async fn ask(&self, caller: &Admitted) -> Result<(String, String), &'static str> {
-        told(self.exchanger.grant(caller, &target(), &peer()).await)
+        told(self.exchanger.grant(caller, &self.prepared()).await)
     }
 }
 
@@ -303,4 +308,14 @@ pub(crate) fn target() -> Exchange {
 
 pub(crate) fn peer() -> Destination {
     Destination::of(&Uri::from_static(PEER)).unwrap()
+}
+
+/// Waits until it holds; what never comes fails the test instead of holding it up.
+pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
+    let held = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(10), held).await.is_ok(), "it never came to pass");
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExchangeStatus {
-    /// Grants and refusals in the cache.
+    /// Grants in the cache.
     pub kept: usize,
     /// Exchanges under way.
     pub under_way: usize,

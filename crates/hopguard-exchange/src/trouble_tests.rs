@@ -56,7 +56,7 @@ async fn a_server_that_asks_for_patience_is_asked_no_sooner_and_the_caller_is_to
         assert_eq!(rig.ask(&alice).await, Err("sts_busy"));
         rig.clock.advance(seconds(10));
         // Another caller of the same server: nothing is sent, and the rest of the time is what it is told.
-        let refusal = rig.exchanger.grant(&bob, &target(), &peer()).await.unwrap_err();
+        let refusal = rig.exchanger.grant(&bob, &rig.prepared()).await.unwrap_err();
         assert_eq!(refusal, Refusal::Fault(Fault::StsBusy(seconds(told - 10))));
         assert_eq!(refusal.retry_after(), Some(seconds(told - 10)));
         assert_eq!(rig.asked(), 1);
@@ -70,7 +70,7 @@ async fn a_server_that_asks_for_patience_is_asked_no_sooner_and_the_caller_is_to
 async fn patience_that_runs_out_is_told_with_the_servers_own_number() {
     let rig = Rig::new(|_| busy(503, "2"));
     let alice = rig.caller("alice").await;
-    let refusal = rig.exchanger.grant(&alice, &target(), &peer()).await.unwrap_err();
+    let refusal = rig.exchanger.grant(&alice, &rig.prepared()).await.unwrap_err();
     assert_eq!(refusal, Refusal::Fault(Fault::StsBusy(seconds(2))));
     assert_eq!(rig.asked(), 3);
 }
@@ -136,8 +136,8 @@ async fn an_outage_does_not_multiply_the_load() {
     let rig = Rig::with(FakeClock::at(START), behaviour, fixed_endpoint);
     let (alice, bob) = (rig.caller("alice").await, rig.caller("bob").await);
     for _ in 0..100 {
-        let (fresh, _) = rig.exchanger.grant(&alice, &target(), &peer()).await.unwrap();
-        rig.exchanger.forget(&alice, &target(), &peer(), &fresh);
+        let (fresh, _) = rig.exchanger.grant(&alice, &rig.prepared()).await.unwrap();
+        rig.exchanger.forget(&alice, &rig.prepared(), &fresh);
         assert_eq!(rig.ask(&bob).await, Err("sts_unavailable"));
     }
     // Ten saved up, and one earned by every ten answers.

@@ -42,7 +42,7 @@ fn opaque(change: fn(&mut Value)) -> Rig {
 
 async fn call(rig: &Rig, relax: Relax) -> Result<(Granted, CacheState), Refusal> {
     let alice = rig.caller("alice").await;
-    rig.exchanger.grant(&alice, &route(relax), &peer()).await
+    rig.exchanger.grant(&alice, &rig.exchanger.prepare(&route(relax), &peer())).await
 }
 
 async fn code(rig: &Rig, relax: Relax) -> Option<&'static str> {
@@ -64,9 +64,12 @@ async fn relaxation(rig: Rig, relax: Relax, refused: &str, used: Relaxation) {
     assert_eq!(code(&rig, STRICT).await, Some(refused), "the relaxed grant stays on its route");
     rig.clock.advance(seconds(59));
     let alice = rig.caller_with("alice", |claims| claims["iat"] = START.into()).await;
-    rig.exchanger.grant(&alice, &route(relax), &peer()).await.unwrap();
+    rig.exchanger.grant(&alice, &rig.exchanger.prepare(&route(relax), &peer())).await.unwrap();
     rig.clock.advance(seconds(1));
-    assert!(rig.exchanger.cached(&alice, &route(relax), &peer()).is_none(), "it ends with its waiver");
+    assert!(
+        rig.exchanger.cached(&alice, &rig.exchanger.prepare(&route(relax), &peer())).is_none(),
+        "it ends with its waiver"
+    );
     assert_eq!(code(&rig, relax).await, Some("waiver_expired"));
     assert_eq!(rig.exchanger.traffic(), (0, 0));
 }
@@ -109,17 +112,18 @@ async fn a_grant_that_expires_later_dies_with_its_parent_here() {
         route.dangerous_later_expiry(long)
     };
     let alice = rig.caller("alice").await;
-    let granted = rig.exchanger.grant(&alice, &route(relax), &peer()).await.unwrap().0;
+    let granted =
+        rig.exchanger.grant(&alice, &rig.exchanger.prepare(&route(relax), &peer())).await.unwrap().0;
     assert!(granted.facts().expires > alice.facts().expires);
     rig.clock.advance(seconds(269));
-    assert!(rig.exchanger.cached(&alice, &route(relax), &peer()).is_some());
+    assert!(rig.exchanger.cached(&alice, &rig.exchanger.prepare(&route(relax), &peer())).is_some());
     tokio::task::yield_now().await;
     assert_eq!(rig.asked(), 1, "no successor could live longer here");
     rig.clock.advance(seconds(1));
-    assert!(rig.exchanger.cached(&alice, &route(relax), &peer()).is_none());
+    assert!(rig.exchanger.cached(&alice, &rig.exchanger.prepare(&route(relax), &peer())).is_none());
     rig.clock.advance(seconds(30));
     assert_eq!(
-        rig.exchanger.grant(&alice, &route(relax), &peer()).await.unwrap_err().code(),
+        rig.exchanger.grant(&alice, &rig.exchanger.prepare(&route(relax), &peer())).await.unwrap_err().code(),
         "subject_expired"
     );
 }

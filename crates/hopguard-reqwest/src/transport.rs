@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::{Either, MapErr, MapOk, Ready, TryFutureExt, ready};
-use hopguard_core::Destination;
+use futures_util::future::{Either, Ready, ready};
 use hopguard_tower::ScannedBody;
 use http::{Request, Response, Uri};
+use reqwest::ResponseBuilderExt;
 use tower_service::Service;
 
 use crate::Payload;
@@ -51,14 +51,12 @@ impl fmt::Debug for ReqwestTransport {
 #[derive(Clone, Copy)]
 pub(crate) struct Longest(pub(crate) Duration);
 
-type Pending = Pin<Box<dyn Future<Output = Result<reqwest::Response, reqwest::Error>> + Send>>;
-type Sent =
-    MapOk<MapErr<Pending, fn(reqwest::Error) -> SendError>, fn(reqwest::Response) -> Response<reqwest::Body>>;
+type Answer = Result<Response<reqwest::Body>, SendError>;
 
 impl Service<Request<ScannedBody<Payload>>> for ReqwestTransport {
     type Response = Response<reqwest::Body>;
     type Error = SendError;
-    type Future = Either<Sent, Ready<Result<Response<reqwest::Body>, SendError>>>;
+    type Future = Either<Pin<Box<dyn Future<Output = Answer> + Send>>, Ready<Answer>>;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         Poll::Ready(Ok(()))
@@ -66,35 +64,32 @@ impl Service<Request<ScannedBody<Payload>>> for ReqwestTransport {
 
     fn call(&mut self, request: Request<ScannedBody<Payload>>) -> Self::Future {
         match convert(request) {
-            Ok(request) => {
-                // Boxed as `reqwest` itself hides the type of what it awaits; beside a network call.
-                let client = self.0.clone();
-                let pending: Pending = Box::pin(async move { client.execute(request).await });
-                let failed: fn(reqwest::Error) -> SendError = |error| SendError::Client(error.without_url());
-                let sent: fn(reqwest::Response) -> Response<reqwest::Body> = Into::into;
-                Either::Left(pending.map_err(failed).map_ok(sent))
-            }
+            // Boxed as `reqwest` itself hides the type of what it awaits; beside a network call.
+            Ok(request) => Either::Left(Box::pin(send(self.0.execute(request)))),
             Err(error) => Either::Right(ready(Err(error))),
         }
     }
 }
 
+async fn send(pending: impl Future<Output = Result<reqwest::Response, reqwest::Error>>) -> Answer {
+    let answer = pending.await.map_err(|error| SendError::Client(error.without_url()))?;
+    // What `reqwest::Response::url` shows, once the answer has been through the stack.
+    let url = Response::builder().url(answer.url().clone());
+    let mut answer: Response<reqwest::Body> = answer.into();
+    if let Some(url) = url.extensions_ref() {
+        answer.extensions_mut().extend(url.clone());
+    }
+    Ok(answer)
+}
+
 /// The same request for `reqwest`, provided that its URL is the one that was judged.
 fn convert(request: Request<ScannedBody<Payload>>) -> Result<reqwest::Request, SendError> {
     let (mut parts, mut payload) = request.into_parts();
+    let url = reqwest::Url::parse(&parts.uri.to_string()).map_err(|_| SendError::Url)?;
     // INVARIANT: I2 — two readers of a URL may differ; the route was chosen by the other one.
-    let known = parts.extensions.remove::<reqwest::Url>();
-    let url = match known.map(|url| is_same(&url, &parts.uri).map(|same| (url, same))) {
-        // Read once already, and nobody has changed the request's URL since.
-        Some(Ok((url, true))) => url,
-        _ => {
-            let url = reqwest::Url::parse(&parts.uri.to_string()).map_err(|_| SendError::Url)?;
-            if !is_same(&url, &parts.uri)? {
-                return Err(SendError::UrlChanged);
-            }
-            url
-        }
-    };
+    if !is_same(&url, &parts.uri) {
+        return Err(SendError::UrlChanged);
+    }
     let mut converted = reqwest::Request::new(parts.method, url);
     *converted.timeout_mut() = parts.extensions.remove::<Longest>().map(|longest| longest.0);
     *converted.headers_mut() = parts.headers;
@@ -106,38 +101,72 @@ fn convert(request: Request<ScannedBody<Payload>>) -> Result<reqwest::Request, S
     Ok(converted)
 }
 
-/// True if the other reader sees what we see, letter by letter.
-fn is_same(url: &reqwest::Url, judged: &Uri) -> Result<bool, SendError> {
-    let reread: Uri = url.as_str().parse().map_err(|_| SendError::Url)?;
-    let same_place = Destination::of(judged).is_some_and(|judged| judged.is_of(&reread));
-    Ok(same_place && reread.path() == judged.path() && reread.query() == judged.query())
+/// True if the other reader sees what we see, letter by letter, but for capitals in the host and a port that goes
+/// without saying.
+fn is_same(url: &reqwest::Url, judged: &Uri) -> bool {
+    let usual = if url.scheme() == "https" { ":443" } else { ":80" };
+    let same_place = judged.authority().is_some_and(|place| {
+        let place = place.as_str();
+        let place = url.port().map_or_else(|| place.strip_suffix(usual), |_| None).unwrap_or(place);
+        !place.contains('@') && place.eq_ignore_ascii_case(url.authority())
+    });
+    same_place
+        && matches!(url.scheme(), "https" | "http")
+        && judged.scheme_str() == Some(url.scheme())
+        && judged.path() == url.path()
+        && judged.query() == url.query()
+        && url.fragment().is_none()
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     #[track_caller]
     fn converts(uri: &str, expected: bool) {
         let request = Request::builder().uri(uri).body(ScannedBody::default()).unwrap();
         assert_eq!(convert(request).is_ok(), expected, "{uri}");
-        // Whatever URL was read before, the one that is sent is the one that was judged.
-        let mut request = Request::builder().uri(uri).body(ScannedBody::default()).unwrap();
-        request.extensions_mut().insert(reqwest::Url::parse("https://elsewhere.internal/").unwrap());
-        let converted = convert(request);
-        assert_eq!(converted.is_ok(), expected, "{uri}");
-        assert!(converted.is_ok_and(|sent| sent.url().host_str() == Some("a.internal")) || !expected);
     }
 
     #[test]
     fn what_was_judged_is_what_is_sent() {
         converts("https://a.internal/x?y=1", true);
         converts("https://a.internal", true);
+        converts("https://A.Internal:443/x", true);
+        converts("http://a.internal:80/x", true);
+        converts("https://a.internal:80/x", true);
+        converts("http://a.internal:443/x", true);
         converts("https://a.internal:8443/x", true);
+        converts("https://[::1]:8443/x", true);
+        converts("https://a.internal:08443/x", false);
+        converts("https://a.internal:00443/x", false);
+        converts("https://a.internal:/x", false);
+        converts("https://u@a.internal/x", false);
+        converts("https://@a.internal/x", false);
+        converts("https://[0::1]/x", false);
         converts("https://a.internal/x/../admin", false);
         converts("https://a.internal/./x", false);
         converts("https://a.internal/%2e%2e/x", false);
         converts("https://0x7f.1/x", false);
+        converts("ftp://a.internal/x", false);
         converts("/relative", false);
+    }
+
+    #[tokio::test]
+    async fn an_answer_names_the_url_that_was_called() {
+        let peer = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/x?y=1", peer.local_addr().unwrap());
+        let serve = async {
+            let (mut stream, _) = peer.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        };
+        let request = Request::builder().uri(&url).body(ScannedBody::default()).unwrap();
+        let call = ReqwestTransport(reqwest::Client::builder().no_proxy().build().unwrap()).call(request);
+        let ((), answer) = tokio::join!(serve, call);
+        assert_eq!(reqwest::Response::from(answer.unwrap()).url().as_str(), url);
     }
 }

@@ -177,14 +177,26 @@ impl Hop {
 
     /// A new record, whatever the request carried before.
     pub(crate) fn begin(&self, headers: &HeaderMap) -> Record {
-        let mut values = headers.get_all(&TRACEPARENT).iter();
-        let trace = match (values.next(), values.next()) {
-            (Some(value), None) => value.to_str().ok().and_then(TraceContext::parse),
-            _ => None,
-        };
+        self.begun(Id::fresh(), trace_of(headers))
+    }
+
+    /// A new record of a call for this caller: a part of what its request caused.
+    pub(crate) fn begin_for(&self, caller: &Admitted, headers: &HeaderMap) -> Record {
+        self.begun(caller.request_id(), caller.trace().copied().or_else(|| trace_of(headers)))
+    }
+
+    fn begun(&self, request: Id, trace: Option<TraceContext>) -> Record {
         let (started, started_millis) = (self.0.clock.monotonic(), self.0.clock.unix_millis());
         let now = UnixTime::from_secs(started_millis / 1000);
-        Record { request: Id::fresh(), started, started_millis, now, trace }
+        Record { request, started, started_millis, now, trace }
+    }
+}
+
+fn trace_of(headers: &HeaderMap) -> Option<TraceContext> {
+    let mut values = headers.get_all(&TRACEPARENT).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok().and_then(TraceContext::parse),
+        _ => None,
     }
 }
 
@@ -229,7 +241,7 @@ pub(crate) struct Record {
     pub(crate) request: Id,
     pub(crate) started: Monotonic,
     pub(crate) started_millis: u64,
-    /// By which time the way in judges: that of the arrival, unless the request has waited since.
+    /// By which time it is judged: that of the arrival, unless the request has waited since.
     pub(crate) now: UnixTime,
     pub(crate) trace: Option<TraceContext>,
 }

@@ -37,12 +37,12 @@ pub use hopguard_tower::{
     AuditLayer, BindLayer, BodyError, BodyScan, Egress, EgressError, ExchangeLayer, Explained, GuardExt, Hop,
     Inbound, LongStream, OnBehalfOf, Once, OpenPaths, PassthroughLayer, PublishedMetadata, Refused,
     Replayable, ResourceMetadata, ResponseRule, ScannedBody, ShieldLayer, StreamError, StsEndpoint,
-    TimedUpgrade, TransactionLayer, Upgrading, Upload, VerifyLayer, admitted,
+    TimedUpgrade, TransactionLayer, UpgradeFailed, Upgrading, Upload, VerifyLayer, admitted,
 };
 pub use hopguard_verify::{Algorithm, Issuer, Profile, Verifier};
 
 /// The examples of the README, so that they compile.
-#[cfg(all(doctest, feature = "axum", feature = "reqwest"))]
+#[cfg(all(doctest, feature = "axum", feature = "reqwest", feature = "config"))]
 #[doc = include_str!("../../../README.md")]
 pub struct Readme;
 

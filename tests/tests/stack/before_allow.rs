@@ -13,6 +13,7 @@ use http::{Request, Response};
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt, service_fn};
 
+use crate::waits::Meanwhile;
 use crate::world::World;
 
 /// Keeps events at once, and says that they are safe when told to.
@@ -297,25 +298,31 @@ async fn a_layer_that_stands_alone_blocks_no_thread() {
     }
 }
 
-/// Whoever expires or is withdrawn while the disk is slow is sent nothing for, as on the way in.
+/// I13, I18: the disk is one of the waits of `waits.rs`.
 #[tokio::test]
-async fn what_expired_while_the_disk_was_slow_is_not_sent() {
-    let (world, slow) = world().await;
-    let front = show(&world);
-    awaited(&slow).await.into_iter().for_each(|(_, acknowledger)| acknowledger.acknowledge());
-    assert_eq!(ended(front.answer).await.status(), 200);
-    let caller = front.seen.lock().unwrap().take().unwrap();
-    let (client, url) = (world.client.clone(), world.peer.url("/stock/42"));
-    let by = caller.clone();
-    let call =
-        beside(async move { client.on_behalf_of(&by).get(&url).send().await.map(|answer| answer.status()) });
-    let waiting = awaited(&slow).await;
-    assert_eq!(waiting.iter().map(|(code, _)| *code).collect::<Vec<_>>(), ["sent"]);
-    let until = hopguard::Clock::now(&*world.clock).after(hopguard::minutes(10));
-    let what = hopguard::Withdrawal::Token(caller.facts().fingerprint);
-    world.inbound.hop().withdraw(what, until).unwrap();
-    world.clock.advance(hopguard::minutes(20));
-    waiting.into_iter().for_each(|(_, acknowledger)| acknowledger.acknowledge());
-    let outcome = ended(call).await;
-    assert_eq!(world.reached(), 0, "sent for a caller who is expired and withdrawn: {:?}", outcome.ok());
+async fn what_is_over_once_the_disk_is_done_is_not_sent() {
+    for (meanwhile, code) in Meanwhile::ALL {
+        let (world, slow) = world().await;
+        let caller = {
+            let caller = meanwhile.caller(&world);
+            tokio::pin!(caller);
+            loop {
+                tokio::select! {
+                    caller = &mut caller => break caller,
+                    waiting = awaited(&slow) => waiting.into_iter().for_each(|(_, one)| one.acknowledge()),
+                }
+            }
+        };
+        let (client, url, by) = (world.client.clone(), world.peer.url("/stock/42"), caller.clone());
+        let call = beside(async move { client.on_behalf_of(&by).get(&url).send().await.map(drop) });
+        let sent = waited_for(&slow, "sent").await;
+        meanwhile.happens(&world, &caller);
+        sent.into_iter().for_each(Acknowledger::acknowledge);
+        world.refused(ended(call).await, code);
+        assert_eq!(world.reached(), 0, "{meanwhile:?}");
+        // It was written down as sent, so that its outcome is, too.
+        let outcome =
+            world.sink.events().into_iter().rev().find(|e| e.kind == hopguard_core::EventKind::Outcome);
+        assert_eq!(outcome.map(|event| event.decision.code()), Some(code));
+    }
 }

@@ -64,7 +64,7 @@ fn every_problem_of_the_way_out_is_told_at_once() {
         .build()
         .unwrap_err();
     let settings: Vec<_> = errors.problems().iter().map(|problem| problem.setting.as_str()).collect();
-    for setting in ["egress.route[0] http://inventory.example", "egress.route[2] https://b.example"] {
+    for setting in ["egress.route[0]", "egress.route[2]"] {
         assert!(settings.contains(&setting), "{errors}");
     }
     assert!(settings.iter().any(|setting| setting.starts_with("egress.sts.")), "{errors}");
@@ -79,7 +79,7 @@ fn equal_routes_and_useless_clients_are_told() {
         .route("https://A.example:443/x/", Anonymous)
         .build()
         .unwrap_err();
-    names(&errors, &["egress.route[1] https://A.example:443/x/"]);
+    names(&errors, &["egress.route[1]"]);
     let egress = Egress::builder(&Ledger::bounded(), &audit(), sts()).build().unwrap();
     let errors = GuardedClient::builder()
         .timeout(Duration::ZERO)

@@ -14,6 +14,7 @@ mod answers;
 mod innocent;
 mod renewal;
 mod withdrawal;
+mod waits;
 mod before_allow;
 mod transactions;
 mod waivers;

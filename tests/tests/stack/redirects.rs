@@ -40,6 +40,7 @@ async fn each_hop_has_a_grant_of_its_own() {
     let caller = world.caller().await;
     let calls = world.client.on_behalf_of(&caller);
     let answer = calls.get(&world.peer.url("/from")).header("x-mine", "1").send().await.unwrap();
+    assert_eq!(answer.url().as_str(), world.peer.url("/elsewhere/x"));
     assert_eq!(answer.text().await.unwrap(), "arrived");
     let requests = world.peer.requests();
     assert_eq!(requests.len(), 2);

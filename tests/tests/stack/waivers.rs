@@ -50,7 +50,8 @@ async fn a_foreign_audience_passes_until_the_waiver_ends() {
     let world = World::new().await;
     let until = world.clock.now().after(seconds(30));
     let guard = AudienceGuard::exactly(ORDERS)
-        .dangerous_tolerate_foreign("account", Waiver::new("Keycloak adds it", "platform", until));
+        .dangerous_tolerate_foreign("account", Waiver::new("Keycloak adds it", "platform", until))
+        .dangerous_tolerate_foreign("profile", Waiver::new("so does its client", "identity", until));
     assert_eq!(guard.name(), "audience");
     let inbound = hopguard::Inbound::builder(&world.ledger, &world.audit)
         .issuer(hopguard::Issuer::at(&world.sts.issuer()))
@@ -72,9 +73,13 @@ async fn a_foreign_audience_passes_until_the_waiver_ends() {
     assert!(world.sink.with_code("waiver_used").is_empty());
     assert_eq!(status(&[ORDERS, "account"]).await, 200);
     world.sink.sole("waiver_used");
+    assert_eq!(status(&["profile", ORDERS, "account"]).await, 200);
+    let used = world.sink.with_code("waiver_used");
+    let owners: Vec<_> = used.iter().map(|event| event.waiver.as_ref().unwrap().waiver.owner()).collect();
+    assert_eq!(owners, ["platform", "identity", "platform"], "each waiver that was needed");
     assert_eq!(status(&[ORDERS, "other"]).await, 401);
     world.clock.advance(seconds(30));
     assert_eq!(status(&[ORDERS, "account"]).await, 401);
     assert_eq!(status(&[ORDERS]).await, 200);
-    world.sink.sole("waiver_used");
+    assert_eq!(world.sink.with_code("waiver_used").len(), 3, "an ended one is used by nobody");
 }

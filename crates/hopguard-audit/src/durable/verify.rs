@@ -38,6 +38,9 @@ pub enum FindingKind {
     Rewritten,
     /// A checkpoint is not signed by this key, or stands where it cannot.
     CheckpointInvalid,
+    /// No checkpoint covers any of the records, so that nothing is known of them. All may be gone, and the records
+    /// written anew; a log that is younger than its first checkpoint looks the same.
+    Unsigned,
 }
 
 impl FindingKind {
@@ -54,6 +57,7 @@ impl FindingKind {
             Self::HashAltered => "hash_altered",
             Self::Rewritten => "rewritten",
             Self::CheckpointInvalid => "checkpoint_invalid",
+            Self::Unsigned => "unsigned",
         }
     }
 }
@@ -108,6 +112,13 @@ impl Verification {
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.findings.is_empty()
+    }
+
+    /// True if nothing was found, or only that no record is signed yet: what a log looks like that was begun seconds
+    /// ago, and one whose checkpoints were all deleted. Ask this only where the first is known.
+    #[must_use]
+    pub fn is_sound_or_young(&self) -> bool {
+        self.findings.iter().all(|finding| finding.kind == FindingKind::Unsigned)
     }
 }
 
@@ -258,6 +269,11 @@ impl Log {
             }
         }
         self.found.signed = self.found.signed.max(if self.found.findings.is_empty() { sound } else { 0 });
+        // Absence proves nothing: whoever can delete every checkpoint can write every record.
+        if self.found.signed == 0 && self.found.records > 0 && self.found.findings.is_empty() {
+            let what = "no checkpoint covers any record: all are gone, or none was signed yet";
+            self.add(FindingKind::Unsigned, 0..self.records.len(), None, what);
+        }
         if self.found.signed < self.found.records {
             let unsigned = self.found.records - self.found.signed;
             self.found

@@ -2,17 +2,20 @@
 //!
 //! Only verified tokens make lineage; what unverified ones claimed is never read.
 
+mod graph;
 mod record;
 mod suspicion;
+#[cfg(test)]
+mod tests;
+mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
-use serde::Serialize;
-
 pub use self::record::{ActorSeen, Record, RequestedSeen, TokenSeen, Unreadable, log_files};
 pub use self::suspicion::{Suspicion, SuspicionKind};
+pub use self::tree::{Node, Presentation};
 
 /// A shorter beginning of a fingerprint could mean anything.
 const SHORTEST_PREFIX: usize = 4;
@@ -29,36 +32,6 @@ pub struct Lineage {
     said: BTreeMap<(String, String), BTreeSet<String>>,
     /// The events in which a token was shown.
     shown: BTreeMap<String, Vec<usize>>,
-}
-
-/// A token, what was done with it, and what was made from it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Node {
-    /// The token.
-    pub token: TokenSeen,
-    /// Whose logs say that it was made from its parent.
-    pub said_by: Vec<String>,
-    /// Each time it was shown to a service.
-    pub presentations: Vec<Presentation>,
-    /// What it was exchanged for.
-    pub children: Vec<Node>,
-}
-
-/// A token was shown to a service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Presentation {
-    /// When, in milliseconds.
-    pub time_ms: u64,
-    /// To whom.
-    pub service: String,
-    /// The verdict.
-    pub code: String,
-    /// From where.
-    pub peer: Option<String>,
-    /// In which trace.
-    pub trace_id: Option<String>,
-    /// The event that says so.
-    pub event_id: String,
 }
 
 impl Lineage {
@@ -147,6 +120,10 @@ impl Lineage {
     }
 
     /// The whole trees that the tokens named by `query` stand in. For a trace id, only what it touched.
+    ///
+    /// A tree begins at a token that was made from no other; where logs say that tokens were made from one another in a
+    /// circle, at the one that was seen first. Each token is told once and mentioned wherever else it belongs, and a
+    /// tree deeper than 32 goes on in another, so that no log makes the trees larger than itself.
     #[must_use]
     pub fn trace(&self, query: &str) -> Vec<Node> {
         let mut named: BTreeSet<String> = self
@@ -164,8 +141,8 @@ impl Lineage {
             only = Some(self.with_ancestors(&named));
         }
         let family = self.with_ancestors(&named);
-        let roots = family.iter().filter(|token| !self.parents.contains_key(*token));
-        roots.filter_map(|root| self.node(root, None, only.as_ref(), &mut BTreeSet::new())).collect()
+        let family: Vec<&str> = self.seen().into_iter().filter(|token| family.contains(*token)).collect();
+        tree::trees(self, &graph::sources_first(&family, &self.children), only.as_ref())
     }
 
     /// What in these events does not fit together.
@@ -185,36 +162,11 @@ impl Lineage {
         all
     }
 
-    fn node(
-        &self,
-        fingerprint: &str,
-        parent: Option<&str>,
-        only: Option<&BTreeSet<String>>,
-        path: &mut BTreeSet<String>,
-    ) -> Option<Node> {
-        // Logs can be forged: a token that is its own ancestor must not keep us busy.
-        if only.is_some_and(|only| !only.contains(fingerprint)) || !path.insert(fingerprint.to_owned()) {
-            return None;
-        }
-        let token = self.tokens.get(fingerprint)?.clone();
-        let below = self.children.get(fingerprint).into_iter().flatten();
-        let children = below.filter_map(|child| self.node(child, Some(fingerprint), only, path)).collect();
-        path.remove(fingerprint);
-        let said = parent.and_then(|parent| self.said.get(&(parent.to_owned(), fingerprint.to_owned())));
-        let said_by = said.into_iter().flatten().cloned().collect();
-        let shown = self.shown.get(fingerprint).into_iter().flatten();
-        let presentations = shown
-            .filter_map(|at| self.records.get(*at))
-            .map(|record| Presentation {
-                time_ms: record.time_ms,
-                service: record.service.clone(),
-                code: record.code.clone(),
-                peer: record.peer.clone(),
-                trace_id: record.trace_id.clone(),
-                event_id: record.event_id.clone(),
-            })
-            .collect();
-        Some(Node { token, said_by, presentations, children })
+    /// All tokens, the one first that was seen first.
+    fn seen(&self) -> Vec<&str> {
+        let mut fresh: BTreeSet<&str> = self.tokens.keys().map(String::as_str).collect();
+        let tokens = self.records.iter().flat_map(|record| [&record.token, &record.grant]).flatten();
+        tokens.map(|token| token.fingerprint.as_str()).filter(|token| fresh.remove(token)).collect()
     }
 }
 

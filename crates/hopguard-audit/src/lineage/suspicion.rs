@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::{Lineage, Record, TokenSeen, edge, presentations};
+use super::{Lineage, Record, TokenSeen, edge, graph, presentations};
 
 /// How far the clocks of two services may stand apart.
 const SKEW_MS: u64 = 5_000;
@@ -33,6 +33,10 @@ pub enum SuspicionKind {
     AudienceGrew,
     /// A grant's actor chain is not its parent's and one more.
     ActorLost,
+    /// Logs say that tokens were made from one another in a circle, which cannot be: one of them is wrong.
+    MadeInCircle,
+    /// Two logs say different things of one token, whose fingerprint stands for one content.
+    DescribedDifferently,
     /// The token was let through after its expiry.
     UsedAfterExpiry,
     /// The token was shown after it was withdrawn.
@@ -52,6 +56,8 @@ impl SuspicionKind {
             Self::EdgeContradicted => "edge_contradicted",
             Self::AudienceGrew => "audience_grew",
             Self::ActorLost => "actor_lost",
+            Self::MadeInCircle => "made_in_circle",
+            Self::DescribedDifferently => "described_differently",
             Self::UsedAfterExpiry => "used_after_expiry",
             Self::UsedAfterWithdrawal => "used_after_withdrawal",
         }
@@ -106,8 +112,51 @@ pub(super) fn find(lineage: &Lineage) -> Vec<Suspicion> {
             narrowing(parent, grant, record, &mut found);
         }
     }
+    circles(lineage, &mut found);
+    differing(lineage, &mut found);
     found.0.sort_by_key(|suspicion| (suspicion.time_ms, suspicion.kind));
     found.0
+}
+
+/// Every event that says of two tokens of one circle that one was made from the other; which one is wrong, none tells.
+fn circles(lineage: &Lineage, found: &mut Found) {
+    let tokens = lineage.seen();
+    let mut circle_of: BTreeMap<&str, usize> = BTreeMap::new();
+    for (number, circle) in graph::circles(&tokens, &lineage.children, &lineage.parents).iter().enumerate() {
+        circle_of.extend(circle.iter().map(|token| (*token, number)));
+    }
+    let mut told = BTreeSet::new();
+    for record in lineage.records.iter().filter(|record| record.allowed()) {
+        let Some(said @ (parent, child)) = edge(record) else { continue };
+        let (Some(of_parent), Some(of_child)) = (circle_of.get(parent), circle_of.get(child)) else {
+            continue;
+        };
+        if of_parent == of_child && told.insert((said, &record.service)) {
+            let parent = parent.get(..12).unwrap_or(parent);
+            let reason = format!("said to be made from {parent}, which other events say was made from it");
+            found.add(SuspicionKind::MadeInCircle, child, record, reason);
+        }
+    }
+}
+
+/// What every service reads alike, whatever issuer's profile it is set to.
+fn essence(token: &TokenSeen) -> impl PartialEq + '_ {
+    let audiences: BTreeSet<&str> = token.audiences.iter().map(String::as_str).collect();
+    (&token.issuer, &token.subject, audiences, &token.actors, token.expires)
+}
+
+fn differing(lineage: &Lineage, found: &mut Found) {
+    let mut first: BTreeMap<&str, (&TokenSeen, &Record)> = BTreeMap::new();
+    let mut told = BTreeSet::new();
+    for record in &lineage.records {
+        for token in [&record.token, &record.grant].into_iter().flatten() {
+            let (before, earlier) = *first.entry(&token.fingerprint).or_insert((token, record));
+            if essence(before) != essence(token) && told.insert((&token.fingerprint, &record.service)) {
+                let reason = format!("{} and {} do not say the same of it", earlier.service, record.service);
+                found.add(SuspicionKind::DescribedDifferently, &token.fingerprint, record, reason);
+            }
+        }
+    }
 }
 
 /// Each presentation of a grant must be a call that its grantee wrote down; one call is one presentation.
@@ -269,255 +318,5 @@ fn uses(records: &[Record], found: &mut Found) {
             let reason = format!("shown after it was withdrawn, and {verdict}");
             found.add(SuspicionKind::UsedAfterWithdrawal, &token.fingerprint, record, reason);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lineage::ActorSeen;
-
-    fn token(name: &str, actors: &[&str]) -> TokenSeen {
-        TokenSeen {
-            fingerprint: name.into(),
-            issuer: "sts".into(),
-            subject: "alice".into(),
-            client: None,
-            audiences: vec![format!("aud-{name}")],
-            scopes: Vec::new(),
-            actors: actors.iter().map(|a| ActorSeen { subject: (*a).into(), issuer: None }).collect(),
-            expires: 1000,
-            issued_at: None,
-            token_id: None,
-        }
-    }
-
-    fn record(service: &str, direction: &str, code: &str, at: u64, token: &TokenSeen) -> Record {
-        let text = format!(
-            r#"{{"version":1,"time_ms":{at},"event_id":"{service}-{at}","service":"{service}","instance":"1",
-            "direction":"{direction}","kind":"decision","gate":"inbound","decision":"allow","code":"{code}"}}"#
-        );
-        let mut record: Record = serde_json::from_str(&text).unwrap();
-        record.token = Some(token.clone());
-        record
-    }
-
-    /// The gateway's user token `u` becomes `g` at the authorization server and goes to orders.
-    fn honest() -> Vec<Record> {
-        let (user, grant) = (token("u", &[]), token("g", &["gateway"]));
-        let inbound = record("gateway", "inbound", "admitted", 10, &user);
-        let mut exchanged = record("sts", "inbound", "exchanged", 20, &user);
-        exchanged.gate = "sts".into();
-        exchanged.grant = Some(grant.clone());
-        let mut sent = record("gateway", "outbound", "sent", 30, &user);
-        sent.grant = Some(grant.clone());
-        let mut shown = record("orders", "inbound", "admitted", 40, &grant);
-        shown.peer = Some("10.0.0.1:1".into());
-        vec![inbound, exchanged, sent, shown]
-    }
-
-    #[track_caller]
-    fn suspected(change: impl FnOnce(&mut Vec<Record>), expected: &[(SuspicionKind, &str)]) {
-        let mut records = honest();
-        change(&mut records);
-        let found = Lineage::of(records).suspicions();
-        let kinds: Vec<_> = found.iter().map(|s| (s.kind, s.fingerprint.as_str())).collect();
-        assert_eq!(kinds, expected, "{found:#?}");
-    }
-
-    #[test]
-    fn each_thing_is_suspected_for_its_own_reason() {
-        use SuspicionKind::{
-            ActorLost, AudienceGrew, EdgeContradicted, LeakBlocked, PresentationUnmatched, TwoPeers,
-            UsedAfterExpiry, UsedAfterWithdrawal, UsedElsewhere,
-        };
-        suspected(|_| (), &[]);
-        suspected(
-            |all| all.push(record("orders", "inbound", "admitted", 50, &token("g", &["gateway"]))),
-            &[(PresentationUnmatched, "g")],
-        );
-        // Without the grantee's log nothing can be said.
-        suspected(|all| all.retain(|record| record.service != "gateway"), &[]);
-        suspected(
-            |all| {
-                let mut again = record("orders", "inbound", "admitted", 50, &token("u", &[]));
-                (again.peer, all[0].peer) = (Some("10.0.0.9:1".into()), Some("10.0.0.1:5".into()));
-                all.push(again);
-            },
-            &[(TwoPeers, "u")],
-        );
-        suspected(
-            |all| {
-                all[3].code = "audience_mismatch".into();
-                all[3].decision = "deny".into();
-            },
-            &[(UsedElsewhere, "g")],
-        );
-        suspected(
-            |all| {
-                all[2].code = "passthrough_blocked".into();
-                all[2].found = Some("u".into());
-            },
-            &[(LeakBlocked, "u")],
-        );
-        suspected(|all| all[1].token = Some(token("other", &[])), &[(EdgeContradicted, "g")]);
-        suspected(
-            |all| {
-                for record in &mut all[1..3] {
-                    record.grant.as_mut().unwrap().audiences.push("more".into());
-                }
-            },
-            &[(AudienceGrew, "g")],
-        );
-        suspected(
-            |all| {
-                for record in all.iter_mut().filter(|record| record.service != "orders") {
-                    record.token.as_mut().unwrap().actors = token("u", &["web"]).actors;
-                }
-                all.remove(0);
-            },
-            &[(ActorLost, "g")],
-        );
-        suspected(|all| all[3].time_ms = 1_000_000, &[(UsedAfterExpiry, "g")]);
-        suspected(
-            |all| {
-                let mut notice = record("orders", "internal", "withdrawal", 35, &token("g", &[]));
-                notice.kind = "notice".into();
-                all.push(notice);
-            },
-            &[(UsedAfterWithdrawal, "g")],
-        );
-    }
-
-    #[test]
-    fn a_grant_has_one_holder() {
-        use SuspicionKind::{EdgeContradicted, TwoHolders};
-        // Another service sends what was granted to the gateway.
-        suspected(
-            |all| {
-                let mut again = all[2].clone();
-                again.service = "batch".into();
-                all.push(again);
-            },
-            &[(TwoHolders, "g")],
-        );
-        // A second process of the same service may.
-        suspected(
-            |all| {
-                let mut again = all[2].clone();
-                again.instance = "2".into();
-                all.push(again);
-                let mut shown = all[3].clone();
-                shown.event_id = "again".into();
-                all.push(shown);
-            },
-            &[],
-        );
-        // A token with an actor that no exchange made: its signature was good.
-        let forged = || record("billing", "inbound", "admitted", 60, &token("f", &["batch"]));
-        suspected(|all| all.push(forged()), &[(EdgeContradicted, "f")]);
-        // It may have been made before the log at hand begins; and of another server's log nothing is known.
-        suspected(
-            |all| {
-                all.iter_mut().for_each(|record| record.time_ms += 100_000);
-                let mut old = forged();
-                old.time_ms += 100_000;
-                old.token.as_mut().unwrap().issued_at = Some(5);
-                all.push(old);
-            },
-            &[],
-        );
-        suspected(
-            |all| {
-                let mut other = forged();
-                other.token.as_mut().unwrap().issuer = "elsewhere".into();
-                all.push(other);
-            },
-            &[],
-        );
-        // What nobody acted with is a user's token, which no exchange made.
-        suspected(|all| all.push(record("web", "inbound", "admitted", 60, &token("v", &[]))), &[]);
-    }
-
-    /// The honest story with one harmless change each: nothing is suspected.
-    #[test]
-    fn what_is_harmless_is_not_suspected() {
-        // The same peer over another connection; a retry that was sent and shown twice; clocks that stand apart.
-        suspected(
-            |all| {
-                let (mut sent, mut shown) = (all[2].clone(), all[3].clone());
-                sent.attempt = Some(2);
-                (shown.event_id, shown.peer) = ("again".into(), Some("10.0.0.1:7".into()));
-                all.extend([sent, shown]);
-            },
-            &[],
-        );
-        suspected(|all| all[3].time_ms = 26, &[]);
-        // A refusal that has nothing to do with where the token is good.
-        suspected(|all| (all[3].code, all[3].decision) = ("insufficient_scope".into(), "deny".into()), &[]);
-        // Refused at its end, as it must be; and used just before.
-        suspected(|all| all[3].time_ms = 999_999, &[]);
-        suspected(
-            |all| {
-                all[3].time_ms = 1_000_000;
-                (all[3].code, all[3].decision) = ("token_expired".into(), "deny".into());
-            },
-            &[],
-        );
-        // Withdrawn after its last use; and another token withdrawn.
-        for (at, name) in [(45, "g"), (35, "other")] {
-            suspected(
-                |all| {
-                    let mut notice = record("orders", "internal", "withdrawal", at, &token(name, &[]));
-                    notice.kind = "notice".into();
-                    all.push(notice);
-                },
-                &[],
-            );
-        }
-        // A grant for another audience than its parent's is what an exchange is for.
-        suspected(
-            |all| {
-                let asked = r#"{"audience":"aud-g","scopes":[]}"#;
-                all[2].requested = Some(serde_json::from_str(asked).unwrap());
-            },
-            &[],
-        );
-        // A service that works for others extends their chain.
-        suspected(
-            |all| {
-                let mut longer = token("h", &["orders", "gateway"]);
-                longer.audiences = vec!["aud-h".into()];
-                let mut exchanged = record("sts", "inbound", "exchanged", 45, &token("g", &["gateway"]));
-                (exchanged.gate, exchanged.grant) = ("sts".into(), Some(longer.clone()));
-                let mut sent = record("orders", "outbound", "sent", 46, &token("g", &["gateway"]));
-                sent.grant = Some(longer.clone());
-                all.extend([exchanged, sent, record("inventory", "inbound", "admitted", 47, &longer)]);
-            },
-            &[],
-        );
-    }
-
-    #[test]
-    fn the_tree_is_found_from_any_of_its_tokens() {
-        let lineage = Lineage::of(honest());
-        for query in ["alice", "gateway-10"] {
-            let trees = lineage.trace(query);
-            assert_eq!((trees.len(), &*trees[0].token.fingerprint), (1, "u"), "{query}");
-        }
-        let trees = lineage.trace("alice");
-        assert_eq!(trees[0].children[0].said_by, ["gateway", "sts"]);
-        assert_eq!(trees[0].children[0].presentations[0].service, "orders");
-        assert_eq!(lineage.find("alice").len(), 4);
-        assert!(lineage.trace("nobody").is_empty());
-    }
-
-    #[test]
-    fn a_forged_circle_ends() {
-        let (one, other) = (token("a", &[]), token("b", &["x"]));
-        let (mut there, mut back) =
-            (record("x", "outbound", "sent", 1, &one), record("x", "outbound", "sent", 2, &other));
-        (there.grant, back.grant) = (Some(other.clone()), Some(one.clone()));
-        assert!(Lineage::of(vec![there, back]).trace("alice").is_empty());
     }
 }

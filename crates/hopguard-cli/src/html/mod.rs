@@ -136,8 +136,14 @@ fn node(node: &Node, odd: &Odd<'_>, depth: usize, page: &mut String) {
     // Deep trees begin folded, except along what is suspected.
     let open = if depth < 2 || !mark.is_empty() { " open" } else { "" };
     let class = if mark.is_empty() { "" } else { " class=\"suspect\"" };
+    // Each token is told once; the first mention of one that is told elsewhere leads there.
+    let place = format!("t-{}", esc(&token.fingerprint));
+    let (id, elsewhere) = match node.told_elsewhere {
+        true => (String::new(), format!(" <a href=\"#{place}\">told elsewhere</a>")),
+        false => (format!(" id=\"{place}\""), String::new()),
+    };
     page.push_str(&format!(
-        "<details{open}{class}><summary><span class=\"id\">{}</span> {} may {} at {}, held by {}{mark}</summary>\n<dl>",
+        "<details{id}{open}{class}><summary><span class=\"id\">{}</span> {} may {} at {}, held by {}{mark}{elsewhere}</summary>\n<dl>",
         esc(token.short()),
         esc(&token.subject),
         esc(&token.scopes.join(" ")),

@@ -33,8 +33,10 @@ impl Destination {
 
     pub(super) fn is(&self, origin: &Origin<'_>) -> bool {
         let rest = self.0.strip_prefix(origin.scheme).and_then(|rest| rest.strip_prefix("://"));
-        rest.and_then(|rest| rest.rsplit_once(':')).is_some_and(|(host, port)| {
-            host.eq_ignore_ascii_case(origin.host) && port.parse() == Ok(origin.port)
+        rest.and_then(|rest| rest.split_at_checked(origin.host.len())).is_some_and(|(host, port)| {
+            // Most URLs spell the host as we do.
+            let same = host == origin.host || host.eq_ignore_ascii_case(origin.host);
+            same && port.strip_prefix(':').is_some_and(|port| port.parse() == Ok(origin.port))
         })
     }
 
@@ -63,6 +65,11 @@ impl<'a> Origin<'a> {
         let scheme = uri.scheme()?;
         let authority = uri.authority()?;
         let default_port = default_port(scheme)?;
+        // Most authorities are a host and nothing else.
+        if memchr::memchr3(b'@', b':', b'[', authority.as_str().as_bytes()).is_none() {
+            let host = Some(authority.as_str()).filter(|host| !host.is_empty())?;
+            return Some(Self { scheme: scheme.as_str(), host, port: default_port });
+        }
         let host = authority.host();
         if has_userinfo(authority) || host.is_empty() {
             return None;
@@ -111,8 +118,8 @@ pub fn parse_absolute(url: &str) -> Result<Uri, &'static str> {
 
 /// A port as everybody writes it: `+443` and `00443` are none.
 fn strict_port(text: &str) -> Option<u16> {
-    let port: u16 = text.parse().ok().filter(|port| *port != 0)?;
-    (port.to_string() == text).then_some(port)
+    let usual = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    text.parse().ok().filter(|_| usual)
 }
 
 fn has_userinfo(authority: &Authority) -> bool {
@@ -150,6 +157,8 @@ mod tests {
             "https://aa.internal",
             "https://[::1]:8443/",
             "https://[::1]",
+            "https://[::1]:443",
+            "https://a.internal:44",
             "https://u@a.internal",
             "/relative",
             "ftp://a.internal",

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, Method, Uri};
 use super::demand::Requires;
 use super::destination::{Destination, Origin, parse_absolute};
 use super::explanation::{Considered, Explanation, Fit};
-use super::target::{is_ambiguous_path, request_target_rejects};
+use super::target::{is_ambiguous_path, origin_of_target};
 use super::{AsOurselves, Exchange, Static};
 use crate::Fault;
 
@@ -268,8 +268,11 @@ impl RouteMap {
     /// [`Fault::DestinationUnlisted`] if none fits or the one that fits denies, [`Fault::TargetUnreadable`]
     /// if the URI has no origin, carries userinfo, or could be read as belonging to another route.
     pub fn choose(&self, method: &Method, uri: &Uri) -> Result<RouteChoice<'_>, Fault> {
-        let origin = Origin::of(uri).ok_or(Fault::TargetUnreadable)?;
-        let found = self.find(method, uri, &origin)?;
+        self.choose_at(method, uri, &Origin::of(uri).ok_or(Fault::TargetUnreadable)?)
+    }
+
+    fn choose_at(&self, method: &Method, uri: &Uri, origin: &Origin<'_>) -> Result<RouteChoice<'_>, Fault> {
+        let found = self.find(method, uri, origin)?;
         // INVARIANT: I2 — whatever is not listed is refused.
         match found {
             Some(choice) if !matches!(choice.route.rule, RouteRule::Deny) => Ok(choice),
@@ -307,21 +310,20 @@ impl RouteMap {
         Ok(best)
     }
 
-    /// The one route for a request with these words: what [`request_target_rejects`] says of them, then
-    /// [`choose`](Self::choose). Where routes of one path differ by method, a header that asks the peer to
-    /// take the request for another method refuses.
+    /// The one route for a request with these words: what [`request_target_rejects`](crate::request_target_rejects)
+    /// says of them, then [`choose`](Self::choose). Where routes of one path differ by method, a header that asks the
+    /// peer to take the request for another method refuses.
     ///
     /// # Errors
     ///
     /// As both of these.
     pub fn judge(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<RouteChoice<'_>, Fault> {
-        request_target_rejects(uri, headers)?;
-        let choice = self.choose(method, uri)?;
+        let choice = self.choose_at(method, uri, &origin_of_target(uri, headers)?)?;
         let same_path = |other: &&Route| {
             other.destination == choice.route.destination && other.prefix == choice.route.prefix
         };
-        if OVERRIDES.iter().any(|name| headers.contains_key(name))
-            && self.0.iter().filter(same_path).any(|route| route.methods.is_some())
+        if self.0.iter().filter(same_path).any(|route| route.methods.is_some())
+            && OVERRIDES.iter().any(|name| headers.contains_key(name))
         {
             return Err(Fault::TargetUnreadable);
         }

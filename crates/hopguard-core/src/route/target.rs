@@ -13,6 +13,11 @@ use crate::Fault;
 /// [`Fault::TargetUnreadable`] without an absolute URI or with userinfo in it, [`Fault::HostMismatch`] if a
 /// `Host` header names anything but the URI's own authority.
 pub fn request_target_rejects(uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
+    origin_of_target(uri, headers).map(|_| ())
+}
+
+/// The origin of a request that nothing of the kind refuses.
+pub(super) fn origin_of_target<'a>(uri: &'a Uri, headers: &HeaderMap) -> Result<Origin<'a>, Fault> {
     // Clients resolve dot segments on their way, so that another path is sent than the one that was judged.
     if has_dot_segment(uri.path()) {
         return Err(Fault::TargetUnreadable);
@@ -28,7 +33,7 @@ pub fn request_target_rejects(uri: &Uri, headers: &HeaderMap) -> Result<(), Faul
             return Err(Fault::HostMismatch);
         }
     }
-    Ok(())
+    Ok(origin)
 }
 
 /// True if two readers of `path` could see two different paths: escapes of what needs none, encoded separators,

@@ -59,8 +59,10 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let matched = request.extensions_mut().remove::<Outgoing>();
         // The caller's evidence stays here: no client has a use for it.
-        request.extensions_mut().remove::<super::OnBehalfOf>();
-        request.extensions_mut().remove::<Passage>();
+        if !request.extensions().is_empty() {
+            request.extensions_mut().remove::<super::OnBehalfOf>();
+            request.extensions_mut().remove::<Passage>();
+        }
         let hop = self.hop.clone();
         let Some(matched) = matched else {
             // INVARIANT: I1 — only the exchange says that a route was matched.
@@ -68,6 +70,7 @@ where
             let refused = unmatched.refuse(&hop, "egress", Fault::EvidenceMissing.into());
             return ResponseFuture::Refused { refused: Some(refused) };
         };
+        // The exchange has judged in this very call that what is attached is good still.
         match self.announce(&matched.0) {
             Ok((outcome, safe)) if safe.is_done() => ResponseFuture::Sent {
                 future: self.inner.call(request),
@@ -146,15 +149,15 @@ impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
         let Some(held) = held.take() else { return Poll::Pending };
         let Held { mut inner, request, outcome, matched, hop, .. } = *held;
         let next = match safe {
-            Ok(()) => match matched.0.outdated(&hop) {
-                None => Self::Sent {
+            Ok(()) => match matched.0.still_sendable(&hop, hop.now()) {
+                Ok(()) => Self::Sent {
                     future: inner.call(request),
                     outcome: Some(outcome),
                     matched: Some(matched),
                     hop,
                 },
                 // INVARIANT: I13 — the disk may have been slow.
-                Some(refusal) => {
+                Err(refusal) => {
                     match &refusal {
                         Refusal::Denial(denial) => _ = outcome.ended(denial.clone()),
                         Refusal::Fault(fault) => outcome.failed(*fault),

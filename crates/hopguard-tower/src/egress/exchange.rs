@@ -116,15 +116,12 @@ use std::task::{Context, Poll};
 
 use hopguard_client::BoxFuture;
 use hopguard_core::{
-    Admitted, AsOurselves, Asked, CacheState, Decision, Demand, Denial, Destination, EventKind, Exchange,
-    Fault, Granted, Refusal, Remembered, Requested, Route, RouteMap, RouteRule, UnixTime,
+    Admitted, AsOurselves, Asked, CacheState, Decision, Demand, Destination, EventKind, Fault, Granted,
+    Refusal, Remembered, Requested, Route, RouteMap, RouteRule, UnixTime,
 };
-use hopguard_exchange::Exchanger;
-use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderName, PROXY_AUTHORIZATION, TRAILER, TRANSFER_ENCODING,
-    UPGRADE,
-};
-use http::{Extensions, HeaderMap, Method, Request, Response, Uri, request};
+use hopguard_exchange::{Exchanger, Prepared};
+use http::header::{AUTHORIZATION, HeaderName};
+use http::{HeaderMap, Method, Request, Response, Uri, request};
 use tower::ServiceExt;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -133,7 +130,7 @@ use super::again::Copied;
 use super::attachment::Attachment;
 use super::error::EgressError;
 use super::explain::Explained;
-use super::outgoing::{Follows, Matched, Outgoing};
+use super::outgoing::{Follows, Matched, Outgoing, still_good};
 use super::redirect::{is_redirect, onward};
 use super::renewal::{Budget, Replayable, asks_for_renewal, may_be_renewed};
 use super::subject::OnBehalfOf;
@@ -141,17 +138,6 @@ use crate::Hop;
 use crate::hop::{Passage, Record};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-
-/// What a handler may not set (RFC 9110 section 7.6.1, RFC 9112 section 6).
-const PER_CONNECTION: [HeaderName; 7] = [
-    CONNECTION,
-    CONTENT_LENGTH,
-    TRANSFER_ENCODING,
-    TRAILER,
-    UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
 
 /// Makes [`Exchanging`] services.
 #[derive(Clone)]
@@ -165,6 +151,8 @@ struct Inner {
     routes: RouteMap,
     /// One per route: what is asked there, made once.
     requested: Vec<Option<Arc<Requested>>>,
+    /// One per route: what the exchanger works with.
+    prepared: Vec<Option<Prepared>>,
     /// One per route: the secret that is attached there.
     attachments: Vec<Option<Result<Attachment, Fault>>>,
     /// One per route; routes of one destination share theirs.
@@ -189,10 +177,16 @@ impl ExchangeLayer {
             RouteRule::Static(fixed) => Some(Attachment::enter(hop, fixed, route.destination())),
             _ => None,
         };
+        let prepared = |route: &Route| match route.rule() {
+            RouteRule::Exchange(target) => Some(exchanger.prepare(target, route.destination())),
+            _ => None,
+        };
+        let prepared = routes.routes().iter().map(prepared).collect();
         let requested = routes.routes().iter().map(|route| requested(route.rule())).collect();
         let attachments = routes.routes().iter().map(attachment).collect();
         let budgets = budgets(routes.routes());
-        let inner = Inner { hop: hop.clone(), routes, requested, attachments, budgets, exchanger };
+        let hop = hop.clone();
+        let inner = Inner { hop, routes, requested, prepared, attachments, budgets, exchanger };
         Self { inner: Arc::new(inner), redirects_at_most: 0 }
     }
 
@@ -203,11 +197,10 @@ impl ExchangeLayer {
         Self { redirects_at_most: hops, ..self }
     }
 
-    pub(super) fn explain(&self, call: Call<'_>) -> Explained {
+    pub(super) fn explain(&self, call: Call<'_>, subject: Option<&Admitted>) -> Explained {
         let why = self.inner.routes.explain(call.method, call.uri, call.headers);
-        let subject = OnBehalfOf::of(call.extensions).cloned();
-        let mut matched = Matched::new(self.inner.hop.begin(call.headers), subject);
-        let verdict = self.inner.ticket(call, &mut matched).map(|_ticket| ());
+        let mut matched = Matched::new(self.inner.hop.begin(call.headers), subject.cloned());
+        let verdict = self.inner.ticket(call, &mut matched).map(|_index| ());
         Explained::new(why, verdict)
     }
 }
@@ -269,9 +262,11 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (layer, inner) = (self.layer.inner.clone(), self.inner.clone());
-        match self.layer.redirects_at_most {
-            0 => ResponseFuture { run: Box::pin(async move { layer.run(inner, request).await }) },
-            hops => ResponseFuture { run: Box::pin(async move { layer.follow(inner, request, hops).await }) },
+        ResponseFuture {
+            run: match self.layer.redirects_at_most {
+                0 => layer.run(inner, request),
+                hops => Box::pin(async move { layer.follow(inner, request, hops).await }),
+            },
         }
     }
 }
@@ -282,43 +277,40 @@ pub(super) struct Call<'a> {
     pub(super) method: &'a Method,
     pub(super) uri: &'a Uri,
     pub(super) headers: &'a HeaderMap,
-    pub(super) extensions: &'a Extensions,
+    /// On behalf of nobody else, which was said by name.
+    pub(super) as_ourselves: bool,
 }
 
 impl<'a> Call<'a> {
-    fn of(parts: &'a request::Parts) -> Self {
-        let request::Parts { method, uri, headers, extensions, .. } = parts;
-        Self { method, uri, headers, extensions }
+    fn of(parts: &'a request::Parts, as_ourselves: bool) -> Self {
+        let request::Parts { method, uri, headers, .. } = parts;
+        Self { method, uri, headers, as_ourselves }
     }
-}
-
-/// What one call needs, once its route is known.
-struct Ticket<'a> {
-    index: usize,
-    destination: &'a Destination,
-    need: Need<'a>,
 }
 
 /// What is to be attached.
 enum Need<'a> {
     Nothing,
     /// For the caller.
-    Grant(&'a Exchange),
-    Own(&'a AsOurselves),
-    Secret(&'a Attachment),
+    Grant(&'a Prepared),
+    Own(&'a AsOurselves, &'a Destination),
+    Secret(&'a Demand, Result<&'a Attachment, Fault>),
 }
 
 impl Inner {
     /// Sends the call, and what its redirects ask for in its place.
     async fn follow<S, B, R>(
-        &self,
+        self: Arc<Self>,
         inner: S,
         mut request: Request<B>,
         hops: u8,
     ) -> Result<Response<R>, EgressError<S::Error>>
     where
-        S: Service<Request<B>, Response = Response<R>> + Clone,
-        B: Replayable,
+        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        B: Replayable + Send + 'static,
+        R: Send,
     {
         for hop in 0..=hops {
             let (mut parts, body) = request.into_parts();
@@ -326,7 +318,7 @@ impl Inner {
             parts.extensions.remove::<Outgoing>();
             let spare = (parts.clone(), body.replay());
             parts.extensions.insert(Follows);
-            let response = self.run(inner.clone(), Request::from_parts(parts, body)).await?;
+            let response = self.clone().run(inner.clone(), Request::from_parts(parts, body)).await?;
             if !is_redirect(response.status()) {
                 return Ok(response);
             }
@@ -350,84 +342,118 @@ impl Inner {
         Err(EgressError::Refused(matched.refuse(&self.hop, "egress", Fault::RedirectRefused.into())))
     }
 
-    async fn run<S, B, R>(
-        &self,
+    /// Sends the call. Whatever needs no waiting is judged at once, so that the future is no larger than the wait.
+    fn run<S, B, R>(
+        self: Arc<Self>,
         mut inner: S,
         request: Request<B>,
-    ) -> Result<Response<R>, EgressError<S::Error>>
+    ) -> BoxFuture<'static, Result<Response<R>, EgressError<S::Error>>>
     where
-        S: Service<Request<B>, Response = Response<R>> + Clone,
-        B: Replayable,
+        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        B: Replayable + Send + 'static,
+        R: Send,
     {
         let (mut parts, body) = request.into_parts();
-        parts.extensions.remove::<Outgoing>();
-        let subject = OnBehalfOf::of(&parts.extensions).cloned();
-        let record = self.record(&parts, subject.as_ref());
-        let mut matched = Matched::new(record, subject);
-        matched.follows = parts.extensions.remove::<Follows>().is_some();
-        let refuse =
-            |matched: &Matched, refusal| EgressError::Refused(matched.refuse(&self.hop, "egress", refusal));
-        let ticket =
-            self.ticket(Call::of(&parts), &mut matched).map_err(|refusal| refuse(&matched, refusal))?;
         // The evidence goes no further: a peer in the same process must not take it for its own.
-        parts.extensions.remove::<OnBehalfOf>();
-        parts.extensions.remove::<Passage>();
-        let granted = self.grant(&ticket, &mut matched).await.map_err(|refusal| refuse(&matched, refusal))?;
-        // A copy is kept only where it may be needed.
-        let begun = UnixTime::from_secs(matched.record.started_millis / 1000);
-        let old = granted.filter(|grant| may_be_renewed(grant, begun));
-        let again = old.and_then(|old| Some((old, body.replay()?, Copied::of(&parts))));
-        let matched = Arc::new(matched);
-        let request = self.attach(parts, body, &matched);
-        let ready = inner.ready().await.map_err(EgressError::Peer)?;
-        let response = ready.call(request).await.map_err(EgressError::Peer)?;
+        let (subject, as_ourselves) = OnBehalfOf::taken_from(&mut parts.extensions);
+        let mut matched = Arc::new(Matched::new(self.record(&parts, subject.as_ref()), subject));
+        let begun = Arc::make_mut(&mut matched);
+        // Most calls carry nothing else, and then there is nothing to look for.
+        if !parts.extensions.is_empty() {
+            parts.extensions.remove::<Outgoing>();
+            parts.extensions.remove::<Passage>();
+            begun.follows = parts.extensions.remove::<Follows>().is_some();
+        }
+        let ticket = self.ticket(Call::of(&parts, as_ourselves), begun);
+        Box::pin(async move {
+            let index = ticket.map_err(|refusal| self.refused(&matched, refusal))?;
+            let granted = self.grant(index, Arc::make_mut(&mut matched)).await;
+            let granted = granted.map_err(|refusal| self.refused(&matched, refusal))?;
+            // A copy is kept only where it may be needed.
+            let begun = UnixTime::from_secs(matched.record.started_millis / 1000);
+            let old = granted.filter(|grant| may_be_renewed(grant, begun));
+            let again =
+                old.and_then(|old| Some(Again { old, body: body.replay()?, copied: Copied::of(&parts)? }));
+            let client = inner.ready().await.map_err(EgressError::Peer)?;
+            self.judge_again(&mut matched)?;
+            let response = client.call(attach(parts, body, &matched)).await.map_err(EgressError::Peer)?;
+            match again {
+                Some(again) if asks_for_renewal(response.status(), response.headers()) => {
+                    // On the heap, so that those to whom this does not happen pay nothing for it.
+                    Box::pin(self.renewed(&mut inner, index, matched, again, response)).await
+                }
+                _ => Ok(response),
+            }
+        })
+    }
 
-        let Some((old, body, copied)) = again else { return Ok(response) };
-        let renew = asks_for_renewal(response.status(), response.headers())
-            && self.budgets.get(ticket.index).is_some_and(|b| b.spend(self.hop.clock().monotonic()));
-        if !renew {
+    /// The answer to the call with a new grant, if it may be sent once more.
+    async fn renewed<S, B, R>(
+        &self,
+        inner: &mut S,
+        index: usize,
+        mut matched: Arc<Matched>,
+        again: Again<B>,
+        response: Response<R>,
+    ) -> Result<Response<R>, EgressError<S::Error>>
+    where
+        S: Service<Request<B>, Response = Response<R>>,
+    {
+        let Again { old, body, copied } = again;
+        if !self.budgets.get(index).is_some_and(|budget| budget.spend(self.hop.clock().monotonic())) {
             return Ok(response);
         }
         let Some(parts) = copied.into_parts() else { return Ok(response) };
         drop(response);
-        let mut matched = Arc::unwrap_or_clone(matched);
-        match (&ticket.need, &matched.subject) {
-            (Need::Grant(target), Some(subject)) => {
-                self.exchanger.forget(subject, target, ticket.destination, &old);
-            }
-            (Need::Own(target), _) => self.exchanger.forget_own(target, ticket.destination, &old),
-            (Need::Grant(_) | Need::Nothing | Need::Secret(_), _) => {}
+        match (self.need(index), &matched.subject) {
+            (Ok(Need::Grant(prepared)), Some(subject)) => self.exchanger.forget(subject, prepared, &old),
+            (Ok(Need::Own(target, destination)), _) => self.exchanger.forget_own(target, destination, &old),
+            _ => {}
         }
-        // INVARIANT: I13 — the peer may have taken its time, and what is sent again is sent for the caller still.
+        // INVARIANT: I13 — the peer may have taken its time, and nothing is asked for a caller who is gone.
         if let Some(subject) = &matched.subject {
-            self.still_good(subject).map_err(|denial| refuse(&matched, denial.into()))?;
+            still_good(&self.hop, subject, self.hop.now())
+                .map_err(|denial| self.refused(&matched, denial.into()))?;
         }
-        matched.attempt = 2;
+        Arc::make_mut(&mut matched).attempt = 2;
         let notice = Decision::Allow("grant_renewed");
         let mut event = matched.event(&self.hop, "egress", notice);
         event.kind = EventKind::Notice;
-        self.hop.audit().write(event).map_err(|full| refuse(&matched, Refusal::Fault(full.into())))?;
-        self.grant(&ticket, &mut matched).await.map_err(|refusal| refuse(&matched, refusal))?;
-        let request = self.attach(parts, body, &Arc::new(matched));
-        inner.oneshot(request).await.map_err(EgressError::Peer)
+        let written = self.hop.audit().write(event);
+        written.map_err(|full| self.refused(&matched, Refusal::Fault(full.into())))?;
+        let granted = self.grant(index, Arc::make_mut(&mut matched)).await;
+        granted.map_err(|refusal| self.refused(&matched, refusal))?;
+        let client = inner.ready().await.map_err(EgressError::Peer)?;
+        self.judge_again(&mut matched)?;
+        client.call(attach(parts, body, &matched)).await.map_err(EgressError::Peer)
+    }
+
+    /// Judges what is attached once more, right before it is sent.
+    fn judge_again<E>(&self, matched: &mut Arc<Matched>) -> Result<(), EgressError<E>> {
+        // INVARIANT: I13, I18 — the authorization server and the client may have taken their time.
+        let now = self.hop.now();
+        Arc::make_mut(matched).record.now = now;
+        let verdict = matched.still_sendable(&self.hop, now);
+        verdict.map_err(|refusal| self.refused(matched, refusal))
+    }
+
+    fn refused<E>(&self, matched: &Matched, refusal: Refusal) -> EgressError<E> {
+        EgressError::Refused(matched.refuse(&self.hop, "egress", refusal))
     }
 
     /// The record of the hop that makes this call: its caller's, or one of its own.
     fn record(&self, parts: &request::Parts, subject: Option<&Admitted>) -> Record {
-        let begun = self.hop.begin(&parts.headers);
         match subject {
-            Some(caller) => Record {
-                request: caller.request_id(),
-                trace: caller.trace().copied().or(begun.trace),
-                ..begun
-            },
-            None => begun,
+            Some(caller) => self.hop.begin_for(caller, &parts.headers),
+            None => self.hop.begin(&parts.headers),
         }
     }
 
     /// Which route, and may this caller use it? Everything that is judged before anything is fetched.
-    fn ticket(&self, call: Call<'_>, matched: &mut Matched) -> Result<Ticket<'_>, Refusal> {
-        let Call { method, uri, headers, extensions } = call;
+    fn ticket(&self, call: Call<'_>, matched: &mut Matched) -> Result<usize, Refusal> {
+        let Call { method, uri, headers, as_ourselves } = call;
         let choice = self.routes.judge(method, uri, headers);
         // A route is for one destination, whose text is there already.
         matched.destination = match &choice {
@@ -435,97 +461,89 @@ impl Inner {
             Err(_) => Destination::of(uri),
         };
         let choice = choice?;
-        // INVARIANT: I2 — a credential that no route attached is not ours to send.
-        if headers.contains_key(AUTHORIZATION) || headers.contains_key(PROXY_AUTHORIZATION) {
-            return Err(Fault::CredentialUnexpected.into());
-        }
-        // Framing and what is meant for one connection only is the client's own to write: a length that lies
-        // would make the start of the next request its body, and `Connection` names headers to drop.
-        if PER_CONNECTION.iter().any(|name| headers.contains_key(name)) {
-            return Err(Fault::RequestUnsendable.into());
-        }
+        not_ours_to_send(headers)?;
         if matched.subject.as_ref().is_some_and(|caller| caller.ledger() != self.hop.ledger().id()) {
             return Err(Fault::EvidenceForeign.into());
         }
         let index = choice.index;
-        let need = match choice.route.rule() {
-            RouteRule::Exchange(target) => {
+        match self.need(index)? {
+            Need::Grant(prepared) => {
                 // INVARIANT: I4 — without a caller there is no grant, and without a grant no call.
                 let subject = matched.subject.as_ref().ok_or(Fault::EvidenceMissing)?;
                 matched.requested = self.requested.get(index).cloned().flatten();
-                target.check_open_to(subject.facts())?;
-                self.still_good(subject)?;
-                Need::Grant(target)
+                prepared.target().check_open_to(subject.facts())?;
+                still_good(&self.hop, subject, matched.record.now)?;
             }
-            RouteRule::AsOurselves(target) => {
-                self.demanded(target.demand(), matched, extensions)?;
+            Need::Own(target, _) => {
+                self.demanded(target.demand(), matched, as_ourselves)?;
                 matched.requested = self.requested.get(index).cloned().flatten();
-                Need::Own(target)
             }
+            Need::Secret(demand, attachment) => {
+                self.demanded(demand, matched, as_ourselves)?;
+                attachment?.check(&self.hop, headers)?;
+            }
+            Need::Nothing => {}
+        }
+        Ok(index)
+    }
+
+    /// What the route of this number attaches.
+    fn need(&self, index: usize) -> Result<Need<'_>, Fault> {
+        let route = self.routes.routes().get(index).ok_or(Fault::DestinationUnlisted)?;
+        match route.rule() {
+            RouteRule::Exchange(_) => {
+                let prepared = self.prepared.get(index).and_then(Option::as_ref);
+                Ok(Need::Grant(prepared.ok_or(Fault::EvidenceMissing)?))
+            }
+            RouteRule::AsOurselves(target) => Ok(Need::Own(target, route.destination())),
             RouteRule::Static(fixed) => {
-                self.demanded(fixed.demand(), matched, extensions)?;
                 let entered = self.attachments.get(index).and_then(Option::as_ref);
-                let attachment = entered.ok_or(Fault::EvidenceMissing)?.as_ref().map_err(|fault| *fault)?;
-                attachment.check(&self.hop, headers)?;
-                Need::Secret(attachment)
+                let entered = entered.ok_or(Fault::EvidenceMissing)?.as_ref();
+                Ok(Need::Secret(fixed.demand(), entered.map_err(|fault| *fault)))
             }
-            RouteRule::Anonymous => Need::Nothing,
-            _ => return Err(Fault::DestinationUnlisted.into()),
-        };
-        Ok(Ticket { index, destination: choice.route.destination(), need })
+            RouteRule::Anonymous => Ok(Need::Nothing),
+            _ => Err(Fault::DestinationUnlisted),
+        }
     }
 
     /// May this call have a credential of ours?
-    fn demanded(&self, demand: &Demand, matched: &Matched, extensions: &Extensions) -> Result<(), Refusal> {
+    fn demanded(&self, demand: &Demand, matched: &Matched, as_ourselves: bool) -> Result<(), Refusal> {
         // INVARIANT: I6 — judged before anything is fetched, for callers and for calls that nobody asked for.
         match &matched.subject {
             Some(subject) => {
                 demand.required().check_open_to(subject.facts())?;
-                Ok(self.still_good(subject)?)
+                Ok(still_good(&self.hop, subject, matched.record.now)?)
             }
-            None if OnBehalfOf::is_ourselves(extensions) && demand.admits_ourselves() => Ok(()),
+            None if as_ourselves && demand.admits_ourselves() => Ok(()),
             None => Err(Fault::EvidenceMissing.into()),
         }
     }
 
-    fn still_good(&self, subject: &Admitted) -> Result<(), Denial> {
-        // INVARIANT: I13 — the handler may have taken its time.
-        if self.hop.now() >= subject.facts().expires {
-            Err(Denial::SubjectExpired)
-        } else if self.hop.ledger().withdrawals().strikes(subject.facts()) {
-            Err(Denial::TokenWithdrawn)
-        } else {
-            Ok(())
-        }
-    }
-
-    async fn grant(&self, ticket: &Ticket<'_>, matched: &mut Matched) -> Result<Option<Granted>, Refusal> {
-        let destination = ticket.destination;
-        let (granted, cache) = match &ticket.need {
+    async fn grant(&self, index: usize, matched: &mut Matched) -> Result<Option<Granted>, Refusal> {
+        let need = self.need(index)?;
+        let (granted, cache) = match &need {
             Need::Nothing => return Ok(None),
-            Need::Secret(attachment) => {
+            Need::Secret(_, attachment) => {
+                let attachment = (*attachment)?;
                 let (name, value) = attachment.header();
                 (matched.attached, matched.attached_in) = (Some(value), Some(name));
                 matched.secret = Some(attachment.facts().clone());
                 return Ok(None);
             }
-            Need::Grant(target) => {
+            Need::Grant(prepared) => {
                 // INVARIANT: I4 — a route that exchanges never goes on without.
                 let subject = matched.subject.as_ref().ok_or(Fault::EvidenceMissing)?;
-                match self.exchanger.cached(subject, target, destination) {
+                match self.exchanger.cached(subject, prepared) {
                     Some(granted) => (granted, CacheState::Hit),
-                    None => {
-                        let grant = self.exchanger.grant(subject, target, destination);
-                        self.fetched(grant, matched).await?
-                    }
+                    None => self.fetched(self.exchanger.grant(subject, prepared), matched).await?,
                 }
             }
-            Need::Own(target) => match self.exchanger.own_cached(target, destination) {
+            Need::Own(target, destination) => match self.exchanger.own_cached(target, destination) {
                 Some(granted) => (granted, CacheState::Hit),
                 None => self.fetched(self.exchanger.own_grant(target, destination), matched).await?,
             },
         };
-        matched.as_ourselves = matches!(ticket.need, Need::Own(_));
+        matched.as_ourselves = matches!(need, Need::Own(..));
         matched.attached = Some(granted.authorization()?);
         matched.grant = Some(granted.facts().clone());
         matched.cache = Some(cache);
@@ -546,29 +564,50 @@ impl Inner {
         matched: &Matched,
     ) -> Result<(Granted, CacheState), Refusal> {
         let answer = asking.await?;
-        // INVARIANT: I13 — so may the authorization server, and a token of our own is fetched for a caller as well.
-        if let Some(subject) = &matched.subject {
-            self.still_good(subject)?;
-        }
         let evicted = self.exchanger.take_ledger_overflows() > 0;
         self.hop.note(Remembered { evicted }, &matched.record);
         Ok(answer)
     }
+}
 
-    fn attach<B>(&self, mut parts: request::Parts, body: B, matched: &Arc<Matched>) -> Request<B> {
-        if let Some(value) = &matched.attached {
-            let name = matched.attached_in.clone().unwrap_or(AUTHORIZATION);
-            parts.headers.insert(name, value.clone());
-        }
-        if let Some(trace) = &matched.record.trace
-            && !parts.headers.contains_key(TRACEPARENT)
-            && let Some(value) = trace.header_value()
-        {
-            parts.headers.insert(TRACEPARENT, value);
-        }
-        parts.extensions.insert(Outgoing(matched.clone()));
-        Request::from_parts(parts, body)
+/// What it takes to send a call once more.
+struct Again<B> {
+    old: Granted,
+    body: B,
+    copied: Copied,
+}
+
+fn attach<B>(mut parts: request::Parts, body: B, matched: &Arc<Matched>) -> Request<B> {
+    if let Some(value) = &matched.attached {
+        let name = matched.attached_in.clone().unwrap_or(AUTHORIZATION);
+        parts.headers.insert(name, value.clone());
     }
+    if let Some(trace) = &matched.record.trace
+        && !parts.headers.contains_key(TRACEPARENT)
+        && let Some(value) = trace.header_value()
+    {
+        parts.headers.insert(TRACEPARENT, value);
+    }
+    parts.extensions.insert(Outgoing(matched.clone()));
+    Request::from_parts(parts, body)
+}
+
+/// May the handler set all of these headers? One look at each costs less than a search for every name.
+fn not_ours_to_send(headers: &HeaderMap) -> Result<(), Fault> {
+    let mut framed = false;
+    for name in headers.keys() {
+        match name.as_str() {
+            // INVARIANT: I2 — a credential that no route attached is not ours to send.
+            "authorization" | "proxy-authorization" => return Err(Fault::CredentialUnexpected),
+            // Framing and what is meant for one connection only is the client's own to write: a length that lies
+            // would make the start of the next request its body, and `Connection` names headers to drop
+            // (RFC 9110 section 7.6.1, RFC 9112 section 6).
+            "connection" | "content-length" | "transfer-encoding" | "trailer" | "upgrade" | "keep-alive"
+            | "proxy-connection" => framed = true,
+            _ => {}
+        }
+    }
+    if framed { Err(Fault::RequestUnsendable) } else { Ok(()) }
 }
 
 /// The peer's answer, or why there is none.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hopguard_core::{
     Admitted, CacheState, Decision, Denial, Destination, Direction, Event, EventKind, Facts, Fault, Refusal,
-    Requested,
+    Requested, UnixTime,
 };
 use http::{HeaderName, HeaderValue};
 
@@ -40,6 +40,22 @@ pub(crate) struct Matched {
     pub(crate) attempt: u8,
 }
 
+/// May anything be done for this caller still?
+///
+/// # Errors
+///
+/// The code of what ended it.
+pub(crate) fn still_good(hop: &Hop, subject: &Admitted, now: UnixTime) -> Result<(), Denial> {
+    // INVARIANT: I13 — the handler may have taken its time.
+    if now >= subject.facts().expires {
+        return Err(Denial::SubjectExpired);
+    }
+    if hop.ledger().withdrawals().strikes(subject.facts()) {
+        return Err(Denial::TokenWithdrawn);
+    }
+    Ok(())
+}
+
 impl Matched {
     pub(crate) const fn new(record: Record, subject: Option<Admitted>) -> Self {
         Self {
@@ -58,23 +74,27 @@ impl Matched {
         }
     }
 
-    /// Why what is attached may not be sent any more, although it could be when it was attached.
-    pub(crate) fn outdated(&self, hop: &Hop) -> Option<Refusal> {
-        self.attached.as_ref()?;
-        let (now, withdrawals) = (hop.now(), hop.ledger().withdrawals());
-        let subject = self.subject.as_ref().map(Admitted::facts);
-        let sent = self.grant.as_ref().or(self.secret.as_ref());
-        if subject.is_some_and(|facts| now >= facts.expires) {
-            Some(Denial::SubjectExpired.into())
-        } else if subject.is_some_and(|facts| withdrawals.strikes(facts)) {
-            Some(Denial::TokenWithdrawn.into())
-        } else if sent.is_some_and(|facts| now >= facts.expires) {
-            Some(Fault::GrantExpired.into())
-        } else if sent.is_some_and(|facts| withdrawals.strikes(facts)) {
-            Some(Fault::GrantWithdrawn.into())
-        } else {
-            None
+    /// May what is attached be sent still? Asked after each wait on the way from the exchange to the wire.
+    ///
+    /// # Errors
+    ///
+    /// What ended it meanwhile: the caller's expiry or withdrawal, or that of what is attached.
+    pub(crate) fn still_sendable(&self, hop: &Hop, now: UnixTime) -> Result<(), Refusal> {
+        if self.attached.is_none() {
+            return Ok(());
         }
+        if let Some(subject) = &self.subject {
+            still_good(hop, subject, now)?;
+        }
+        if let Some(sent) = self.grant.as_ref().or(self.secret.as_ref()) {
+            if now >= sent.expires {
+                return Err(Fault::GrantExpired.into());
+            }
+            if hop.ledger().withdrawals().strikes(sent) {
+                return Err(Fault::GrantWithdrawn.into());
+            }
+        }
+        Ok(())
     }
 
     /// The event of a decision about this request.

@@ -303,7 +303,9 @@ impl PassthroughLayer {
 
     fn scanner<'a>(&'a self, matched: &'a Matched, destination: &'a Destination) -> Scanner<'a> {
         let hop = &self.rule.hop;
-        let mut scanner = Scanner::new(hop.ledger(), destination, hop.now()).with_places(&self.places);
+        // Nothing has waited since the exchange judged, or this layer began.
+        let mut scanner =
+            Scanner::new(hop.ledger(), destination, matched.record.now).with_places(&self.places);
         if let Some(caller) = &matched.subject {
             scanner = scanner.with_own(caller.facts());
         }

@@ -38,6 +38,15 @@ impl OnBehalfOf {
         }
     }
 
+    /// The caller, and whether there is none because the call is our own.
+    pub(crate) fn taken_from(extensions: &mut Extensions) -> (Option<Admitted>, bool) {
+        match extensions.remove::<Self>() {
+            Some(Self(Whom::Caller(admitted))) => (Some(admitted), false),
+            Some(Self(Whom::Ourselves)) => (None, true),
+            None => (None, false),
+        }
+    }
+
     pub(crate) fn is_ourselves(extensions: &Extensions) -> bool {
         matches!(extensions.get::<Self>(), Some(Self(Whom::Ourselves)))
     }

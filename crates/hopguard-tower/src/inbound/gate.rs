@@ -101,8 +101,8 @@ impl<G: Guard> Step for GuardStep<G> {
         Ok(None)
     }
 
-    fn waived(&self, token: &Verified) -> Option<&Waived> {
-        self.0.waived(token)
+    fn waived(&self, token: &Verified, now: UnixTime) -> Vec<&Waived> {
+        self.0.waived(token, now)
     }
 }
 
@@ -258,7 +258,7 @@ impl Rules {
     }
 }
 
-/// Lets one step decide, and writes down a refusal or the waiver that was used.
+/// Lets one step decide, and writes down a refusal or the waivers that were used.
 fn pass<T: Step>(
     hop: &Hop,
     step: &T,
@@ -268,7 +268,7 @@ fn pass<T: Step>(
 ) -> Result<Option<Bound>, Refused> {
     let changed =
         step.step(token, now).map_err(|refusal| refuse(hop, step.name(), record, token, refusal))?;
-    if let Some(waived) = step.waived(token) {
+    for waived in step.waived(token, now) {
         let mut event = event(hop, step.name(), record, Some(token), Decision::Allow("waiver_used"));
         event.kind = EventKind::Notice;
         event.waiver = Some(Box::new(waived.clone()));

@@ -51,10 +51,10 @@ pub trait Step {
     /// The refusal.
     fn step(&self, token: &Verified, now: UnixTime) -> Result<Option<Bound>, Refusal>;
 
-    /// The relaxation without which this step would have refused the token.
-    fn waived(&self, token: &Verified) -> Option<&Waived> {
-        let _strict = token;
-        None
+    /// The relaxations without which this step would have refused the token at `now`.
+    fn waived(&self, token: &Verified, now: UnixTime) -> Vec<&Waived> {
+        let _strict = (token, now);
+        Vec::new()
     }
 
     /// True unless this is the step that checks the holder: no other looks at a token whose holder is unknown.

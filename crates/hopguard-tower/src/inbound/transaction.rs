@@ -20,8 +20,8 @@
 //!
 //! The header `Txn-Token` (draft-ietf-oauth-transaction-tokens) is taken out of the request. What it holds is
 //! verified like any token, by a verifier of its own, must be bound to no key, be for the trust domain and for
-//! nobody else, live no longer than the rule allows, and be about the caller's subject. It is then part of the caller's evidence: calls on the caller's behalf carry it on to destinations that are said to
-//! be inside the same domain ([`EgressBuilder::trust_domain`](crate::EgressBuilder::trust_domain)). A request
+//! nobody else, live no longer than the rule allows, and be about the caller's subject. It is then part of the
+//! caller's evidence: calls on the caller's behalf carry it on to destinations that are said to be inside the same domain ([`EgressBuilder::trust_domain`](crate::EgressBuilder::trust_domain)). A request
 //! without the header passes, and nothing is carried on.
 //!
 //! # Readiness

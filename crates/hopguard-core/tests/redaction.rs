@@ -1,4 +1,4 @@
-//! Tokens that the redaction does not know by their shape.
+//! Tokens whose shape is not the usual one are redacted all the same.
 
 use hopguard_core::redacted;
 
@@ -11,13 +11,11 @@ const ENCODED: [&str; 2] = [
 ];
 
 #[test]
-#[ignore = "known and open: THREATS.md"]
 fn a_token_whose_json_begins_with_a_space_is_not_shown() {
     assert_ne!(redacted(SPACED), SPACED);
 }
 
 #[test]
-#[ignore = "known and open: THREATS.md"]
 fn a_token_in_base64_is_not_shown_at_any_alignment() {
     for encoded in ENCODED {
         assert_ne!(redacted(encoded), encoded);
