@@ -34,7 +34,7 @@ fn facts(text: &str, structured: bool) -> Facts {
         issuer: "https://sts.internal".into(),
         subject: "alice".into(),
         client: None,
-        audiences: vec!["https://orders.internal".into()],
+        audiences: ["https://orders.internal".into()].into(),
         expires: UnixTime::from_secs(2000),
         not_before: None,
         issued_at: None,

@@ -27,7 +27,7 @@ pub(crate) fn admitted() -> Event {
         issuer: "https://sts.internal".into(),
         subject: "alice".into(),
         client: Some("gateway".into()),
-        audiences: vec!["https://orders.internal".into()],
+        audiences: ["https://orders.internal".into()].into(),
         expires: UnixTime::from_secs(1300),
         not_before: None,
         issued_at: None,

@@ -201,7 +201,7 @@ mod tests {
     #[track_caller]
     fn actor(guard: &ActorGuard, client: Option<&str>, actors: &[&str], expected: Result<(), &str>) {
         let token = verified_with(|facts| {
-            facts.client = client.map(Box::from);
+            facts.client = client.map(Into::into);
             facts.actors = chain(actors);
         });
         let verdict = guard.check(&token, UnixTime::from_secs(0));

@@ -132,9 +132,9 @@ mod tests {
         let late = guard.clone().dangerous_tolerate_foreign("account", waiver(0));
         audience(&late, &["orders", "account"], Err("audience_not_sole"));
         let guard = guard.dangerous_tolerate_foreign("account", waiver(1));
-        let used = verified_with(|facts| facts.audiences = vec!["orders".into(), "account".into()]);
+        let used = verified_with(|facts| facts.audiences = ["orders".into(), "account".into()].into());
         assert_eq!(guard.waived(&used, UnixTime::from_secs(0)).len(), 1);
-        let sole = verified_with(|facts| facts.audiences = vec!["orders".into()]);
+        let sole = verified_with(|facts| facts.audiences = ["orders".into()].into());
         assert!(guard.waived(&sole, UnixTime::from_secs(0)).is_empty());
         assert!(
             AudienceGuard::exactly("a")

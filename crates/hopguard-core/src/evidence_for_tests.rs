@@ -13,7 +13,7 @@ pub(crate) fn facts() -> Facts {
         issuer: "https://sts.internal".into(),
         subject: "alice".into(),
         client: None,
-        audiences: vec!["https://orders.internal".into()],
+        audiences: ["https://orders.internal".into()].into(),
         expires: UnixTime::from_secs(1300),
         not_before: None,
         issued_at: None,

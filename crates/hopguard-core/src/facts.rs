@@ -16,12 +16,12 @@ pub struct Facts {
     pub fingerprint: Fingerprint,
     /// `iss`: the issuer whose key verified the token.
     pub issuer: Arc<str>,
-    /// `sub`.
-    pub subject: Box<str>,
+    /// `sub`. Shared with the ledger.
+    pub subject: Arc<str>,
     /// `client_id`, or what the profile names in its place.
-    pub client: Option<Box<str>>,
+    pub client: Option<Arc<str>>,
     /// `aud`, never empty.
-    pub audiences: Vec<Box<str>>,
+    pub audiences: Arc<[Box<str>]>,
     /// `exp`: from this second on the token is expired.
     pub expires: UnixTime,
     /// `nbf`.
@@ -55,7 +55,7 @@ impl Facts {
             issuer: "".into(),
             subject: "".into(),
             client: None,
-            audiences: Vec::new(),
+            audiences: Arc::default(),
             expires: UnixTime::from_secs(u64::MAX),
             not_before: None,
             issued_at: None,

@@ -12,7 +12,7 @@ pub(crate) struct Held {
     pub(crate) expires: UnixTime,
     granted_for: Vec<Destination>,
     issuer: Arc<str>,
-    subject: Box<str>,
+    subject: Arc<str>,
     key_id: Option<Arc<str>>,
     issued_at: Option<UnixTime>,
 }

@@ -187,7 +187,7 @@ mod tests {
 
     const NOW: UnixTime = UnixTime::from_secs(1000);
 
-    fn names(names: &[&str]) -> Vec<Box<str>> {
+    fn names(names: &[&str]) -> Arc<[Box<str>]> {
         names.iter().map(|&name| name.into()).collect()
     }
 
@@ -375,7 +375,7 @@ mod tests {
                     // With no relaxation in play the proof is the algebra's.
                     if needed.is_empty() {
                         let bounds = Bounds {
-                            audiences: names(&["inventory"]),
+                            audiences: names(&["inventory"]).to_vec(),
                             scopes: expectation(&[], LATER).scopes,
                             expires: parent().expires,
                         };
@@ -400,7 +400,7 @@ mod tests {
         #[test]
         fn the_meet_admits_exactly_what_both_admit(a in bounds(), b in bounds(), g in bounds()) {
             let mut grant = facts();
-            (grant.audiences, grant.scopes, grant.expires) = (g.audiences, g.scopes, g.expires);
+            (grant.audiences, grant.scopes, grant.expires) = (g.audiences.into(), g.scopes, g.expires);
             let both = a.admit(&grant).is_ok() && b.admit(&grant).is_ok();
             prop_assert_eq!(a.meet(&b).admit(&grant).is_ok(), both);
         }
@@ -417,7 +417,7 @@ mod tests {
     #[test]
     fn bounds_judge_each_side_by_itself() {
         let bounds = |audience: &str, scopes: &str, expires| Bounds {
-            audiences: names(&[audience]),
+            audiences: names(&[audience]).to_vec(),
             scopes: ScopeSet::parse(scopes).unwrap(),
             expires: UnixTime::from_secs(expires),
         };

@@ -79,7 +79,7 @@ mod tests {
 
     fn honest() -> Facts {
         let mut grant = facts();
-        (grant.subject, grant.audiences) = ("orders".into(), vec!["ledger".into()]);
+        (grant.subject, grant.audiences) = ("orders".into(), ["ledger".into()].into());
         (grant.issued_at, grant.expires) = (Some(NOW), UnixTime::from_secs(1060));
         (grant.scopes, grant.actors) = (ScopeSet::parse("write").unwrap(), ActorChain::empty());
         grant
@@ -112,9 +112,10 @@ mod tests {
         own(|g| g.expires = NOW, &[], Err("grant_expired"));
         own(|g| g.issuer = "https://other".into(), &[], Err("grant_issuer_unexpected"));
         own(|g| g.subject = "alice".into(), &[], Err("grant_subject_changed"));
-        own(|g| g.audiences = vec![], &[], Err("grant_audience_wider"));
-        own(|g| g.audiences = vec!["elsewhere".into()], &[], Err("grant_audience_wider"));
-        let both = |g: &mut Facts| g.audiences.push("account".into());
+        own(|g| g.audiences = [].into(), &[], Err("grant_audience_wider"));
+        own(|g| g.audiences = ["elsewhere".into()].into(), &[], Err("grant_audience_wider"));
+        let both =
+            |g: &mut Facts| g.audiences = g.audiences.iter().cloned().chain(["account".into()]).collect();
         own(both, &[], Err("grant_audience_wider"));
         own(both, &[Relaxation::ForeignAudience("account".into())], Ok(1));
         own(|g| g.scopes = ScopeSet::parse("admin write").unwrap(), &[], Err("grant_scope_wider"));

@@ -31,7 +31,7 @@ pub enum Withdrawal {
         /// The issuer that the subject belongs to.
         issuer: Arc<str>,
         /// `sub`.
-        subject: Box<str>,
+        subject: Arc<str>,
     },
 }
 

@@ -22,7 +22,7 @@ async fn a_caller_gets_a_grant_and_the_next_call_finds_it() {
     assert!(rig.exchanger.cached(&alice, &rig.prepared()).is_none());
     let (granted, _) = rig.exchanger.grant(&alice, &rig.prepared()).await.unwrap();
     let facts = granted.facts();
-    assert_eq!(facts.audiences, [PEER.into()]);
+    assert_eq!(*facts.audiences, [PEER.into()]);
     assert_eq!(facts.scopes.to_string(), "stock:read");
     assert_eq!(facts.subject.as_ref(), "alice");
     let actors: Vec<_> = facts.actors.actors().iter().map(|actor| actor.subject.as_ref()).collect();

@@ -61,7 +61,7 @@ impl Inner {
             issuer: Arc::clone(&self.issuer),
             subject,
             client: None,
-            audiences: vec![asked.expected_audience().as_ref().into()],
+            audiences: [asked.expected_audience().as_ref().into()].into(),
             expires: now.after(Duration::from_secs(life)),
             not_before: None,
             issued_at: Some(now),

@@ -37,7 +37,7 @@ pub(crate) fn facts() -> Facts {
         issuer: ISSUER.into(),
         subject: "alice".into(),
         client: None,
-        audiences: vec![US.into()],
+        audiences: [US.into()].into(),
         expires: UnixTime::from_secs(START + 300),
         not_before: None,
         issued_at: None,

@@ -136,7 +136,7 @@ async fn opaque_grants() {
     let (granted, _) = call(&rig, relax).await.unwrap();
     let facts = granted.facts();
     assert!(!facts.structured && facts.actors.depth() == 0);
-    assert_eq!((facts.audiences.as_slice(), &*facts.subject), (&[PEER.into()][..], "alice"));
+    assert_eq!((&*facts.audiences, &*facts.subject), (&[PEER.into()][..], "alice"));
     assert_eq!(facts.expires.since(rig.clock.now()), Some(seconds(120)));
     assert_eq!(granted.authorization().unwrap(), "Bearer V1-opaque.0123456789");
     assert_eq!(rig.ledger.len(), 1, "the passthrough block knows it by its value");

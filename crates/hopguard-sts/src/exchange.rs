@@ -105,7 +105,7 @@ impl Inner {
         if !parent.confirmation.is_none() {
             return Err(Denial::HolderUnproven);
         }
-        let [audience] = parent.audiences.as_slice() else {
+        let [audience] = &*parent.audiences else {
             return Err(Denial::AudienceNotSole);
         };
         let rule = rules.iter().find(|rule| rule.subject_audience == *audience);
@@ -147,8 +147,8 @@ impl Inner {
             fingerprint: Fingerprint::of_token(&text),
             issuer: self.issuer.clone(),
             subject: token.subject.clone(),
-            client: Some(token.client.clone()),
-            audiences: vec![token.audience.clone()],
+            client: Some((&*token.client).into()),
+            audiences: [token.audience.clone()].into(),
             expires: token.expires,
             not_before: None,
             issued_at: Some(token.issued),
@@ -207,7 +207,7 @@ fn token_type(named: &str) -> Result<&'static str, Denial> {
 /// What a token shall say.
 #[derive(Debug)]
 pub(crate) struct Minted {
-    pub(crate) subject: Box<str>,
+    pub(crate) subject: Arc<str>,
     pub(crate) audience: Box<str>,
     pub(crate) client: Box<str>,
     pub(crate) scopes: ScopeSet,

@@ -73,7 +73,7 @@ impl UserToken {
             ScopeSet::empty()
         });
         Minted {
-            subject: self.subject.clone(),
+            subject: (&*self.subject).into(),
             audience: self.audience.clone(),
             client: self.client.clone(),
             scopes,

@@ -1,9 +1,9 @@
-//! What many tokens of one issuer say alike, kept once: their scopes and their actors.
+//! What many tokens of one issuer say alike, kept once: their scopes, actors, clients and audiences.
 //!
 //! Thousands of remembered tokens then share a few pieces of memory, which are near, where each would have pieces of
 //! its own, which are far away by the time they are given back. Only tokens whose signature was checked get here.
 
-use std::sync::{Mutex, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError};
 
 use hopguard_core::{ActorChain, ScopeSet};
 
@@ -15,6 +15,8 @@ const RECENT: usize = 8;
 pub(crate) struct Alike {
     scopes: Recent<(Box<str>, ScopeSet)>,
     actors: Recent<ActorChain>,
+    clients: Recent<Arc<str>>,
+    audiences: Recent<Arc<[Box<str>]>>,
 }
 
 impl Alike {
@@ -46,6 +48,19 @@ impl Alike {
         self.actors.add(chain.clone());
         Ok(chain)
     }
+
+    /// The name of a client.
+    pub(crate) fn client(&self, name: &str) -> Arc<str> {
+        self.clients.shared(|known| **known == *name, || name.into())
+    }
+
+    /// The audiences of a token, in its order.
+    pub(crate) fn audiences(&self, named: &[impl AsRef<str>]) -> Arc<[Box<str>]> {
+        let is = |known: &Arc<[Box<str>]>| {
+            known.len() == named.len() && known.iter().zip(named).all(|(known, one)| **known == *one.as_ref())
+        };
+        self.audiences.shared(is, || named.iter().map(|one| Box::from(one.as_ref())).collect())
+    }
 }
 
 #[derive(Debug)]
@@ -60,6 +75,17 @@ struct Ring<T> {
 impl<T> Default for Recent<T> {
     fn default() -> Self {
         Self(Mutex::new(Ring { kept: Vec::new(), next: 0 }))
+    }
+}
+
+impl<T: Clone> Recent<T> {
+    /// One that is as `is` says, or the one that `read` makes.
+    fn shared(&self, is: impl Fn(&T) -> bool, read: impl FnOnce() -> T) -> T {
+        self.find(|known| is(known).then(|| known.clone())).unwrap_or_else(|| {
+            let one = read();
+            self.add(one.clone());
+            one
+        })
     }
 }
 
@@ -117,5 +143,15 @@ mod tests {
             assert_eq!(chain(name).actors(), [Actor::new(name)]);
         }
         assert_eq!(alike.actors.0.lock().unwrap().kept.len(), 3);
+        let audiences = |named: &[&str]| alike.audiences(named);
+        for named in [&["a", "b"][..], &["a"], &["b", "a"], &["a", "b"], &["ab"], &["a"], &[]] {
+            assert_eq!(audiences(named).iter().map(|one| &**one).collect::<Vec<_>>(), named);
+        }
+        assert_eq!(alike.audiences.0.lock().unwrap().kept.len(), 5);
+        assert!(Arc::ptr_eq(&audiences(&["b", "a"]), &audiences(&["b", "a"])));
+        for name in ["web", "we", "web", "webs"] {
+            assert_eq!(&*alike.client(name), name);
+        }
+        assert!(Arc::ptr_eq(&alike.client("web"), &alike.client("web")));
     }
 }

@@ -96,7 +96,7 @@ impl<'a> Claims<'a> {
         let named = match named {
             Some(named) => named,
             None => Named {
-                client: filled(required(self.client)?)?,
+                client: origin.alike.client(&present(required(self.client)?)?),
                 token_id: Some(filled(required(self.token_id)?)?),
                 scopes: match optional(self.scope)? {
                     Some(list) => origin
@@ -111,7 +111,7 @@ impl<'a> Claims<'a> {
             issuer: origin.issuer.clone(),
             subject: filled(required(self.subject)?)?,
             client: Some(named.client),
-            audiences: audiences.iter().map(|one| Box::from(&**one)).collect(),
+            audiences: origin.alike.audiences(&audiences),
             expires: instant(required(self.expires)?)?,
             not_before: optional(self.not_before)?.map(instant).transpose()?,
             issued_at: Some(instant(required(self.issued_at)?)?),
@@ -140,9 +140,12 @@ fn optional<T>(claim: Claim<T>) -> Result<Option<T>, Denial> {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "an owned text would be moved, a borrowed one is copied")]
-fn filled(text: Text<'_>) -> Result<Box<str>, Denial> {
-    if text.is_empty() { Err(Denial::ClaimInvalid) } else { Ok(Box::from(&*text)) }
+fn filled<T: for<'a> From<&'a str>>(text: Text<'_>) -> Result<T, Denial> {
+    present(text).map(|text| T::from(&text))
+}
+
+fn present(text: Text<'_>) -> Result<Text<'_>, Denial> {
+    if text.is_empty() { Err(Denial::ClaimInvalid) } else { Ok(text) }
 }
 
 fn instant(seconds: u64) -> Result<UnixTime, Denial> {
@@ -431,8 +434,8 @@ mod tests {
 
     #[test]
     fn audiences_are_one_text_or_several() {
-        assert_eq!(with("aud", json!("a")).unwrap().audiences, vec!["a".into()]);
-        assert_eq!(with("aud", json!(["a", "b"])).unwrap().audiences, vec!["a".into(), "b".into()]);
+        assert_eq!(*with("aud", json!("a")).unwrap().audiences, ["a".into()]);
+        assert_eq!(*with("aud", json!(["a", "b"])).unwrap().audiences, ["a".into(), "b".into()]);
         for value in [
             json!(""),
             json!([]),

@@ -40,6 +40,7 @@ pub fn claims(text: &[u8]) -> bool {
         Some(Profile::auth0().with_roles()),
         Some(Profile::zitadel().with_roles()),
     ] {
+        let alike = &Alike::default();
         let named = match profile {
             None => None,
             Some(profile) => {
@@ -48,11 +49,10 @@ pub fn claims(text: &[u8]) -> bool {
                 assert_eq!(extra.is_ok(), read, "one reader takes what the other refuses");
                 let Ok(extra) = extra else { continue };
                 let _ = profile.is_access_token(Some("JWT"), &extra);
-                let Ok(named) = profile.read(&extra) else { continue };
+                let Ok(named) = profile.read(&extra, alike) else { continue };
                 Some(named)
             }
         };
-        let alike = &Alike::default();
         let origin =
             Origin { issuer: &issuer, key_id: None, fingerprint, fingerprinted_len: text.len(), alike };
         let _ = Claims::read(text).and_then(|claims| {

@@ -5,9 +5,11 @@
 //! its product has and an ID token has not, and one that names nothing does not build.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use hopguard_core::{Denial, ScopeSet};
 
+use crate::alike::Alike;
 use crate::extra::{Extra, Value};
 
 /// What every ID token may hold (OpenID Connect Core section 2): to find it tells nothing.
@@ -434,9 +436,9 @@ impl Profile {
     }
 
     /// What this profile's claims say. Only after the signature was checked.
-    pub(crate) fn read(&self, extra: &Extra<'_>) -> Result<Named, Denial> {
-        let client = first(&self.clients, extra)?.ok_or(Denial::ClaimMissing)?;
-        let token_id = first(&self.token_ids, extra)?;
+    pub(crate) fn read(&self, extra: &Extra<'_>, alike: &Alike) -> Result<Named, Denial> {
+        let client = alike.client(first(&self.clients, extra)?.ok_or(Denial::ClaimMissing)?);
+        let token_id = first(&self.token_ids, extra)?.map(Box::from);
         if self.token_id_required && token_id.is_none() {
             return Err(Denial::ClaimMissing);
         }
@@ -515,10 +517,10 @@ fn bare(typ: &str) -> &str {
 }
 
 /// The first of these claims that is there; it must be a text, and not empty.
-fn first(claims: &[Box<str>], extra: &Extra<'_>) -> Result<Option<Box<str>>, Denial> {
+fn first<'a>(claims: &[Box<str>], extra: &'a Extra<'_>) -> Result<Option<&'a str>, Denial> {
     match claims.iter().find_map(|claim| extra.find(claim)) {
         None => Ok(None),
-        Some(Value::Text(text)) if !text.is_empty() => Ok(Some(Box::from(&**text))),
+        Some(Value::Text(text)) if !text.is_empty() => Ok(Some(&**text)),
         Some(_) => Err(Denial::ClaimInvalid),
     }
 }
@@ -526,7 +528,7 @@ fn first(claims: &[Box<str>], extra: &Extra<'_>) -> Result<Option<Box<str>>, Den
 /// What a profile finds under its own names.
 #[derive(Debug)]
 pub(crate) struct Named {
-    pub(crate) client: Box<str>,
+    pub(crate) client: Arc<str>,
     pub(crate) token_id: Option<Box<str>>,
     pub(crate) scopes: ScopeSet,
 }

@@ -315,7 +315,7 @@ impl Inner {
             fingerprinted_len: segments.signing_input.len(),
             alike,
         };
-        let named = extra.map(|(profile, extra)| profile.read(&extra)).transpose()?;
+        let named = extra.map(|(profile, extra)| profile.read(&extra, alike)).transpose()?;
         let facts = Arc::new(claims.into_facts(&origin, named, self.actors_at_most)?);
         self.still_valid(&facts, now, withdrawals)?;
         if let Some((memory, tag)) = tagged {

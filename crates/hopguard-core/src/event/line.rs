@@ -159,9 +159,9 @@ impl<'a> Object<'a> {
         let mut token = Object::begin(self.line);
         token.digits("fingerprint", &facts.fingerprint.digits());
         token.value("issuer", &*facts.issuer)?;
-        token.value("subject", &facts.subject)?;
-        token.optional("client", facts.client.as_ref())?;
-        token.value("audiences", &facts.audiences)?;
+        token.value("subject", &*facts.subject)?;
+        token.optional("client", facts.client.as_deref())?;
+        token.value("audiences", &*facts.audiences)?;
         token.value("scopes", &facts.scopes)?;
         token.value("actors", &facts.actors)?;
         token.value("expires", &facts.expires.as_secs())?;

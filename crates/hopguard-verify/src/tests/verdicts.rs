@@ -53,7 +53,7 @@ fn the_facts_are_what_the_token_says() {
     assert_eq!(facts.fingerprinted_len, token.rfind('.').unwrap());
     assert!(facts.structured);
     assert_eq!((&*facts.issuer, &*facts.subject, facts.client.as_deref()), (ISSUER, "alice", Some("web")));
-    assert_eq!(facts.audiences, vec!["https://orders.internal".into()]);
+    assert_eq!(*facts.audiences, ["https://orders.internal".into()]);
     assert_eq!(
         (facts.expires, facts.issued_at),
         (UnixTime::from_secs(NOW + 300), Some(UnixTime::from_secs(NOW)))
