@@ -94,7 +94,13 @@ impl<'a> Claims<'a> {
             return Err(Denial::ClaimInvalid);
         }
         let named = match named {
-            Some(named) => named,
+            Some(named) => {
+                // Named otherwise or not, what RFC 9068 has a name for is of its type, or the token is not what it seems.
+                optional(self.client)?.map(present).transpose()?;
+                optional(self.token_id)?.map(present).transpose()?;
+                optional(self.scope)?;
+                named
+            }
             None => Named {
                 client: origin.alike.client(&present(required(self.client)?)?),
                 token_id: Some(filled(required(self.token_id)?)?),

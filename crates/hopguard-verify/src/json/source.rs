@@ -85,7 +85,8 @@ impl<'de> Source<'de> {
                     seen |= name.bit();
                     read(name, self)?;
                 }
-                None if others.count() == MEMBERS => return Err(Malformed),
+                // Counted with those that are known, as `entries` does: what one reader takes, the other takes.
+                None if others.count() + seen.count_ones() as usize >= MEMBERS => return Err(Malformed),
                 None => {
                     others.add(name);
                     self.value(&mut Skip)?;

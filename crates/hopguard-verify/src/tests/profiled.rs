@@ -123,6 +123,79 @@ fn changed(product: &Product, rig: &Rig, change: impl FnOnce(&mut Value), expect
     assert_eq!(found.as_deref().map_err(|code| *code), expected, "{case}");
 }
 
+/// Each rule of each product by itself: without it, the token would pass.
+#[test]
+fn each_rule_of_a_profile_refuses_alone() {
+    let id_token = ["nonce", "at_hash", "c_hash"];
+    let login = ["nonce", "at_hash", "c_hash", "auth_time", "amr", "acr", "sid"];
+    let with_session = ["nonce", "at_hash", "c_hash", "sid"];
+    let refused: [&[&str]; 6] = [&[], &id_token, &id_token, &id_token, &with_session, &login];
+    let required: [&[&str]; 6] =
+        [&["typ"], &["ver", "appidacr"], &["ver", "azpacr"], &["jti", "cid"], &[], &["jti"]];
+    for (((fixture, profile), refused), required) in PRODUCTS.into_iter().zip(refused).zip(required) {
+        let product = Product::new(fixture);
+        let rig = product.rig(profile());
+        let verdict = |change: &dyn Fn(&mut serde_json::Map<String, Value>)| {
+            let mut case = product.all("access")[0].clone();
+            change(case["claims"].as_object_mut().unwrap());
+            rig.check(&product.token(&case)).err()
+        };
+        for name in refused {
+            let with =
+                |claims: &mut serde_json::Map<String, Value>| drop(claims.insert((*name).into(), json!("x")));
+            assert_eq!(verdict(&with), Some("token_type_mismatch"), "{fixture} {name}");
+        }
+        for name in required {
+            let without = |claims: &mut serde_json::Map<String, Value>| drop(claims.remove(*name));
+            assert_eq!(verdict(&without), Some("token_type_mismatch"), "{fixture} {name}");
+        }
+        for (name, other) in [("ver", "9.9"), ("typ", "ID"), ("jti", "ID.x")] {
+            let changed = |claims: &mut serde_json::Map<String, Value>| {
+                if required.contains(&name)
+                    && (name != "jti" || claims["jti"].as_str().unwrap().starts_with("AT."))
+                {
+                    claims.insert(name.into(), json!(other));
+                } else {
+                    claims.clear();
+                }
+            };
+            assert!(verdict(&changed).is_some(), "{fixture} {name}");
+        }
+        // What RFC 9068 has a name for is of its type, whatever the product calls it.
+        for (name, wrong) in [
+            ("client_id", json!(7)),
+            ("client_id", json!("")),
+            ("client_id", json!(null)),
+            ("jti", json!(7)),
+            ("scope", json!(7)),
+        ] {
+            let with =
+                |claims: &mut serde_json::Map<String, Value>| drop(claims.insert(name.into(), wrong.clone()));
+            assert!(
+                matches!(verdict(&with), Some("claim_invalid" | "token_type_mismatch")),
+                "{fixture} {name} {wrong}"
+            );
+        }
+    }
+}
+
+#[test]
+fn no_profile_accepts_the_type_of_another_token() {
+    for typ in [
+        "logout+jwt",
+        "dpop+jwt",
+        "secevent+jwt",
+        "client-authentication+jwt",
+        "txntoken+jwt",
+        "token-introspection+jwt",
+        "oauth-authz-req+jwt",
+        "id_token+jwt",
+    ] {
+        let profile = Profile::named("own").typ(typ).requires("x").client_in("c").scopes_in("s");
+        assert_eq!(profile.problem(), Some("accepts the `typ` of a token that is no access token"), "{typ}");
+    }
+}
+
 #[test]
 fn claims_of_a_profile_are_read_as_strictly() {
     let product = Product::new(PRODUCTS[3].0);
