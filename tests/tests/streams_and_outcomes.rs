@@ -48,6 +48,8 @@ fn endings(reached: &Reached) -> Router {
     let fails = || stream::iter([Ok(Bytes::from_static(b"chunk")), Err(std::io::Error::other("the disk"))]);
     Router::new()
         .route("/text", any(noting.clone()))
+        .route("/orders/{id}", any(noting.clone()))
+        .nest("/deep", Router::new().route("/{*rest}", any(noting.clone())))
         .route("/empty", any(|| async {}))
         .route("/no-content", any(|| async { StatusCode::NO_CONTENT }))
         .route("/error", any(|| async { (StatusCode::INTERNAL_SERVER_ERROR, "sorry") }))
@@ -101,6 +103,33 @@ async fn an_answer_that_is_read_to_its_end_is_completed() {
         assert_eq!(response.status(), status, "{path}");
         response.into_body().collect().await.unwrap();
         ended(&service, "completed", Some(status));
+    }
+}
+
+/// The template and never the path, which may hold anything; a method that somebody invented is not repeated.
+#[tokio::test]
+async fn events_name_the_method_and_the_outcome_its_route() {
+    let world = World::default();
+    let token = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl";
+    let long = format!("/orders/{token}");
+    for (method, path, shown, route) in [
+        ("GET", "/orders/17", "GET", Some("/orders/{id}")),
+        ("DELETE", "/orders/18", "DELETE", Some("/orders/{id}")),
+        (token, &long, "_OTHER", Some("/orders/{id}")),
+        ("get", "/deep/down/there", "_OTHER", Some("/deep/{*rest}")),
+        ("POST", "/no/such/path", "POST", None),
+    ] {
+        let service = service(&world, MemorySink::new());
+        let mut request = world.good_request(path).map(Body::from);
+        *request.method_mut() = method.parse().unwrap();
+        let Ok(response) = service.app.clone().oneshot(request).await;
+        assert_eq!(response.status(), 200, "{path}");
+        response.into_body().collect().await.unwrap();
+        ended(&service, "completed", Some(200));
+        let events = events_of_requests(&service.sink);
+        let [decision, end] = &events[..] else { panic!("two events") };
+        assert_eq!((decision.method, end.method), (Some(shown), Some(shown)), "{path}");
+        assert_eq!((decision.route.as_deref(), end.route.as_deref()), (None, route), "{path}");
     }
 }
 

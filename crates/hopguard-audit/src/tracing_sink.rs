@@ -53,6 +53,7 @@ macro_rules! emit {
             gate = event.gate,
             decision = event.decision.name(),
             code = event.decision.code(),
+            method = event.method,
             route = event.route.as_deref().map(clean).as_deref(),
             status = event.status,
             fingerprint = token.map(|facts| facts.fingerprint.to_string()).as_deref(),

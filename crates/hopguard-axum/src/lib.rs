@@ -22,6 +22,7 @@ mod protect;
 mod caller;
 mod rejection;
 mod problem;
+mod route;
 mod ready;
 
 pub use caller::{Caller, CallerMissing};

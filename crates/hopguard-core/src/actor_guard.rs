@@ -36,7 +36,7 @@ pub struct ActorGuard {
 /// What the transport calls a party, where its own name is another.
 #[derive(Clone, Debug)]
 struct Alias {
-    party: Box<str>,
+    party: Party,
     peer: Box<str>,
 }
 
@@ -77,7 +77,8 @@ impl ActorGuard {
     }
 
     /// The transport's other end must have proven to be the party that acts: its
-    /// [identity](crate::PeerIdentity) is that party's name, letter by letter.
+    /// [identity](crate::PeerIdentity) is that party's name, letter by letter. A party of another issuer is nobody's own
+    /// name here: say by [`shown_by_of`](Self::shown_by_of) what the transport calls it.
     #[must_use]
     pub fn shown_by_itself(mut self) -> Self {
         self.shown.get_or_insert_default();
@@ -87,9 +88,18 @@ impl ActorGuard {
     /// As [`shown_by_itself`](Self::shown_by_itself), and on the transport `party` is called `peer`, and not by its own
     /// name; may be said of several, and of one several times.
     #[must_use]
-    pub fn shown_by(mut self, party: &str, peer: &str) -> Self {
-        let alias = Alias { party: party.into(), peer: peer.into() };
-        self.shown.get_or_insert_default().push(alias);
+    pub fn shown_by(self, party: &str, peer: &str) -> Self {
+        self.shown_as(Party { subject: party.into(), issuer: None }, peer)
+    }
+
+    /// As [`shown_by`](Self::shown_by), for a `party` of another `issuer`, as in [`or_of`](Self::or_of).
+    #[must_use]
+    pub fn shown_by_of(self, issuer: &str, party: &str, peer: &str) -> Self {
+        self.shown_as(Party { subject: party.into(), issuer: Some(issuer.into()) }, peer)
+    }
+
+    fn shown_as(mut self, party: Party, peer: &str) -> Self {
+        self.shown.get_or_insert_default().push(Alias { party, peer: peer.into() });
         self
     }
 
@@ -101,7 +111,7 @@ impl ActorGuard {
             Some(all) if all.iter().any(Party::is_nameless) => {
                 Some("lists a party or an issuer without a name")
             }
-            _ if self.aliases().any(|alias| alias.party.is_empty() || alias.peer.is_empty()) => {
+            _ if self.aliases().any(|alias| alias.party.is_nameless() || alias.peer.is_empty()) => {
                 Some("says who shows a token by an empty name")
             }
             _ => None,
@@ -119,11 +129,13 @@ impl ActorGuard {
         }
         // INVARIANT: I15 — a transport that says nothing of its other end proves nothing.
         let peer = token.presented().peer_identity().ok_or(Denial::PeerUnproven)?.name();
-        let (party, _) = acting(token.facts()).ok_or(Denial::PeerNotActor)?;
-        let mut aliases = self.aliases().filter(|alias| *alias.party == *party).peekable();
+        let own = &token.facts().issuer;
+        let (party, issuer) = acting(token.facts()).ok_or(Denial::PeerNotActor)?;
+        let mut aliases = self.aliases().filter(|alias| alias.party.is(party, issuer, own)).peekable();
         let same = match aliases.peek() {
             Some(_) => aliases.any(|alias| *alias.peer == *peer),
-            None => party == peer,
+            // Two issuers may give one name to two parties, and the transport's names are those of ours.
+            None => issuer == &**own && party == peer,
         };
         if same && !peer.is_empty() { Ok(()) } else { Err(Denial::PeerNotActor) }
     }
@@ -178,15 +190,19 @@ mod tests {
     const ELSEWHERE: &str = "https://sts.partner.example";
 
     /// Actors from the outermost inwards, as `subject` or `subject@issuer`.
-    #[track_caller]
-    fn actor(guard: &ActorGuard, client: Option<&str>, actors: &[&str], expected: Result<(), &str>) {
-        let chain = actors.iter().map(|actor| match actor.split_once('@') {
+    fn chain(actors: &[&str]) -> ActorChain {
+        let actors = actors.iter().map(|actor| match actor.split_once('@') {
             Some((subject, issuer)) => Actor { subject: subject.into(), issuer: Some(issuer.into()) },
             None => Actor::new(actor),
         });
+        ActorChain::from_outermost(actors.collect())
+    }
+
+    #[track_caller]
+    fn actor(guard: &ActorGuard, client: Option<&str>, actors: &[&str], expected: Result<(), &str>) {
         let token = verified_with(|facts| {
             facts.client = client.map(Into::into);
-            facts.actors = ActorChain::from_outermost(chain.collect());
+            facts.actors = chain(actors);
         });
         let verdict = guard.check(&token, UnixTime::from_secs(0));
         let expected = expected.as_ref().map_err(|code| *code);
@@ -246,8 +262,7 @@ mod tests {
     fn shown(guard: &ActorGuard, peer: Option<&str>, actors: &[&str], expected: Result<(), &str>) {
         let token = verified_with(|facts| {
             facts.client = Some("web".into());
-            facts.actors =
-                ActorChain::from_outermost(actors.iter().map(|&actor| Actor::new(actor)).collect());
+            facts.actors = chain(actors);
         });
         let proven = peer.map(PeerIdentity::assert_authenticated);
         let presented = token.presented().clone().by(proven);
@@ -296,6 +311,23 @@ mod tests {
             assert!(ActorGuard::any_of(["x"]).shown_by(party, peer).problem().is_some());
         }
         shown(&ActorGuard::any_of(["x"]).shown_by("x", ""), Some(""), &["x"], Err("peer_not_actor"));
+    }
+
+    /// A peer of ours that bears the name of a partner's party is not that party.
+    #[test]
+    fn a_name_of_another_issuer_is_not_the_transports() {
+        let foreign = format!("bridge@{ELSEWHERE}");
+        let guard = ActorGuard::any_of(["bridge"]).or_of(ELSEWHERE, "bridge").shown_by_itself();
+        shown(&guard, Some("bridge"), &["bridge"], Ok(()));
+        shown(&guard, Some("bridge"), &["bridge@https://sts.internal"], Ok(()));
+        shown(&guard, Some("bridge"), &[&foreign], Err("peer_not_actor"));
+        let named = guard.clone().shown_by("bridge", "spiffe://shop/bridge");
+        shown(&named, Some("spiffe://shop/bridge"), &[&foreign], Err("peer_not_actor"));
+        let named = guard.shown_by_of(ELSEWHERE, "bridge", "spiffe://partner/bridge");
+        shown(&named, Some("spiffe://partner/bridge"), &[&foreign], Ok(()));
+        shown(&named, Some("spiffe://partner/bridge"), &["bridge"], Err("peer_not_actor"));
+        shown(&named, Some("bridge"), &["bridge"], Ok(()));
+        assert!(ActorGuard::any_of(["x"]).shown_by_of("", "x", "y").problem().is_some());
     }
 
     #[test]

@@ -120,8 +120,8 @@ faults! {
     GrantActorChanged = "grant_actor_changed", 502, None, "the grant's actor chain is not the parent's and ours";
     /// The grant is bound to another key than asked.
     GrantHolderChanged = "grant_holder_changed", 502, None, "the grant is bound to another key";
-    /// The grant needs a relaxation whose waiver has expired.
-    WaiverExpired = "waiver_expired", 500, None, "the waiver that this grant needs has expired";
+    /// The grant, or every call of this client, needs a relaxation whose waiver has expired.
+    WaiverExpired = "waiver_expired", 500, None, "the waiver that this call needs has expired";
     /// The grant was withdrawn.
     GrantWithdrawn = "grant_withdrawn", 502, None, "the grant was withdrawn";
     /// Too many callers wait for an exchange.

@@ -106,6 +106,10 @@ pub enum Relaxation {
     Passthrough,
     /// A token that is bound to a key goes past the verifier without proof, to a holder check further in.
     HolderOpen,
+    /// The passthrough block knows nothing of what comes in. No grant needs it.
+    Unlinked,
+    /// What a client does below the block is its maker's. No grant needs it.
+    ForeignClient,
 }
 
 impl Relaxation {
@@ -120,6 +124,8 @@ impl Relaxation {
             Self::Opaque => "grant_opaque",
             Self::Passthrough => "passthrough",
             Self::HolderOpen => "holder_open",
+            Self::Unlinked => "unlinked",
+            Self::ForeignClient => "foreign_client",
         }
     }
 

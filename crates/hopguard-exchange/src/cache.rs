@@ -531,15 +531,9 @@ mod tests {
 
     #[test]
     fn keys_spread_and_bytes_are_folded() {
-        let subject = facts();
-        let keys = GrantKeys::new(ISSUER, None, "orders", &[]);
-        let hash = |audience: &str| {
-            let peer = Destination::of(&"https://a".parse().unwrap()).unwrap();
-            let route = keys.of_route(&Exchange::audience(audience).requires_none(), &peer);
-            AsIs::default().hash_one(route.key(&subject))
-        };
-        let spread: std::collections::HashSet<_> = (0..100).map(|n| hash(&n.to_string())).collect();
-        assert_eq!((spread.len(), hash("1")), (100, hash("1")));
+        let hash = |n: usize| AsIs::default().hash_one(key(n));
+        let spread: std::collections::HashSet<_> = (0..100).map(hash).collect();
+        assert_eq!((spread.len(), hash(1)), (100, hash(1)));
         // All bits are used: a table takes its shard from some and its place from others.
         let seen = spread.iter().fold((0, u64::MAX), |(any, all), hash| (any | hash, all & hash));
         assert_eq!(seen, (u64::MAX, 0));
@@ -552,9 +546,7 @@ mod tests {
     #[test]
     fn a_refusal_that_is_over_makes_room() {
         let cache = GrantCache::new(100);
-        let keys = GrantKeys::new(ISSUER, None, "orders", &[]);
-        let peer = Destination::of(&"https://a".parse().unwrap()).unwrap();
-        let key = keys.of_route(&Exchange::audience("a").requires_none(), &peer).key(&facts());
+        let key = key(1);
         let now = Monotonic::from_origin(Duration::from_secs(100));
         cache.refuse(key, Denial::SubjectExpired, now);
         assert!(cache.refusal(key, now).is_some());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hopguard_core::{Admitted, ConfigErrors, Problems, seconds};
+use hopguard_core::{Admitted, ConfigErrors, Problems, Waiver, seconds};
 use hopguard_tower::{Egress, EgressService, OnBehalfOf};
 use http::{HeaderValue, Method};
 use tower_layer::Layer;
@@ -31,9 +31,10 @@ impl GuardedClient {
     /// Wraps a client that was made elsewhere.
     ///
     /// Its redirects, retries, cookies, default headers and proxies happen below every check of the stack:
-    /// whoever calls this has switched them off.
+    /// whoever calls this has switched them off. Each call is audited under the waiver, and refused from its end on.
     #[must_use]
-    pub fn dangerous_from_client(client: reqwest::Client, egress: &Egress) -> Self {
+    pub fn dangerous_from_client(client: reqwest::Client, egress: &Egress, waiver: Waiver) -> Self {
+        let egress = egress.dangerous_before_foreign_client(waiver);
         Self { service: egress.layer(ReqwestTransport(client)) }
     }
 

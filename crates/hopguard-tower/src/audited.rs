@@ -47,7 +47,7 @@ use tower_service::Service;
 use crate::Hop;
 use crate::answer::Refused;
 use crate::hop::Record;
-use crate::inbound::admitted;
+use crate::inbound::{RouteTemplate, admitted};
 
 /// Makes [`Audited`] services.
 #[derive(Clone, Debug)]
@@ -140,9 +140,10 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             ResponseProjection::Calling { future, outcome } => {
-                let response = ready!(future.poll(context))?;
+                let mut response = ready!(future.poll(context))?;
                 let Some(mut outcome) = outcome.take() else { return Poll::Pending };
                 outcome.status = Some(response.status().as_u16());
+                outcome.route = response.extensions_mut().remove();
                 Poll::Ready(Ok(response.map(|inner| AuditedBody::watched(inner, outcome))))
             }
             ResponseProjection::Refused { response } => {
@@ -160,6 +161,7 @@ pub struct OutcomeGuard {
     gate: &'static str,
     token: Option<Arc<Facts>>,
     destination: Option<Arc<str>>,
+    route: Option<RouteTemplate>,
     status: Option<u16>,
     room: Option<Reservation>,
 }
@@ -174,11 +176,15 @@ impl OutcomeGuard {
         token: Option<Arc<Facts>>,
         destination: Option<Arc<str>>,
     ) -> Self {
-        Self { hop, record, direction, gate, token, destination, status: None, room: Some(room) }
+        Self { hop, record, direction, gate, token, destination, route: None, status: None, room: Some(room) }
     }
 
     pub(crate) fn status(&mut self, status: u16) {
         self.status = Some(status);
+    }
+
+    pub(crate) fn route(&mut self, route: RouteTemplate) {
+        self.route = Some(route);
     }
 
     pub(crate) fn hop(&self) -> &Hop {
@@ -205,6 +211,7 @@ impl OutcomeGuard {
             self.hop.event(&self.record, self.direction, EventKind::Outcome, self.gate, decision);
         event.token = self.token.take();
         event.destination = self.destination.take();
+        event.route = self.route.take().map(RouteTemplate::into_shared);
         event.status = self.status;
         let id = event.id;
         room.fill(event);

@@ -6,7 +6,7 @@ use hopguard_core::{
     Admitted, Audit, Clock, Decision, Direction, Event, EventKind, Fault, Id, Ledger, Monotonic, Refusal,
     Remembered, StackId, TraceContext, UnixTime, Withdrawal, WithdrawalsFull,
 };
-use http::{HeaderMap, HeaderName, Request};
+use http::{HeaderMap, HeaderName, Method, Request};
 
 use crate::answer::Challenges;
 use crate::inbound::Stage;
@@ -119,6 +119,7 @@ impl Hop {
         let millis = record.started_millis.saturating_add(since);
         let mut event = self.0.audit.event(millis, direction, kind, gate, decision);
         event.request_id = Some(record.request);
+        event.method = record.method;
         event.trace = record.trace;
         event.latency = Some(latency);
         event
@@ -168,27 +169,28 @@ impl Hop {
     /// What the request carries, begun by whichever layer meets it first.
     pub(crate) fn passage<'a, B>(&self, request: &'a mut Request<B>) -> &'a mut Passage {
         if request.extensions().get::<Passage>().is_none() {
-            let record = self.begin(request.headers());
+            let record = self.begin(Some(request.method()), request.headers());
             request.extensions_mut().insert(Passage::begun(self, record));
         }
-        let begun = || Passage::begun(self, self.begin(&HeaderMap::new()));
+        let begun = || Passage::begun(self, self.begin(None, &HeaderMap::new()));
         request.extensions_mut().get_or_insert_with(begun)
     }
 
     /// A new record, whatever the request carried before.
-    pub(crate) fn begin(&self, headers: &HeaderMap) -> Record {
-        self.begun(Id::fresh(), trace_of(headers))
+    pub(crate) fn begin(&self, method: Option<&Method>, headers: &HeaderMap) -> Record {
+        self.begun(Id::fresh(), method, trace_of(headers))
     }
 
     /// A new record of a call for this caller: a part of what its request caused.
-    pub(crate) fn begin_for(&self, caller: &Admitted, headers: &HeaderMap) -> Record {
-        self.begun(caller.request_id(), caller.trace().copied().or_else(|| trace_of(headers)))
+    pub(crate) fn begin_for(&self, caller: &Admitted, method: &Method, headers: &HeaderMap) -> Record {
+        let trace = caller.trace().copied().or_else(|| trace_of(headers));
+        self.begun(caller.request_id(), Some(method), trace)
     }
 
-    fn begun(&self, request: Id, trace: Option<TraceContext>) -> Record {
+    fn begun(&self, request: Id, method: Option<&Method>, trace: Option<TraceContext>) -> Record {
         let (started, started_millis) = (self.0.clock.monotonic(), self.0.clock.unix_millis());
         let now = UnixTime::from_secs(started_millis / 1000);
-        Record { request, started, started_millis, now, trace }
+        Record { request, started, started_millis, now, method: method.map(known), trace }
     }
 }
 
@@ -243,7 +245,24 @@ pub(crate) struct Record {
     pub(crate) started_millis: u64,
     /// By which time it is judged: that of the arrival, unless the request has waited since.
     pub(crate) now: UnixTime,
+    pub(crate) method: Option<&'static str>,
     pub(crate) trace: Option<TraceContext>,
+}
+
+/// The method as events name it. What others invented is not repeated: it could be anything, and of any length.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::CONNECT => "CONNECT",
+        Method::OPTIONS => "OPTIONS",
+        Method::TRACE => "TRACE",
+        Method::PATCH => "PATCH",
+        _ => "_OTHER",
+    }
 }
 
 impl Record {

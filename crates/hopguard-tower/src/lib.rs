@@ -39,7 +39,7 @@ pub use egress::{
 pub use hop::Hop;
 pub use inbound::{
     BindLayer, GuardExt, Inbound, InboundBuilder, LongStream, OpenPaths, PeerAddress, PublishedMetadata,
-    ResourceMetadata, ResponseRule, ShieldLayer, StreamError, TimedBody, TimedUpgrade, TransactionLayer,
-    UpgradeFailed, Upgrading, Upload, VerifyLayer, admitted, evidence_missing,
+    ResourceMetadata, ResponseRule, RouteTemplate, ShieldLayer, StreamError, TimedBody, TimedUpgrade,
+    TransactionLayer, UpgradeFailed, Upgrading, Upload, VerifyLayer, admitted, evidence_missing,
 };
 pub use scanned::{BodyError, BodyScan, ScannedBody};

@@ -1,6 +1,6 @@
 //! Rows E1, E2, E4 to E6, E10: what no route allows is not sent.
 
-use hopguard::GuardedClient;
+use hopguard::{Clock, GuardedClient, seconds};
 use hopguard_testkit::{WireAnswer, WireRecorder};
 
 use crate::world::World;
@@ -164,7 +164,9 @@ async fn a_client_that_was_made_elsewhere_is_judged_all_the_same() {
     .clock(world.clock.clone())
     .build()
     .unwrap();
-    let client = GuardedClient::dangerous_from_client(reqwest::Client::new(), &egress);
+    let waiver =
+        hopguard_core::Waiver::new("a pool of its own", "payments", world.clock.now().after(seconds(30)));
+    let client = GuardedClient::dangerous_from_client(reqwest::Client::new(), &egress, waiver);
     let outcome = client.on_behalf_of(&caller).get(&world.peer.url("/stock/42")).send().await;
     world.refused(outcome, "destination_unlisted");
 }

@@ -83,3 +83,62 @@ async fn a_foreign_audience_passes_until_the_waiver_ends() {
     assert_eq!(status(&[ORDERS]).await, 200);
     assert_eq!(world.sink.with_code("waiver_used").len(), 3, "an ended one is used by nobody");
 }
+
+#[tokio::test]
+async fn a_client_made_elsewhere_is_written_down_at_each_call_until_the_waiver_ends() {
+    let world = World::new().await;
+    let endpoint = StsEndpoint::at(&world.sts.issuer(), ClientAuth::client_secret_basic("orders", SECRET));
+    let egress = Egress::builder(&world.ledger, &world.audit, endpoint)
+        .route(&world.peer.url(""), hopguard::Anonymous)
+        .clock(world.clock.clone())
+        .build()
+        .unwrap();
+    let until = world.clock.now().after(seconds(30));
+    let client = |reason: &str| {
+        let waiver = Waiver::new(reason, "payments", until);
+        GuardedClient::dangerous_from_client(reqwest::Client::new(), &egress, waiver).as_nobody()
+    };
+    let url = world.peer.url("/stock/42");
+    for _ in 0..2 {
+        assert_eq!(client("a pool of its own").get(&url).send().await.unwrap().status(), 200);
+    }
+    let uses = world.sink.with_code("waiver_used");
+    assert_eq!(uses.len(), 2);
+    let written = serde_json::to_value(&uses[0]).unwrap();
+    assert_eq!(written["waiver"]["owner"], "payments");
+    assert_eq!(written["waiver"]["relaxation"], "foreign_client");
+    // Nobody gave a reason.
+    world.refused(client(" ").get(&url).send().await, "waiver_expired");
+    world.clock.advance(seconds(30));
+    world.refused(client("a pool of its own").get(&url).send().await, "waiver_expired");
+    assert_eq!(world.reached(), 2);
+    // A client that the stack made needs no waiver.
+    let ours = GuardedClient::builder().build(&egress).unwrap();
+    assert_eq!(ours.as_nobody().get(&url).send().await.unwrap().status(), 200);
+    assert_eq!(world.sink.with_code("waiver_used").len(), 2);
+}
+
+#[tokio::test]
+async fn a_block_without_an_inbound_side_is_written_down_at_each_call_until_the_waiver_ends() {
+    use tower::{Layer, ServiceExt};
+    let world = World::new().await;
+    let until = world.clock.now().after(seconds(30));
+    let layer = |owner: &str| {
+        let waiver = Waiver::new("a batch job", owner, until);
+        hopguard::PassthroughLayer::dangerous_unlinked(&world.audit, world.clock.clone(), waiver)
+    };
+    let sent = async |layer: hopguard::PassthroughLayer| {
+        let peer = tower::service_fn(|_: http::Request<hopguard::ScannedBody<String>>| async {
+            Ok::<_, std::convert::Infallible>(http::Response::new(()))
+        });
+        let request = http::Request::get("https://peer.internal/").body(String::new()).unwrap();
+        layer.layer(peer).oneshot(request).await.map_err(|error| error.code().to_owned())
+    };
+    assert!(sent(layer("payments")).await.is_ok());
+    let used = world.sink.sole("waiver_used");
+    assert_eq!(serde_json::to_value(&used).unwrap()["waiver"]["relaxation"], "unlinked");
+    assert_eq!(sent(layer("")).await.unwrap_err(), "waiver_expired");
+    world.clock.advance(seconds(30));
+    assert_eq!(sent(layer("payments")).await.unwrap_err(), "waiver_expired");
+    world.sink.sole("waiver_used");
+}

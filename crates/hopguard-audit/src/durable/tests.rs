@@ -284,6 +284,25 @@ fn before_allow_waits_for_the_disk() {
     });
 }
 
+/// W3: nobody is admitted past a full disk. While a write fails nothing is signed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_refuses_and_leaves_no_checkpoint() {
+    let folder = Folder::new();
+    let mut found = folder::open(&folder.0, &key().verifier(), None).unwrap();
+    found.records = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let DurableLogBuilder { settings, limits, .. } = log(&folder.0).promise(Promise::BeforeAllow);
+    let running = Running::start(limits, LogPaper::new(settings, found).unwrap(), None).unwrap();
+    let queue = running.queue();
+    queue.reserve().unwrap();
+    assert_eq!(queue.commit_durably(numbered(0)).wait(SOON), Err(AuditFull));
+    assert_eq!((queue.reserve(), queue.status().failures > 0), (Err(AuditFull), true));
+    queue.tick();
+    drop(running);
+    let left = |name| fs::read(folder.0.join(name)).unwrap_or_default();
+    assert_eq!((left(folder::LEAVES), left(folder::CHECKPOINT)), (vec![], vec![]));
+}
+
 #[test]
 fn one_writer_at_a_time() {
     let folder = Folder::new();

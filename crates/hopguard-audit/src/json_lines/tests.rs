@@ -152,27 +152,36 @@ fn a_full_queue_refuses_and_loses_nothing() {
     assert_eq!(numbers(&disk.lines()), [0, 1, 2]);
 }
 
+/// Under each promise, and while the disk hangs.
 #[test]
 fn strangers_take_no_room_from_others_and_are_counted() {
-    let disk = Disk::hanging();
-    let sink = JsonLines::to(disk.clone()).places(2).stranger_places(4).open().unwrap();
-    for number in 100..150 {
-        sink.offer(numbered(number));
+    for promise in [Promise::Acknowledged, Promise::BeforeAllow, Promise::BestEffort] {
+        let disk = Disk::hanging();
+        let sink = JsonLines::to(disk.clone()).places(2).stranger_places(4).promise(promise).open().unwrap();
+        for number in 100..150 {
+            sink.offer(numbered(number));
+        }
+        let mut suppressed = decided(hopguard_core::Decision::Allow("suppressed"));
+        suppressed.count = Some(7);
+        sink.offer(suppressed);
+        let known: Vec<_> = (0..2)
+            .map(|number| {
+                assert_eq!(sink.reserve(), Ok(()), "{promise:?}");
+                sink.commit_durably(numbered(number))
+            })
+            .collect();
+        let waits = promise == Promise::BeforeAllow;
+        assert!(known.iter().all(|safe| safe.is_done() != waits), "{promise:?}");
+        disk.set(|state| state.hangs = false);
+        assert!(known.into_iter().all(|safe| safe.wait(SOON).is_ok()), "{promise:?}");
+        assert!(sink.flush(SOON));
+        let lines = disk.lines();
+        let written = numbers(&lines);
+        assert_eq!(written.iter().filter(|&&number| number >= 100).count(), 4, "{promise:?}");
+        assert_eq!(written.iter().filter(|&&number| number < 100).count(), 2, "{promise:?}");
+        let counted = (lost(&lines, "audit_strangers"), lost(&lines, "audit"));
+        assert_eq!(counted, (46 + 7, 0), "{promise:?}");
     }
-    let mut suppressed = decided(hopguard_core::Decision::Allow("suppressed"));
-    suppressed.count = Some(7);
-    sink.offer(suppressed);
-    for number in 0..2 {
-        assert_eq!(sink.reserve(), Ok(()));
-        sink.commit(numbered(number));
-    }
-    disk.set(|state| state.hangs = false);
-    assert!(sink.flush(SOON));
-    let lines = disk.lines();
-    let written = numbers(&lines);
-    assert_eq!(written.iter().filter(|&&number| number >= 100).count(), 4);
-    assert_eq!(written.iter().filter(|&&number| number < 100).count(), 2);
-    assert_eq!((lost(&lines, "audit_strangers"), lost(&lines, "audit")), (46 + 7, 0));
 }
 
 #[test]

@@ -192,6 +192,7 @@ fn written(event: &Event, line: &mut Vec<u8>) -> Result<(), Error> {
     object.value("gate", event.gate)?;
     object.digits("decision", event.decision.name().as_bytes());
     object.value("code", event.decision.code())?;
+    object.optional("method", event.method)?;
     object.optional("route", event.route.as_deref())?;
     object.optional("status", event.status.as_ref())?;
     object.token("token", event.token.as_deref())?;

@@ -49,6 +49,8 @@ pub struct Event {
     pub gate: &'static str,
     /// What was decided.
     pub decision: Decision,
+    /// The request's method; `_OTHER` if it is none of those that every server knows.
+    pub method: Option<&'static str>,
     /// The route template, where one is known.
     pub route: Option<Arc<str>>,
     /// The HTTP status that was answered.
@@ -110,6 +112,7 @@ impl Event {
             kind,
             gate,
             decision,
+            method: None,
             route: None,
             status: None,
             token: None,
@@ -144,6 +147,7 @@ mod tests {
         let mut event =
             Event::new(7, (&name, &name), Direction::Inbound, EventKind::Decision, "inbound", decision);
         event.request_id = Some(Id::fresh());
+        event.method = Some("GET");
         event.route = Some("/orders/{id}".into());
         event.status = Some(401);
         event.token = Some(Arc::new(Facts {

@@ -39,10 +39,11 @@ use tower_layer::Layer;
 
 use super::dispatch::{Dispatch, DispatchLayer};
 use super::error::Flat;
-use super::exchange::{Call, ExchangeLayer, Exchanging};
+use super::exchange::{ExchangeLayer, Exchanging};
 use super::explain::Explained;
 use super::passthrough::{Passthrough, PassthroughLayer};
 use super::subject::OnBehalfOf;
+use super::ticket::Call;
 use crate::Hop;
 use crate::inbound::own_transport;
 use crate::scanned::BodyScan;
@@ -212,6 +213,16 @@ impl Egress {
         let request::Parts { method, uri, headers, extensions, .. } = parts;
         let as_ourselves = OnBehalfOf::is_ourselves(extensions);
         self.exchange.explain(Call { method, uri, headers, as_ourselves }, OnBehalfOf::of(extensions))
+    }
+
+    /// The same stack, for a client that does below it what the stack does not see: redirects, retries, cookies. Each
+    /// call writes a `waiver_used` event; from the waiver's end on, or without reason or owner, each is refused with
+    /// `waiver_expired`.
+    #[must_use]
+    pub fn dangerous_before_foreign_client(&self, waiver: Waiver) -> Self {
+        let mut stack = self.clone();
+        stack.passthrough = stack.passthrough.before_foreign_client(waiver);
+        stack
     }
 
     /// What the stack's layers share.

@@ -66,7 +66,7 @@ where
         let hop = self.hop.clone();
         let Some(matched) = matched else {
             // INVARIANT: I1 — only the exchange says that a route was matched.
-            let unmatched = Matched::new(hop.begin(&http::HeaderMap::new()), None);
+            let unmatched = Matched::new(hop.begin(Some(request.method()), request.headers()), None);
             let refused = unmatched.refuse(&hop, "egress", Fault::EvidenceMissing.into());
             return ResponseFuture::Refused { refused: Some(refused) };
         };

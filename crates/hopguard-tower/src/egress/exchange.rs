@@ -115,29 +115,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hopguard_client::BoxFuture;
-use hopguard_core::{
-    Admitted, AsOurselves, Asked, CacheState, Decision, Demand, Destination, EventKind, Fault, Granted,
-    Refusal, Remembered, Requested, Route, RouteMap, RouteRule, UnixTime,
-};
+use hopguard_core::{Admitted, Asked, Fault, Requested, Route, RouteMap, RouteRule};
 use hopguard_exchange::{Exchanger, Prepared};
-use http::header::{AUTHORIZATION, HeaderName};
-use http::{HeaderMap, Method, Request, Response, Uri, request};
-use tower::ServiceExt;
+use http::{Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::again::Copied;
 use super::attachment::Attachment;
 use super::error::EgressError;
 use super::explain::Explained;
-use super::outgoing::{Follows, Matched, Outgoing, still_good};
-use super::redirect::{is_redirect, onward};
-use super::renewal::{Budget, Replayable, asks_for_renewal, may_be_renewed};
-use super::subject::OnBehalfOf;
+use super::outgoing::Matched;
+use super::renewal::{Budget, Replayable};
+use super::ticket::Call;
 use crate::Hop;
-use crate::hop::{Passage, Record};
-
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Makes [`Exchanging`] services.
 #[derive(Clone)]
@@ -146,18 +136,18 @@ pub struct ExchangeLayer {
     redirects_at_most: u8,
 }
 
-struct Inner {
-    hop: Hop,
-    routes: RouteMap,
+pub(super) struct Inner {
+    pub(super) hop: Hop,
+    pub(super) routes: RouteMap,
     /// One per route: what is asked there, made once.
-    requested: Vec<Option<Arc<Requested>>>,
+    pub(super) requested: Vec<Option<Arc<Requested>>>,
     /// One per route: what the exchanger works with.
-    prepared: Vec<Option<Prepared>>,
+    pub(super) prepared: Vec<Option<Prepared>>,
     /// One per route: the secret that is attached there.
-    attachments: Vec<Option<Result<Attachment, Fault>>>,
+    pub(super) attachments: Vec<Option<Result<Attachment, Fault>>>,
     /// One per route; routes of one destination share theirs.
-    budgets: Vec<Arc<Budget>>,
-    exchanger: Exchanger,
+    pub(super) budgets: Vec<Arc<Budget>>,
+    pub(super) exchanger: Exchanger,
 }
 
 impl ExchangeLayer {
@@ -199,7 +189,8 @@ impl ExchangeLayer {
 
     pub(super) fn explain(&self, call: Call<'_>, subject: Option<&Admitted>) -> Explained {
         let why = self.inner.routes.explain(call.method, call.uri, call.headers);
-        let mut matched = Matched::new(self.inner.hop.begin(call.headers), subject.cloned());
+        let mut matched =
+            Matched::new(self.inner.hop.begin(Some(call.method), call.headers), subject.cloned());
         let verdict = self.inner.ticket(call, &mut matched).map(|_index| ());
         Explained::new(why, verdict)
     }
@@ -269,345 +260,6 @@ where
             },
         }
     }
-}
-
-/// The words of a request.
-#[derive(Clone, Copy)]
-pub(super) struct Call<'a> {
-    pub(super) method: &'a Method,
-    pub(super) uri: &'a Uri,
-    pub(super) headers: &'a HeaderMap,
-    /// On behalf of nobody else, which was said by name.
-    pub(super) as_ourselves: bool,
-}
-
-impl<'a> Call<'a> {
-    fn of(parts: &'a request::Parts, as_ourselves: bool) -> Self {
-        let request::Parts { method, uri, headers, .. } = parts;
-        Self { method, uri, headers, as_ourselves }
-    }
-}
-
-/// What is to be attached.
-enum Need<'a> {
-    Nothing,
-    /// For the caller.
-    Grant(&'a Prepared),
-    Own(&'a AsOurselves, &'a Destination),
-    Secret(&'a Demand, Result<&'a Attachment, Fault>),
-}
-
-impl Inner {
-    /// Sends the call, and what its redirects ask for in its place.
-    async fn follow<S, B, R>(
-        self: Arc<Self>,
-        inner: S,
-        mut request: Request<B>,
-        hops: u8,
-    ) -> Result<Response<R>, EgressError<S::Error>>
-    where
-        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Send,
-        B: Replayable + Send + 'static,
-        R: Send,
-    {
-        for hop in 0..=hops {
-            let (mut parts, body) = request.into_parts();
-            // Nobody's but ours to say.
-            parts.extensions.remove::<Outgoing>();
-            let spare = (parts.clone(), body.replay());
-            parts.extensions.insert(Follows);
-            let response = self.clone().run(inner.clone(), Request::from_parts(parts, body)).await?;
-            if !is_redirect(response.status()) {
-                return Ok(response);
-            }
-            let (parts, body) = spare;
-            let subject = OnBehalfOf::of(&parts.extensions).cloned();
-            let mut matched = Matched::new(self.record(&parts, subject.as_ref()), subject);
-            matched.destination = Destination::of(&parts.uri);
-            let refuse = |refusal| EgressError::Refused(matched.refuse(&self.hop, "egress", refusal));
-            let onward = onward(response.status(), response.headers(), parts, body).filter(|_| hop < hops);
-            drop(response);
-            // INVARIANT: I12 — what follows is a call of its own, or there is none.
-            let (parts, body) = onward.ok_or_else(|| refuse(Fault::RedirectRefused.into()))?;
-            let mut event = matched.event(&self.hop, "egress", Decision::Allow("redirect_followed"));
-            event.kind = EventKind::Notice;
-            self.hop.audit().write(event).map_err(|full| refuse(Refusal::Fault(full.into())))?;
-            request = Request::from_parts(parts, body);
-        }
-        // The last round returns, because it follows nothing.
-        let (parts, _) = request.into_parts();
-        let matched = Matched::new(self.record(&parts, None), None);
-        Err(EgressError::Refused(matched.refuse(&self.hop, "egress", Fault::RedirectRefused.into())))
-    }
-
-    /// Sends the call. Whatever needs no waiting is judged at once, so that the future is no larger than the wait.
-    fn run<S, B, R>(
-        self: Arc<Self>,
-        mut inner: S,
-        request: Request<B>,
-    ) -> BoxFuture<'static, Result<Response<R>, EgressError<S::Error>>>
-    where
-        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Send,
-        B: Replayable + Send + 'static,
-        R: Send,
-    {
-        let (mut parts, body) = request.into_parts();
-        // The evidence goes no further: a peer in the same process must not take it for its own.
-        let (subject, as_ourselves) = OnBehalfOf::taken_from(&mut parts.extensions);
-        let mut matched = Arc::new(Matched::new(self.record(&parts, subject.as_ref()), subject));
-        let begun = Arc::make_mut(&mut matched);
-        // Most calls carry nothing else, and then there is nothing to look for.
-        if !parts.extensions.is_empty() {
-            parts.extensions.remove::<Outgoing>();
-            parts.extensions.remove::<Passage>();
-            begun.follows = parts.extensions.remove::<Follows>().is_some();
-        }
-        let ticket = self.ticket(Call::of(&parts, as_ourselves), begun);
-        Box::pin(async move {
-            let index = ticket.map_err(|refusal| self.refused(&matched, refusal))?;
-            let granted = self.grant(index, Arc::make_mut(&mut matched)).await;
-            let granted = granted.map_err(|refusal| self.refused(&matched, refusal))?;
-            // A copy is kept only where it may be needed.
-            let begun = UnixTime::from_secs(matched.record.started_millis / 1000);
-            let old = granted.filter(|grant| may_be_renewed(grant, begun));
-            let again =
-                old.and_then(|old| Some(Again { old, body: body.replay()?, copied: Copied::of(&parts)? }));
-            let client = inner.ready().await.map_err(EgressError::Peer)?;
-            self.judge_again(&mut matched)?;
-            let response = client.call(attach(parts, body, &matched)).await.map_err(EgressError::Peer)?;
-            match again {
-                Some(again) if asks_for_renewal(response.status(), response.headers()) => {
-                    // On the heap, so that those to whom this does not happen pay nothing for it.
-                    Box::pin(self.renewed(&mut inner, index, matched, again, response)).await
-                }
-                _ => Ok(response),
-            }
-        })
-    }
-
-    /// The answer to the call with a new grant, if it may be sent once more.
-    async fn renewed<S, B, R>(
-        &self,
-        inner: &mut S,
-        index: usize,
-        mut matched: Arc<Matched>,
-        again: Again<B>,
-        response: Response<R>,
-    ) -> Result<Response<R>, EgressError<S::Error>>
-    where
-        S: Service<Request<B>, Response = Response<R>>,
-    {
-        let Again { old, body, copied } = again;
-        if !self.budgets.get(index).is_some_and(|budget| budget.spend(self.hop.clock().monotonic())) {
-            return Ok(response);
-        }
-        let Some(parts) = copied.into_parts() else { return Ok(response) };
-        drop(response);
-        match (self.need(index), &matched.subject) {
-            (Ok(Need::Grant(prepared)), Some(subject)) => self.exchanger.forget(subject, prepared, &old),
-            (Ok(Need::Own(target, destination)), _) => self.exchanger.forget_own(target, destination, &old),
-            _ => {}
-        }
-        // INVARIANT: I13 — the peer may have taken its time, and nothing is asked for a caller who is gone.
-        if let Some(subject) = &matched.subject {
-            still_good(&self.hop, subject, self.hop.now())
-                .map_err(|denial| self.refused(&matched, denial.into()))?;
-        }
-        Arc::make_mut(&mut matched).attempt = 2;
-        let notice = Decision::Allow("grant_renewed");
-        let mut event = matched.event(&self.hop, "egress", notice);
-        event.kind = EventKind::Notice;
-        let written = self.hop.audit().write(event);
-        written.map_err(|full| self.refused(&matched, Refusal::Fault(full.into())))?;
-        let granted = self.grant(index, Arc::make_mut(&mut matched)).await;
-        granted.map_err(|refusal| self.refused(&matched, refusal))?;
-        let client = inner.ready().await.map_err(EgressError::Peer)?;
-        self.judge_again(&mut matched)?;
-        client.call(attach(parts, body, &matched)).await.map_err(EgressError::Peer)
-    }
-
-    /// Judges what is attached once more, right before it is sent.
-    fn judge_again<E>(&self, matched: &mut Arc<Matched>) -> Result<(), EgressError<E>> {
-        // INVARIANT: I13, I18 — the authorization server and the client may have taken their time.
-        let now = self.hop.now();
-        Arc::make_mut(matched).record.now = now;
-        let verdict = matched.still_sendable(&self.hop, now);
-        verdict.map_err(|refusal| self.refused(matched, refusal))
-    }
-
-    fn refused<E>(&self, matched: &Matched, refusal: Refusal) -> EgressError<E> {
-        EgressError::Refused(matched.refuse(&self.hop, "egress", refusal))
-    }
-
-    /// The record of the hop that makes this call: its caller's, or one of its own.
-    fn record(&self, parts: &request::Parts, subject: Option<&Admitted>) -> Record {
-        match subject {
-            Some(caller) => self.hop.begin_for(caller, &parts.headers),
-            None => self.hop.begin(&parts.headers),
-        }
-    }
-
-    /// Which route, and may this caller use it? Everything that is judged before anything is fetched.
-    fn ticket(&self, call: Call<'_>, matched: &mut Matched) -> Result<usize, Refusal> {
-        let Call { method, uri, headers, as_ourselves } = call;
-        let choice = self.routes.judge(method, uri, headers);
-        // A route is for one destination, whose text is there already.
-        matched.destination = match &choice {
-            Ok(choice) => Some(choice.route.destination().clone()),
-            Err(_) => Destination::of(uri),
-        };
-        let choice = choice?;
-        not_ours_to_send(headers)?;
-        if matched.subject.as_ref().is_some_and(|caller| caller.ledger() != self.hop.ledger().id()) {
-            return Err(Fault::EvidenceForeign.into());
-        }
-        let index = choice.index;
-        match self.need(index)? {
-            Need::Grant(prepared) => {
-                // INVARIANT: I4 — without a caller there is no grant, and without a grant no call.
-                let subject = matched.subject.as_ref().ok_or(Fault::EvidenceMissing)?;
-                matched.requested = self.requested.get(index).cloned().flatten();
-                prepared.target().check_open_to(subject.facts())?;
-                still_good(&self.hop, subject, matched.record.now)?;
-            }
-            Need::Own(target, _) => {
-                self.demanded(target.demand(), matched, as_ourselves)?;
-                matched.requested = self.requested.get(index).cloned().flatten();
-            }
-            Need::Secret(demand, attachment) => {
-                self.demanded(demand, matched, as_ourselves)?;
-                attachment?.check(&self.hop, headers)?;
-            }
-            Need::Nothing => {}
-        }
-        Ok(index)
-    }
-
-    /// What the route of this number attaches.
-    fn need(&self, index: usize) -> Result<Need<'_>, Fault> {
-        let route = self.routes.routes().get(index).ok_or(Fault::DestinationUnlisted)?;
-        match route.rule() {
-            RouteRule::Exchange(_) => {
-                let prepared = self.prepared.get(index).and_then(Option::as_ref);
-                Ok(Need::Grant(prepared.ok_or(Fault::EvidenceMissing)?))
-            }
-            RouteRule::AsOurselves(target) => Ok(Need::Own(target, route.destination())),
-            RouteRule::Static(fixed) => {
-                let entered = self.attachments.get(index).and_then(Option::as_ref);
-                let entered = entered.ok_or(Fault::EvidenceMissing)?.as_ref();
-                Ok(Need::Secret(fixed.demand(), entered.map_err(|fault| *fault)))
-            }
-            RouteRule::Anonymous => Ok(Need::Nothing),
-            _ => Err(Fault::DestinationUnlisted),
-        }
-    }
-
-    /// May this call have a credential of ours?
-    fn demanded(&self, demand: &Demand, matched: &Matched, as_ourselves: bool) -> Result<(), Refusal> {
-        // INVARIANT: I6 — judged before anything is fetched, for callers and for calls that nobody asked for.
-        match &matched.subject {
-            Some(subject) => {
-                demand.required().check_open_to(subject.facts())?;
-                Ok(still_good(&self.hop, subject, matched.record.now)?)
-            }
-            None if as_ourselves && demand.admits_ourselves() => Ok(()),
-            None => Err(Fault::EvidenceMissing.into()),
-        }
-    }
-
-    async fn grant(&self, index: usize, matched: &mut Matched) -> Result<Option<Granted>, Refusal> {
-        let need = self.need(index)?;
-        let (granted, cache) = match &need {
-            Need::Nothing => return Ok(None),
-            Need::Secret(_, attachment) => {
-                let attachment = (*attachment)?;
-                let (name, value) = attachment.header();
-                (matched.attached, matched.attached_in) = (Some(value), Some(name));
-                matched.secret = Some(attachment.facts().clone());
-                return Ok(None);
-            }
-            Need::Grant(prepared) => {
-                // INVARIANT: I4 — a route that exchanges never goes on without.
-                let subject = matched.subject.as_ref().ok_or(Fault::EvidenceMissing)?;
-                match self.exchanger.cached(subject, prepared) {
-                    Some(granted) => (granted, CacheState::Hit),
-                    None => self.fetched(self.exchanger.grant(subject, prepared), matched).await?,
-                }
-            }
-            Need::Own(target, destination) => match self.exchanger.own_cached(target, destination) {
-                Some(granted) => (granted, CacheState::Hit),
-                None => self.fetched(self.exchanger.own_grant(target, destination), matched).await?,
-            },
-        };
-        matched.as_ourselves = matches!(need, Need::Own(..));
-        matched.attached = Some(granted.authorization()?);
-        matched.grant = Some(granted.facts().clone());
-        matched.cache = Some(cache);
-        // INVARIANT: I16 — each use is written down, and what cannot be written is not done.
-        for waived in granted.waived() {
-            let mut event = matched.event(&self.hop, "egress", Decision::Allow("waiver_used"));
-            event.kind = EventKind::Notice;
-            event.waiver = Some(Box::new(waived.clone()));
-            self.hop.audit().write(event).map_err(Fault::from)?;
-        }
-        Ok(Some(granted))
-    }
-
-    /// A grant that had to be asked for, and what the ledger did about it.
-    async fn fetched(
-        &self,
-        asking: BoxFuture<'static, Result<(Granted, CacheState), Refusal>>,
-        matched: &Matched,
-    ) -> Result<(Granted, CacheState), Refusal> {
-        let answer = asking.await?;
-        let evicted = self.exchanger.take_ledger_overflows() > 0;
-        self.hop.note(Remembered { evicted }, &matched.record);
-        Ok(answer)
-    }
-}
-
-/// What it takes to send a call once more.
-struct Again<B> {
-    old: Granted,
-    body: B,
-    copied: Copied,
-}
-
-fn attach<B>(mut parts: request::Parts, body: B, matched: &Arc<Matched>) -> Request<B> {
-    if let Some(value) = &matched.attached {
-        let name = matched.attached_in.clone().unwrap_or(AUTHORIZATION);
-        parts.headers.insert(name, value.clone());
-    }
-    if let Some(trace) = &matched.record.trace
-        && !parts.headers.contains_key(TRACEPARENT)
-        && let Some(value) = trace.header_value()
-    {
-        parts.headers.insert(TRACEPARENT, value);
-    }
-    parts.extensions.insert(Outgoing(matched.clone()));
-    Request::from_parts(parts, body)
-}
-
-/// May the handler set all of these headers? One look at each costs less than a search for every name.
-fn not_ours_to_send(headers: &HeaderMap) -> Result<(), Fault> {
-    let mut framed = false;
-    for name in headers.keys() {
-        match name.as_str() {
-            // INVARIANT: I2 — a credential that no route attached is not ours to send.
-            "authorization" | "proxy-authorization" => return Err(Fault::CredentialUnexpected),
-            // Framing and what is meant for one connection only is the client's own to write: a length that lies
-            // would make the start of the next request its body, and `Connection` names headers to drop
-            // (RFC 9110 section 7.6.1, RFC 9112 section 6).
-            "connection" | "content-length" | "transfer-encoding" | "trailer" | "upgrade" | "keep-alive"
-            | "proxy-connection" => framed = true,
-            _ => {}
-        }
-    }
-    if framed { Err(Fault::RequestUnsendable) } else { Ok(()) }
 }
 
 /// The peer's answer, or why there is none.

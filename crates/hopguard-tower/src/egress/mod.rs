@@ -11,6 +11,8 @@ mod subject;
 mod outgoing;
 mod error;
 mod exchange;
+mod ticket;
+mod sending;
 mod attachment;
 mod explain;
 mod renewal;

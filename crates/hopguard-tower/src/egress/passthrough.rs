@@ -114,6 +114,8 @@ pub struct PassthroughLayer {
     domains: Vec<(Destination, Arc<str>)>,
     places: Vec<HeaderName>,
     bodies: BodyScan,
+    /// What every call relies on, whatever it holds.
+    waived: Vec<Waived>,
     rule: Rule,
 }
 
@@ -135,6 +137,7 @@ impl PassthroughLayer {
             domains: Vec::new(),
             places: Vec::new(),
             bodies: BodyScan::default(),
+            waived: Vec::new(),
             rule: Rule { hop: hop.clone(), report_only: None, exceptions: Vec::new() },
         }
     }
@@ -195,10 +198,19 @@ impl PassthroughLayer {
     }
 
     /// Without an inbound side: nothing fills the ledger, so that only JWTs in authorization headers are
-    /// judged, by their audience.
+    /// judged, by their audience. Each call writes a `waiver_used` event; from the waiver's end on, or without
+    /// reason or owner, each is refused with `waiver_expired`.
     #[must_use]
-    pub fn dangerous_unlinked(audit: &Audit, clock: Arc<dyn Clock>) -> Self {
-        Self::new(&Hop::new(&Ledger::bounded(), audit, clock))
+    pub fn dangerous_unlinked(audit: &Audit, clock: Arc<dyn Clock>, waiver: Waiver) -> Self {
+        let mut layer = Self::new(&Hop::new(&Ledger::bounded(), audit, clock));
+        layer.waived.push(Waived { relaxation: Relaxation::Unlinked, waiver });
+        layer
+    }
+
+    /// In front of a client that the stack has not made: each call is written down, and refused from the waiver's end.
+    pub(super) fn before_foreign_client(mut self, waiver: Waiver) -> Self {
+        self.waived.push(Waived { relaxation: Relaxation::ForeignClient, waiver });
+        self
     }
 
     /// Inside a complete stack, whose last step writes the one event of the sending.
@@ -264,7 +276,7 @@ impl PassthroughLayer {
             }
             None => {
                 let subject = OnBehalfOf::of(&parts.extensions).cloned();
-                let mut matched = Matched::new(hop.begin(&parts.headers), subject);
+                let mut matched = Matched::new(hop.begin(Some(&parts.method), &parts.headers), subject);
                 matched.destination = Destination::of(&parts.uri);
                 (Arc::new(matched), true)
             }
@@ -272,6 +284,7 @@ impl PassthroughLayer {
         let destination = matched.destination.as_ref().filter(|_| is_here);
         let destination =
             destination.ok_or_else(|| matched.refuse(hop, "passthrough", Fault::TargetUnreadable.into()))?;
+        self.waived.iter().try_for_each(|waived| self.rule.relied_on(&matched, waived))?;
         let transaction = self.transaction(&matched, destination)?;
         // One that is there already is not ours, whatever it holds: it is looked at like any other header.
         let transaction = transaction.filter(|_| !parts.headers.contains_key(TXN_TOKEN));
@@ -383,6 +396,25 @@ impl PassthroughLayer {
 }
 
 impl Rule {
+    /// Writes down that a call relies on this waiver, or refuses the call because there is none any more.
+    fn relied_on(&self, matched: &Matched, waived: &Waived) -> Result<(), Refused> {
+        let hop = &self.hop;
+        // INVARIANT: I16 — an expired waiver waives nothing.
+        let holds = waived.waiver.is_in_force(hop.now());
+        let fault = Fault::WaiverExpired;
+        let decision = if holds { Decision::Allow("waiver_used") } else { Decision::Fault(fault) };
+        let mut event = matched.event(hop, "passthrough", decision);
+        let id = event.id;
+        event.waiver = Some(Box::new(waived.clone()));
+        if holds {
+            event.kind = EventKind::Notice;
+            let full = |full| Refused { refusal: Fault::from(full).into(), event: id };
+            return hop.audit().write(event).map_err(full);
+        }
+        hop.audit().refusal(event);
+        Err(Refused { refusal: fault.into(), event: id })
+    }
+
     /// Lets a finding pass where a waiver says so, and refuses it otherwise. Either is written down.
     fn found(&self, matched: &Matched, finding: &Finding) -> Result<(), Refused> {
         let hop = &self.hop;

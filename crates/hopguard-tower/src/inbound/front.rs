@@ -106,7 +106,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let Steps { open, verify, .. } = &*self.steps;
         let hop = verify.hop();
-        let record = hop.begin(request.headers());
+        let record = hop.begin(Some(request.method()), request.headers());
         if open.contains(request.uri().path()) {
             // INVARIANT: I1 — evidence that is here before the stack has begun is not the stack's.
             request.extensions_mut().insert(Passage::begun(hop, record));

@@ -31,6 +31,6 @@ pub use lifetime::{LongStream, StreamError, TimedBody, TimedUpgrade, UpgradeFail
 pub use metadata::{PublishedMetadata, ResourceMetadata};
 pub use response::{ResponseRule, Shield, ShieldLayer};
 pub(crate) use stage::Stage;
-pub use stage::{PeerAddress, Step, admitted, evidence_missing};
+pub use stage::{PeerAddress, RouteTemplate, Step, admitted, evidence_missing};
 pub use transaction::{TransactionLayer, VerifyTransaction};
 pub use verify::{Verify, VerifyLayer};

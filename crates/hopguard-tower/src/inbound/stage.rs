@@ -1,6 +1,7 @@
 //! How far a request has come: the evidence it carries from layer to layer.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use hopguard_core::{
     Admitted, Bound, Decision, Direction, EventKind, Fault, Id, Refusal, UnixTime, Verified, Waived,
@@ -13,6 +14,32 @@ use crate::hop::Passage;
 /// The transport's other end. An adapter puts it into the request's extensions before the stack.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerAddress(pub SocketAddr);
+
+/// The route that a router chose, as its template: `/orders/{id}`. An adapter whose router tells it leaves it in the
+/// extensions of the *response*: the stack stands in front of the router, so that only the outcome can name it.
+#[derive(Clone, Debug)]
+pub struct RouteTemplate(Arc<str>);
+
+impl RouteTemplate {
+    /// The longest template that events show.
+    pub const LONGEST: usize = 256;
+
+    /// This template, cut to [`RouteTemplate::LONGEST`] bytes.
+    #[must_use]
+    pub fn new(template: &str) -> Self {
+        Self(template.get(..template.floor_char_boundary(Self::LONGEST)).unwrap_or_default().into())
+    }
+
+    /// True if this is the (whole) template.
+    #[must_use]
+    pub fn is(&self, template: &str) -> bool {
+        *self.0 == *template
+    }
+
+    pub(crate) fn into_shared(self) -> Arc<str> {
+        self.0
+    }
+}
 
 /// The evidence so far.
 #[derive(Clone, Debug)]

@@ -12,6 +12,7 @@ use pin_project_lite::pin_project;
 use super::{Life, Standing, TimedBody};
 use crate::answer::Refused;
 use crate::audited::OutcomeGuard;
+use crate::inbound::RouteTemplate;
 
 /// What goes with a request that was admitted.
 #[derive(Debug)]
@@ -47,7 +48,10 @@ impl Answering {
         Refused { refusal: Refusal::Denial(over), event }.answer(&hop)
     }
 
-    fn begin<R: Body>(mut self, response: Response<R>) -> Response<TimedBody<R>> {
+    fn begin<R: Body>(mut self, mut response: Response<R>) -> Response<TimedBody<R>> {
+        if let Some(route) = response.extensions_mut().remove::<RouteTemplate>() {
+            self.outcome.route(route);
+        }
         self.outcome.status(response.status().as_u16());
         match self.offer.take() {
             Some(offer) if offer.is_taken_by(response.status()) => {
