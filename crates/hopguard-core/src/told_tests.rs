@@ -333,3 +333,21 @@ fn what_steers_a_reader_is_known() {
         assert!(!is_steering(c), "{c:?}");
     }
 }
+
+#[test]
+fn evidence_names_the_other_end_and_the_transaction() {
+    let here = "10.0.0.1:7".parse().unwrap();
+    let presented = Presented::assert_extracted(StackId::unique(), RawToken::new("a.b.c"), Some(here));
+    assert_eq!(presented.peer(), Some(here));
+    let verified = Verified::assert_genuine(presented, Arc::new(facts()));
+    let transaction = Transaction::assert_meant_for(verified.clone(), "shop.internal".into());
+    let admitted = Admitted::assert_all_guards_passed(
+        Bound::assert_held(verified),
+        Ledger::bounded().id(),
+        Id::fresh(),
+        None,
+    );
+    assert!(admitted.transaction().is_none());
+    let admitted = admitted.assert_with_transaction(transaction);
+    assert_eq!(admitted.transaction().map(Transaction::domain), Some("shop.internal"));
+}
