@@ -61,6 +61,31 @@ impl RouteRule {
     }
 }
 
+/// What says of one route how it is called: [`Exchange`], [`AsOurselves`] or [`Static`] once they state who may cause
+/// the call, [`Anonymous`](crate::Anonymous), [`Deny`](crate::Deny), or a [`RouteRule`].
+#[diagnostic::on_unimplemented(
+    message = "the rule of this route does not say which callers may cause the call",
+    label = "`.requires(\"…\")` is missing",
+    note = "name the scopes that the caller's own token must hold: `.requires(\"orders:read\")`",
+    note = "or say by name that every admitted caller may: `.requires_none()`"
+)]
+pub trait IntoRule {
+    /// The rule.
+    fn into_rule(self) -> RouteRule;
+}
+
+macro_rules! rules {
+    ($($rule:ty),*) => { $(
+        impl IntoRule for $rule {
+            fn into_rule(self) -> RouteRule {
+                self.into()
+            }
+        }
+    )* };
+}
+
+rules!(RouteRule, Exchange, AsOurselves, Static, Anonymous, Deny);
+
 impl From<AsOurselves> for RouteRule {
     fn from(own: AsOurselves) -> Self {
         Self::AsOurselves(own)
