@@ -2,6 +2,7 @@
 
 mod verdicts;
 mod lifecycle;
+mod members;
 mod remembered;
 mod differential;
 mod profiled;
