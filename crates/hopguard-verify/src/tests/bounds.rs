@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
+use hopguard_client::Timer;
 use hopguard_core::{Fault, minutes, seconds};
 
 use super::*;
@@ -65,6 +66,58 @@ async fn whoever_finds_no_place_to_wait_is_told_so() {
         drop(crowd);
         assert!(wanted().as_mut().poll(&mut idle).is_pending());
     }
+}
+
+/// Goes off when it is told to, and says for how long each wait was meant to be.
+#[derive(Debug)]
+struct Alarm {
+    off: watch::Sender<bool>,
+    spans: Mutex<Vec<Duration>>,
+}
+
+impl Timer for Alarm {
+    fn wait(&self, span: Duration) -> BoxFuture<'static, ()> {
+        self.spans.lock().unwrap().push(span);
+        let mut off = self.off.subscribe();
+        Box::pin(async move {
+            off.wait_for(|off| *off).await.unwrap();
+        })
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_never_answers_holds_nobody_up_for_good() {
+    let signer = Signer::es256("k1");
+    let token = signer.token(&long_claims("1"));
+    let alarm = Arc::new(Alarm { off: watch::Sender::new(false), spans: Mutex::default() });
+    let rig = Rig::built(&[&signer], |builder| builder.issuer(Issuer::at(ISSUER)).timer(alarm.clone()));
+    rig.issuer.hold();
+    let mut waiting = Box::pin(rig.verify(&token));
+    let mut idle = Context::from_waker(Waker::noop());
+    assert!(waiting.as_mut().poll(&mut idle).is_pending());
+    rig.settle().await;
+    assert!(waiting.as_mut().poll(&mut idle).is_pending());
+    alarm.off.send_replace(true);
+    rig.settle().await;
+    let Poll::Ready(verdict) = waiting.as_mut().poll(&mut idle) else { panic!("it is held up") };
+    assert_eq!(verdict.err(), Some("keys_unavailable"));
+    let status = rig.verifier.key_sets().swap_remove(0);
+    assert_eq!((status.fetches, status.failures), (1, 1));
+    // The next one begins anew, and an answer in time is taken though another never came.
+    alarm.off.send_replace(false);
+    rig.issuer.release();
+    rig.clock.advance(seconds(1));
+    rig.verify(&token).await.unwrap();
+    // With a set in use, nobody even notices.
+    rig.issuer.hold();
+    rig.clock.advance(seconds(241));
+    rig.check(&token).unwrap();
+    rig.settle().await;
+    alarm.off.send_replace(true);
+    rig.settle().await;
+    rig.clock.advance(minutes(2));
+    rig.verify(&token).await.unwrap();
+    assert!(alarm.spans.lock().unwrap().iter().all(|span| *span == seconds(30)));
 }
 
 async fn moved(rig: &Rig, token: &str, wait: Duration) -> Vec<String> {
