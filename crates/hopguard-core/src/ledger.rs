@@ -612,4 +612,40 @@ mod tests {
         folded.write(&[1, 2, 3, 4, 5, 6, 7, 8, 1]);
         assert_eq!(folded.finish(), 0x0203_0405_0607_0800);
     }
+
+    #[test]
+    fn what_was_granted_for_here_is_known_to_be() {
+        let (ledger, text) = (Ledger::bounded(), token(7));
+        let verified = verified_token(&text, 2000);
+        let (facts, dot) = (verified.facts(), text.rfind('.').unwrap());
+        let grant = Granted::assert_narrowed(RawToken::new(&text), facts.clone(), facts.fingerprint, NOW);
+        ledger.remember_granted(&grant, &here(), NOW).unwrap();
+        let elsewhere = Destination::of(&"https://elsewhere.internal".parse().unwrap()).unwrap();
+        let granted = |fingerprint, destination: &Destination| {
+            ledger.granted_for(fingerprint, text.as_bytes(), dot, Some(destination))
+        };
+        assert!(granted(facts.fingerprint, &here()));
+        assert!(!granted(facts.fingerprint, &elsewhere));
+        assert!(!granted(Fingerprint::of_token("another"), &here()));
+    }
+
+    #[test]
+    fn the_shortest_opaque_credential_has_twenty_bytes() {
+        let remembered = |length: usize| {
+            let ledger = Ledger::bounded();
+            ledger
+                .remember_received(&opaque_token(&"x7".repeat(10)[..length], 2000), NOW)
+                .map(|_| ledger.len())
+        };
+        assert_eq!((remembered(20), remembered(19)), (Ok(1), Err(Fault::GrantUnreadable)));
+    }
+
+    #[test]
+    fn two_parts_have_one_dot() {
+        for (part, expected) in
+            [("a.b", true), (".", true), ("", false), ("ab", false), ("a.b.c", false), ("a..", false)]
+        {
+            assert_eq!(has_one_dot(part.as_bytes()), expected, "{part}");
+        }
+    }
 }

@@ -98,8 +98,8 @@ pub use redact::redacted;
 pub use refusal::Refusal;
 pub use route::{
     Anonymous, AsOurselves, Asked, Considered, Demand, Deny, Destination, Exchange, Explanation, Fit,
-    InvalidRoute, Requires, Route, RouteChoice, RouteMap, RouteRule, Static, Unstated, is_ambiguous_path,
-    parse_absolute, request_target_rejects,
+    IntoRule, InvalidRoute, Requires, Route, RouteChoice, RouteMap, RouteRule, Static, Unstated,
+    is_ambiguous_path, parse_absolute, request_target_rejects,
 };
 pub use scan::{Finding, FindingKind, Place, Scanner};
 pub use scan_body::{Beyond, BodyScanner, ScanLimits};

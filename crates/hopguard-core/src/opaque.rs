@@ -189,3 +189,84 @@ impl Opaque {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence_for_tests::facts;
+
+    fn insert(index: &mut Opaque, text: &str) -> Fingerprint {
+        let key = Fingerprint::of_bytes(text.as_bytes());
+        index.insert(text.as_bytes(), key, Held::new(&facts(), None));
+        key
+    }
+
+    fn nominated(index: &Opaque, text: &str) -> Vec<(usize, usize)> {
+        let mut found = Vec::new();
+        index.nominate(text.as_bytes(), |start, length| found.push((start, length)));
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn it_nominates_what_is_kept_and_lets_go_of_the_rest() {
+        let mut index = Opaque::new();
+        let long = "0123456789abcdef-and-twenty-bytes-more";
+        assert!(index.is_empty() && nominated(&index, long).is_empty());
+        // Two of one length and one longer, all with one beginning; the two share what leaves a tail open.
+        let twins = ["0123456789abcdef-AAAA", "0123456789abcdef-BBBB"].map(|text| insert(&mut index, text));
+        let other = insert(&mut index, long);
+        let head = |length: usize| long.as_bytes().get(..head_length(length)).unwrap();
+        assert!(!index.is_empty() && index.knows_head(head(21)) && index.knows_head(head(long.len())));
+        assert!(!index.knows_head(b"0123456789abcdeX") && !index.knows_head(&head(long.len())[1..]));
+        let shown = format!("x{long}");
+        assert_eq!(nominated(&index, &shown), [(1, 21), (1, long.len())]);
+        assert_eq!(nominated(&index, &shown[..16]), []);
+        index.remove(twins[0]);
+        assert!(index.knows_head(head(21)));
+        assert_eq!(nominated(&index, &shown), [(1, 21), (1, long.len())]);
+        index.remove(twins[1]);
+        assert!(!index.knows_head(head(21)) && index.knows_head(head(long.len())));
+        assert_eq!(nominated(&index, &shown), [(1, long.len())]);
+        index.remove(other);
+        index.remove(other);
+        assert!(
+            index.is_empty()
+                && index.by_expiry.is_empty()
+                && index.lengths.is_empty()
+                && index.heads.is_empty()
+        );
+        assert_eq!(nominated(&index, &shown), []);
+    }
+
+    #[test]
+    fn hardly_anything_else_passes_the_filter() {
+        let mut index = Opaque::new();
+        let text = |n: usize| format!("{n:08}-{n:08}-credential");
+        for n in 0..1000 {
+            insert(&mut index, &text(n));
+        }
+        let hash = |n: usize| index.hash(text(n).as_bytes().first_chunk().unwrap());
+        assert!((0..1000).all(|n| index.is_marked(hash(n))));
+        let chance = (1000..21_000).filter(|&n| index.is_marked(hash(n))).count();
+        assert!(chance < 20, "{chance} of 20 000");
+        let heads: std::collections::HashSet<u128> =
+            (0..1000).map(|n| index.head_hash(text(n).as_bytes())).collect();
+        assert_eq!(heads.len(), 1000);
+        // Both halves count.
+        assert!(heads.iter().any(|head| head >> 64 != 0) && heads.iter().any(|head| head << 64 != 0));
+    }
+
+    #[test]
+    fn what_a_bearer_token_may_hold_is_ordinary() {
+        let ordinary = b"AZaz09-._~+/=";
+        assert!(ordinary.iter().all(|&byte| is_ordinary(byte)));
+        assert!(!b" %\"\\:&;@\x00\x7f\xc3".iter().any(|&byte| is_ordinary(byte)));
+        let mut index = Opaque::new();
+        insert(&mut index, "0123456789abcdef0123");
+        assert!(!index.is_odd());
+        insert(&mut index, "0123456789abcdef:123");
+        insert(&mut index, "0123456789abcdef0124");
+        assert!(index.is_odd());
+    }
+}

@@ -333,3 +333,41 @@ fn what_steers_a_reader_is_known() {
         assert!(!is_steering(c), "{c:?}");
     }
 }
+
+#[test]
+fn evidence_names_the_other_end_and_the_transaction() {
+    let here = "10.0.0.1:7".parse().unwrap();
+    let presented = Presented::assert_extracted(StackId::unique(), RawToken::new("a.b.c"), Some(here));
+    assert_eq!(presented.peer(), Some(here));
+    let verified = Verified::assert_genuine(presented, Arc::new(facts()));
+    let transaction = Transaction::assert_meant_for(verified.clone(), "shop.internal".into());
+    let admitted = Admitted::assert_all_guards_passed(
+        Bound::assert_held(verified),
+        Ledger::bounded().id(),
+        Id::fresh(),
+        None,
+    );
+    assert!(admitted.transaction().is_none());
+    let admitted = admitted.assert_with_transaction(transaction);
+    assert_eq!(admitted.transaction().map(Transaction::domain), Some("shop.internal"));
+}
+
+#[test]
+fn what_cannot_be_meant_is_a_problem_of_the_route() {
+    let problem =
+        |rule: RouteRule| Route::new("https://a.internal", rule).err().map(|problem| problem.to_string());
+    let own = || AsOurselves::audience("a");
+    assert_eq!(problem(own().requires("s").into()), None);
+    for (rule, part) in [
+        (own().expects_subject("").requires("s"), "expects an empty subject"),
+        (own().resource("").requires("s"), "asks for an empty resource"),
+        (
+            own().lifetime_at_most(Duration::from_millis(999)).requires("s"),
+            "allows grants of less than a second",
+        ),
+    ] {
+        let problem = problem(rule.into()).unwrap_or_default();
+        assert!(problem.contains(part), "{problem}");
+    }
+    assert_eq!(problem(own().lifetime_at_most(seconds(1)).requires("s").into()), None);
+}

@@ -286,6 +286,9 @@ mod tests {
         first.fingerprint = Fingerprint::of_bytes(&0usize.to_le_bytes());
         let one_more = Withdrawal::Token(Fingerprint::of_token("x"));
         assert_eq!(withdrawals.withdraw(one_more.clone(), AT, UNTIL), Err(WithdrawalsFull));
+        let mut other = facts();
+        other.fingerprint = Fingerprint::of_token("x");
+        assert!(!withdrawals.strikes(&other), "there was no room");
         assert!(withdrawals.strikes(&first));
         assert_eq!(withdrawals.withdraw(one_more, UNTIL, UNTIL.after(crate::seconds(9))), Ok(()));
         assert!(!withdrawals.strikes(&first));

@@ -89,7 +89,7 @@ impl RequestBuilder {
         self
     }
 
-    /// Adds a header. A credential of one's own refuses the request.
+    /// Adds a header. A credential of one's own refuses the request when it is sent (`credential_unexpected`).
     pub fn header(mut self, name: &str, value: &str) -> Self {
         match (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
             (Ok(name), Ok(value)) => {

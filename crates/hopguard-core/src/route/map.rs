@@ -61,6 +61,31 @@ impl RouteRule {
     }
 }
 
+/// What says of one route how it is called: [`Exchange`], [`AsOurselves`] or [`Static`] once they state who may cause
+/// the call, [`Anonymous`](crate::Anonymous), [`Deny`](crate::Deny), or a [`RouteRule`].
+#[diagnostic::on_unimplemented(
+    message = "the rule of this route does not say which callers may cause the call",
+    label = "`.requires(\"…\")` is missing",
+    note = "name the scopes that the caller's own token must hold: `.requires(\"orders:read\")`",
+    note = "or say by name that every admitted caller may: `.requires_none()`"
+)]
+pub trait IntoRule {
+    /// The rule.
+    fn into_rule(self) -> RouteRule;
+}
+
+macro_rules! rules {
+    ($($rule:ty),*) => { $(
+        impl IntoRule for $rule {
+            fn into_rule(self) -> RouteRule {
+                self.into()
+            }
+        }
+    )* };
+}
+
+rules!(RouteRule, Exchange, AsOurselves, Static, Anonymous, Deny);
+
 impl From<AsOurselves> for RouteRule {
     fn from(own: AsOurselves) -> Self {
         Self::AsOurselves(own)
@@ -435,10 +460,43 @@ mod tests {
         choose(&map, "https://a.internal/admin", Err("destination_unlisted"));
         choose(&map, "https://a.internal/admin/x", Err("destination_unlisted"));
         choose(&map, "https://a.internal/admin/health", Ok(2));
+        let listed: Vec<_> = map.routes().iter().map(Route::path).collect();
+        assert_eq!(listed, ["", "/admin", "/admin/health"]);
         for path in ["/x/../admin", "/x%2f..%2fadmin", "//admin", "/admin;a=b", "/%61dmin/%2E%2e", "/./admin"]
         {
             choose(&map, &format!("https://a.internal{path}"), Err("target_unreadable"));
         }
+    }
+
+    /// Whatever the order in which routes were written.
+    #[test]
+    fn the_order_of_routes_means_nothing() {
+        let urls = [
+            "https://a.internal/x/y",
+            "https://a.internal",
+            "https://a.internal/x",
+            "https://b.internal/x/y/z",
+        ];
+        for turn in 0..urls.len() {
+            let mut turned = urls;
+            turned.rotate_left(turn);
+            let map = map(&turned.map(|url| (url, RouteRule::Anonymous)));
+            let at = |url: &str| turned.iter().position(|one| *one == url).unwrap();
+            choose(&map, "https://a.internal/x/y/z", Ok(at("https://a.internal/x/y")));
+            choose(&map, "https://a.internal/x/z", Ok(at("https://a.internal/x")));
+            choose(&map, "https://a.internal/z", Ok(at("https://a.internal")));
+        }
+    }
+
+    /// Where no route goes by path, no reading of the path opens another.
+    #[test]
+    fn an_ambiguous_path_refuses_only_where_paths_decide() {
+        let whole = map(&[
+            ("https://a.internal", RouteRule::Anonymous),
+            ("https://b.internal/x", RouteRule::Anonymous),
+        ]);
+        choose(&whole, "https://a.internal/x//y", Ok(0));
+        choose(&whole, "https://b.internal/x//y", Err("target_unreadable"));
     }
 
     #[test]

@@ -28,6 +28,6 @@ pub use destination::{Destination, parse_absolute};
 pub use exchange::Exchange;
 pub use explanation::{Considered, Explanation, Fit};
 pub use fixed::Static;
-pub use map::{Anonymous, Deny, InvalidRoute, Route, RouteChoice, RouteMap, RouteRule};
+pub use map::{Anonymous, Deny, IntoRule, InvalidRoute, Route, RouteChoice, RouteMap, RouteRule};
 pub use ourselves::AsOurselves;
 pub use target::{is_ambiguous_path, request_target_rejects};

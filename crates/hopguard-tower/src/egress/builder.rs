@@ -29,8 +29,8 @@ use std::sync::Arc;
 
 use hopguard_client::{ClientAuth, Spawn, SystemClock, Transport};
 use hopguard_core::{
-    Audit, Clock, ConfigErrors, Destination, InvalidRoute, Ledger, Problems, Route, RouteMap, RouteRule,
-    Waiver, parse_absolute,
+    Audit, Clock, ConfigErrors, Destination, IntoRule, InvalidRoute, Ledger, Problems, Route, RouteMap,
+    RouteRule, Waiver, parse_absolute,
 };
 use hopguard_exchange::{ActorToken, Exchanger, StsProfile};
 use hopguard_verify::{Algorithm, Issuer, Profile, Verifier};
@@ -279,8 +279,8 @@ pub struct EgressBuilder {
 impl EgressBuilder {
     /// Calls at and below `url` are handled by `rule`. What no route lists is refused.
     #[must_use]
-    pub fn route(mut self, url: &str, rule: impl Into<RouteRule>) -> Self {
-        self.routes.push(Line { url: url.into(), methods: None, rule: rule.into() });
+    pub fn route(mut self, url: &str, rule: impl IntoRule) -> Self {
+        self.routes.push(Line { url: url.into(), methods: None, rule: rule.into_rule() });
         self
     }
 
@@ -300,10 +300,10 @@ impl EgressBuilder {
         mut self,
         methods: impl IntoIterator<Item = Method>,
         url: &str,
-        rule: impl Into<RouteRule>,
+        rule: impl IntoRule,
     ) -> Self {
         let methods = Some(methods.into_iter().collect());
-        self.routes.push(Line { url: url.into(), methods, rule: rule.into() });
+        self.routes.push(Line { url: url.into(), methods, rule: rule.into_rule() });
         self
     }
 

@@ -200,6 +200,40 @@ impl PassthroughLayer {
     /// Without an inbound side: nothing fills the ledger, so that only JWTs in authorization headers are
     /// judged, by their audience. Each call writes a `waiver_used` event; from the waiver's end on, or without
     /// reason or owner, each is refused with `waiver_expired`.
+    ///
+    /// As in a proxy that verifies nothing itself, in front of whatever client it has:
+    ///
+    /// ```
+    /// # use std::{convert::Infallible, sync::Arc};
+    /// # use hopguard_audit::TracingSink;
+    /// # use hopguard_client::{SigningKey, SystemClock};
+    /// # use hopguard_core::{Audit, UnixTime, Waiver};
+    /// # use hopguard_tower::{PassthroughLayer, ScannedBody};
+    /// # use http::{Request, Response};
+    /// # use tower::{Layer, ServiceExt};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let audit = Audit::new("edge", "1", Arc::new(TracingSink));
+    /// # let client = tower::service_fn(|_: Request<ScannedBody<String>>| async {
+    /// #     Ok::<_, Infallible>(Response::new(()))
+    /// # });
+    /// let until = UnixTime::from_secs(4_102_444_800);
+    /// let waiver = Waiver::new("a proxy that sees no token, ticket 4711", "edge team", until);
+    /// let client = PassthroughLayer::dangerous_unlinked(&audit, SystemClock::shared(), waiver)
+    ///     .declare("https://orders.internal", "https://orders.internal") // a JWT for it, and no other, may go there
+    ///     .layer(client);
+    ///
+    /// # let key = SigningKey::generate_es256()?;
+    /// let call = |aud: &str| {
+    ///     let token = key.sign_jwt("at+jwt", &serde_json::json!({ "aud": aud })).unwrap();
+    ///     let shown = format!("Bearer {}", token.as_str());
+    ///     Request::get("https://orders.internal/7").header("authorization", shown).body(String::new()).unwrap()
+    /// };
+    /// assert_eq!(client.clone().oneshot(call("https://orders.internal")).await?.status(), 200);
+    /// let refused = client.oneshot(call("https://billing.internal")).await.unwrap_err();
+    /// assert_eq!(refused.code(), "passthrough_blocked");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn dangerous_unlinked(audit: &Audit, clock: Arc<dyn Clock>, waiver: Waiver) -> Self {
         let mut layer = Self::new(&Hop::new(&Ledger::bounded(), audit, clock));

@@ -45,16 +45,9 @@ use super::gate::{GateLayer, GuardExt, GuardStep, Rules};
 use super::lifetime::{LongStream, Streams};
 use super::metadata::{PublishedMetadata, ResourceMetadata};
 use super::response::{ResponseRule, Shield, ShieldLayer};
+use super::stated::{AudienceStated, IssuerStated, Missing, ScopeStated, Set, TtlStated};
 use super::verify::VerifyLayer;
 use crate::Hop;
-
-/// A mandatory choice that has not been made.
-#[derive(Clone, Copy, Debug)]
-pub struct Missing;
-
-/// A mandatory choice that has been made.
-#[derive(Clone, Copy, Debug)]
-pub struct Set;
 
 /// The complete inbound stack, as a layer. Cloning it shares keys, caches and counters.
 #[derive(Clone, Debug)]
@@ -276,13 +269,20 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
     }
 }
 
-impl InboundBuilder<Set, Set, Set, Set> {
+impl<I, A, T, P> InboundBuilder<I, A, T, P> {
     /// Checks every setting and puts the stack together. No I/O.
     ///
     /// # Errors
     ///
     /// [`ConfigErrors`] with every setting that is wrong.
-    pub fn build(self) -> Result<Inbound, ConfigErrors> {
+    pub fn build(self) -> Result<Inbound, ConfigErrors>
+    where
+        // Asked here and not of the whole `impl`, so that the compiler says which is missing.
+        I: IssuerStated,
+        A: AudienceStated,
+        T: TtlStated,
+        P: ScopeStated,
+    {
         let mut problems = Problems::new();
         let clock = self.clock.unwrap_or_else(SystemClock::shared);
         let transport = self.transport.map_or_else(|| own_transport(&mut problems), Some);

@@ -19,10 +19,11 @@ mod lifetime;
 mod transaction;
 mod response;
 mod metadata;
+mod stated;
 mod builder;
 
 pub(crate) use builder::own_transport;
-pub use builder::{Guarded, Inbound, InboundBuilder, Missing, Set};
+pub use builder::{Guarded, Inbound, InboundBuilder};
 #[cfg(any(test, fuzzing))]
 pub(crate) use extract::extract;
 pub use front::{Front, OpenPaths};
@@ -32,5 +33,6 @@ pub use metadata::{PublishedMetadata, ResourceMetadata};
 pub use response::{ResponseRule, Shield, ShieldLayer};
 pub(crate) use stage::Stage;
 pub use stage::{PeerAddress, RouteTemplate, Step, admitted, evidence_missing};
+pub use stated::{AudienceStated, IssuerStated, Missing, ScopeStated, Set, TtlStated};
 pub use transaction::{TransactionLayer, VerifyTransaction};
 pub use verify::{Verify, VerifyLayer};
