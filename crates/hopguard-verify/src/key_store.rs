@@ -12,13 +12,16 @@
 //! fetch is under way; it runs in its own task, so that nobody's cancellation ends it for the others.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hopguard_client::{BoxFuture, Spawn, Transport};
+use hopguard_client::{BoxFuture, Spawn, Timer, Transport};
 use hopguard_core::{
     Audit, Clock, Decision, Direction, EventKind, Fault, Fingerprint, Monotonic, minutes, seconds,
 };
@@ -47,6 +50,8 @@ const EARLY_IN_FILE: Duration = seconds(1);
 const TAG: usize = 256;
 /// How long `jwks_uri` is taken from metadata read before.
 const METADATA: Duration = minutes(60);
+/// The longest that a fetch may take, metadata included: a transport that never answers must not hold everyone up.
+const PATIENCE: Duration = seconds(30);
 /// The longest answer that is read.
 const ANSWER: usize = 512 * 1024;
 
@@ -95,6 +100,7 @@ pub(crate) struct Outside {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) spawn: Spawn,
+    pub(crate) timer: Arc<dyn Timer>,
     pub(crate) audit: Option<Audit>,
 }
 
@@ -317,9 +323,20 @@ impl KeyStore {
         self.outside.spawn.spawn(async move {
             let mut landing = landing;
             let store = landing.store.clone();
-            landing.outcome = store.ask().await;
+            landing.outcome = store.ask_in_time().await;
         });
         Some(flight)
+    }
+
+    /// Asks the issuer for its keys, and gives up on an answer that takes too long.
+    async fn ask_in_time(&self) -> Result<Brought, &'static str> {
+        let mut ask = pin!(self.ask());
+        let mut late = self.outside.timer.wait(PATIENCE);
+        poll_fn(|context| match ask.as_mut().poll(context) {
+            Poll::Pending => late.as_mut().poll(context).map(|()| Err("the answer takes too long")),
+            outcome => outcome,
+        })
+        .await
     }
 
     /// Asks the issuer for its keys.

@@ -191,6 +191,9 @@ impl KeySet {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Write};
+    use std::sync::Mutex;
+
     use serde_json::{Value, json};
 
     use super::*;
@@ -283,8 +286,25 @@ mod tests {
         one[0] = 1;
         let mut p = [0xff; 32];
         (p[0], p[31]) = (0xed, 0x7f);
-        for x in [[0; 32], one, p, [0xff; 32]] {
+        for x in [p, [0xff; 32]] {
             skipped(&ed, |jwk| jwk["x"] = json!(encode(&x)));
+        }
+        let mut last = p;
+        last[0] = 0xec;
+        // The two of order 8, written down anew: a slip in the list must not be a slip here.
+        let eight = [
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        ];
+        let [low, high] = eight.map(|digits| {
+            std::array::from_fn(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).unwrap())
+        });
+        for mut y in [[0; 32], one, low, high, last] {
+            // With either sign of x.
+            for sign in [0, 0x80] {
+                y[31] = y[31] & 0x7f | sign;
+                skipped(&ed, |jwk| jwk["x"] = json!(encode(&y)));
+            }
         }
         skipped(&ed, |jwk| jwk["crv"] = json!("Ed448"));
         skipped(&ed, |jwk| jwk["crv"] = json!("X25519"));
@@ -304,6 +324,59 @@ mod tests {
         assert!(matches!(both.find(Some("k"), Algorithm::Ps256), Lookup::OtherAlgorithm));
         assert!(matches!(both.find(Some("K"), Algorithm::Es256), Lookup::Unknown));
         assert!(matches!(both.find(None, Algorithm::Es256), Lookup::Found(_)));
+    }
+
+    #[derive(Clone, Debug, Default)]
+    struct Captured(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What reading the set says, a line for each warning.
+    fn warned(keys: &[Value]) -> Vec<String> {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .without_time()
+            .finish();
+        tracing::subscriber::with_default(subscriber, || drop(set(keys)));
+        let bytes = captured.0.lock().unwrap();
+        String::from_utf8(bytes.clone()).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn whoever_looks_after_the_issuer_is_told_which_key_is_skipped_and_why() {
+        let ec = |kid| Signer::es256(kid).jwk();
+        let (mut weak, mut nameless) = (Signer::new(Algorithm::Rs256, Some("weak")).jwk(), ec("gone"));
+        weak["e"] = json!(encode(&[3]));
+        nameless["use"] = json!("enc");
+        nameless.as_object_mut().unwrap().remove("kid");
+        let lines = warned(&[ec("good"), weak, nameless, ec("twin"), ec("twin")]);
+        let expected = [
+            ("weak", "its exponent is below 65537 or too large, or one of its numbers is even"),
+            ("none", "its use is not sig"),
+            ("twin", "another key has the same kid and algorithm"),
+            ("twin", "another key has the same kid and algorithm"),
+        ];
+        assert_eq!(lines.len(), expected.len(), "{lines:?}");
+        for (line, (kid, why)) in lines.iter().zip(expected) {
+            let (kid, why) = (format!("key_id=\"{kid}\""), format!("why=\"{why}\""));
+            assert!(line.trim_start().starts_with("WARN") && line.contains("issuer=\"https://i\""), "{line}");
+            assert!(line.contains(&kid) && line.contains(&why), "{line}");
+        }
+        let many: Vec<_> = (0..=KEYS).map(|_| ec("one")).collect();
+        let lines = warned(&many);
+        assert!(lines.iter().any(|line| line.contains("more keys than are looked at")), "{lines:?}");
+        assert_eq!(warned(&[ec("good")]), [""; 0]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hopguard_client::{BoxFuture, Spawn, Transport};
+use hopguard_client::{BoxFuture, Spawn, SystemTimer, Timer, Transport};
 use hopguard_core::{
     ActorChain, Audit, Clock, ConfigErrors, Denial, Facts, Fault, Leeway, Problems, RawToken, Refusal,
     UnixTime, Unverified, Withdrawals, check_validity,
@@ -116,7 +116,7 @@ impl Verifier {
     /// Starts with no issuer. Nothing is fetched before the first token, or [`Verifier::warm_up`].
     pub fn builder(transport: Arc<dyn Transport>, clock: Arc<dyn Clock>, spawn: Spawn) -> VerifierBuilder {
         VerifierBuilder {
-            outside: Outside { transport, clock, spawn, audit: None },
+            outside: Outside { transport, clock, spawn, timer: SystemTimer::shared(), audit: None },
             issuers: Vec::new(),
             leeway: None,
             remember_at_most: REMEMBERED,
@@ -127,8 +127,8 @@ impl Verifier {
 
     /// Everything that can be said without waiting; if the issuer's keys are there, the verdict.
     ///
-    /// Must be called within a Tokio runtime, unless every issuer's keys are fixed: a use may start a fetch in the
-    /// background.
+    /// Must be called within a Tokio runtime with its timer enabled, unless every issuer's keys are fixed: a use may
+    /// start a fetch in the background.
     pub fn check(&self, token: &RawToken, withdrawals: &Withdrawals) -> Check {
         self.check_at(token, withdrawals, self.0.clock.now())
     }
@@ -403,6 +403,12 @@ impl VerifierBuilder {
     /// The deepest `act` chain that is read: 8 unless set.
     pub fn actors_at_most(mut self, depth: usize) -> Self {
         self.actors_at_most = depth;
+        self
+    }
+
+    /// What a fetch of keys is given up by, after 30 s: the Tokio runtime's timer unless set.
+    pub fn timer(mut self, timer: Arc<dyn Timer>) -> Self {
+        self.outside.timer = timer;
         self
     }
 

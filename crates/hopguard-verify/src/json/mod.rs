@@ -23,7 +23,7 @@ pub(crate) use self::source::Source;
 /// How deep a document may nest, the outermost object included.
 pub(crate) const DEPTH: u8 = 32;
 
-/// How many unknown members one object may have; more is noise that would cost time to compare.
+/// How many members one object may have, known and unknown together; more is noise that would cost time to compare.
 const MEMBERS: usize = 256;
 
 /// The text is not what this reader takes. It says no more: the text may be a token's.

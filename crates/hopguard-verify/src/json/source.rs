@@ -70,10 +70,12 @@ impl<'de> Source<'de> {
         if self.takes(b'}') {
             return Ok(0);
         }
-        let mut seen = 0;
+        let mut seen = 0_u32;
         let mut others = Others::default();
         loop {
-            if self.after_space() != Some(b'"') {
+            // All are counted, in whatever order they stand, as `entries` does: what one reader takes, the other takes.
+            let count = others.count() + seen.count_ones() as usize;
+            if self.after_space() != Some(b'"') || count == MEMBERS {
                 return Err(Malformed);
             }
             // A name with escapes is compared as what it spells.
@@ -85,8 +87,6 @@ impl<'de> Source<'de> {
                     seen |= name.bit();
                     read(name, self)?;
                 }
-                // Counted with those that are known, as `entries` does: what one reader takes, the other takes.
-                None if others.count() + seen.count_ones() as usize >= MEMBERS => return Err(Malformed),
                 None => {
                     others.add(name);
                     self.value(&mut Skip)?;

@@ -74,7 +74,7 @@ fn a_runtime_that_ends_strands_nobody() {
     let signer = Signer::es256("k1");
     let rig = Rig::new(&[&signer]);
     let token = signer.token(&claims());
-    let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     rig.issuer.hold();
     runtime().block_on(async {
         let mut waiter = pin!(rig.verify(&token));
