@@ -63,7 +63,9 @@ fn endings(reached: &Reached) -> Router {
 }
 
 fn service(world: &World, sink: Arc<MemorySink>) -> Service {
-    Service::serving(world, Setting { sink, ..Setting::usual(world) }, |_, reached| endings(reached))
+    Service::serving(world, Setting { sink, ..Setting::usual(world) }, |_, reached| {
+        endings(reached).layer(hopguard::NameRoutes)
+    })
 }
 
 /// Sends a good request and returns the head of the answer.

@@ -29,3 +29,4 @@ pub use caller::{Caller, CallerMissing};
 pub use protect::{Connection, Protect, Protected};
 pub use ready::ready;
 pub use rejection::EgressRejection;
+pub use route::{NameRoutes, NamedRoute};

@@ -23,7 +23,6 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::problem::render;
-use crate::route::Routed;
 
 /// Wraps a router in an inbound stack.
 pub trait Protect {
@@ -35,7 +34,7 @@ impl Protect for Inbound {
     fn protect(&self, router: Router, open: OpenPaths) -> Protected {
         let metadata = self.resource_metadata().cloned();
         let guard = self.clone().open(open);
-        Protected { service: guard.layer(Inner(router.layer(Routed))), metadata, guard }
+        Protected { service: guard.layer(Inner(router)), metadata, guard }
     }
 }
 

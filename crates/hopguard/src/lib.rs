@@ -14,7 +14,7 @@
 
 pub use hopguard_audit::{DurableLog, Fanout, JsonLines, LogKey, LogVerifier, Promise, TracingSink};
 #[cfg(feature = "axum")]
-pub use hopguard_axum::{Caller, CallerMissing, EgressRejection, Protect, Protected, ready};
+pub use hopguard_axum::{Caller, CallerMissing, EgressRejection, NameRoutes, Protect, Protected, ready};
 pub use hopguard_client::{
     BoxFuture, ClientAuth, HttpTransport, SigningKey, Spawn, SystemClock, TokenFile, Transport,
     TransportError,
