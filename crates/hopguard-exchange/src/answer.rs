@@ -415,6 +415,9 @@ mod tests {
             &[""],
         ] {
             assert_eq!(code(bad), Some("sts_answer_invalid"), "{bad:?}");
+            // A refusal is one only as JSON: a page of something in between is no verdict about the caller.
+            let refusal = read_answer(response(400, bad, r#"{"error":"invalid_target"}"#), &exchange());
+            assert_eq!(refusal.err().map(|e| e.code()), Some("sts_answer_invalid"), "{bad:?}");
         }
     }
 
