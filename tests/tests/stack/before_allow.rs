@@ -98,7 +98,7 @@ async fn ended<T: 'static>(mut set: JoinSet<T>) -> T {
 fn show(world: &World) -> Front {
     let (reached, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
     let (count, keep) = (reached.clone(), seen.clone());
-    let service = world.inbound.layer(service_fn(move |request: Request<hopguard::Upload<String>>| {
+    let service = world.inbound.around(service_fn(move |request: Request<hopguard::Upload<String>>| {
         count.fetch_add(1, Ordering::SeqCst);
         *keep.lock().unwrap() = hopguard_tower::admitted(request.extensions()).cloned();
         async { Ok::<_, Infallible>(Response::new(String::new())) }
@@ -200,7 +200,7 @@ fn transaction(
         reached.fetch_add(1, Ordering::Relaxed);
         async { Ok::<_, Infallible>(Response::new(String::new())) }
     });
-    let service = world.inbound.layer(layer.layer(handler));
+    let service = world.inbound.around(layer.layer(handler));
     let now = hopguard::Clock::now(&*world.clock);
     let transaction = Token::access("https://tts.internal", "shop.internal", "alice", now)
         .header("typ", "txntoken+jwt")

@@ -56,7 +56,7 @@
 //! #     .transport(transport.clone())
 //! #     .build()?;
 //! # let (seen, keep) = std::sync::mpsc::channel();
-//! # let handler = guard.layer(tower::service_fn(move |request: Request<hopguard_tower::Upload<String>>| {
+//! # let handler = guard.around(tower::service_fn(move |request: Request<hopguard_tower::Upload<String>>| {
 //! #     seen.send(hopguard_tower::admitted(request.extensions()).cloned()).unwrap();
 //! #     async { Ok::<_, Infallible>(Response::new(String::new())) }
 //! # }));
