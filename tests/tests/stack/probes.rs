@@ -20,13 +20,13 @@ fn get(token: &str) -> Request<String> {
     request.body(String::new()).unwrap()
 }
 
-fn verifier(world: &World) -> Verifier {
+pub fn verifier(world: &World) -> Verifier {
     let transport = Arc::new(HttpTransport::builder().build().unwrap());
     let builder = Verifier::builder(transport, world.clock.clone(), Spawn::current());
     builder.issuer(Issuer::at(&world.sts.issuer())).build().unwrap()
 }
 
-fn exchanging(world: &World, hop: &Hop, peer: &str) -> ExchangeLayer {
+pub fn exchanging(world: &World, hop: &Hop, peer: &str) -> ExchangeLayer {
     let auth = ClientAuth::client_secret_basic("orders", SECRET);
     let transport = Arc::new(HttpTransport::builder().build().unwrap());
     let exchanger = Exchanger::builder(
