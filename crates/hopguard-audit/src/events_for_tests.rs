@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use hopguard_core::{
-    Actor, ActorChain, Confirmation, Decision, Denial, Direction, Event, EventKind, Facts, Fingerprint, Origin,
-    ScopeSet, UnixTime,
+    Actor, ActorChain, Confirmation, Decision, Denial, Direction, Event, EventKind, Facts, Fingerprint,
+    Origin, ScopeSet, UnixTime,
 };
 
 pub(crate) fn decided(decision: Decision) -> Event {

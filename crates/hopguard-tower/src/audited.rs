@@ -101,7 +101,7 @@ where
         match self.hop.audit().reserve() {
             Ok(room) => {
                 let (hop, direction) = (self.hop.clone(), Direction::Inbound);
-                let outcome = OutcomeGuard::new(hop, record, direction, "audit", room, facts, None);
+                let outcome = OutcomeGuard::new(Id::fresh(), hop, record, direction, "audit", room, facts);
                 Self::answer(self.inner.call(request), outcome)
             }
             Err(full) => {
@@ -161,6 +161,7 @@ where
 pub struct OutcomeGuard(Box<Open>);
 
 struct Open {
+    id: Id,
     hop: Hop,
     record: Record,
     direction: Direction,
@@ -174,16 +175,22 @@ struct Open {
 
 impl OutcomeGuard {
     pub(crate) fn new(
+        id: Id,
         hop: Hop,
         record: Record,
         direction: Direction,
         gate: &'static str,
         room: Reservation,
         token: Option<Arc<Facts>>,
-        destination: Option<Arc<str>>,
     ) -> Self {
-        let (route, status, room) = (None, None, Some(room));
-        Self(Box::new(Open { hop, record, direction, gate, token, destination, route, status, room }))
+        let (destination, route, status, room) = (None, None, None, Some(room));
+        Self(Box::new(Open { id, hop, record, direction, gate, token, destination, route, status, room }))
+    }
+
+    /// The same for a call to `destination`.
+    pub(crate) fn to(mut self, destination: Option<Arc<str>>) -> Self {
+        self.0.destination = destination;
+        self
     }
 
     pub(crate) fn status(&mut self, status: u16) {
@@ -215,15 +222,20 @@ impl OutcomeGuard {
     fn write(&mut self, decision: Decision) -> Option<Id> {
         let open = &mut *self.0;
         let room = open.room.take()?;
-        let mut event: Event =
-            open.hop.event(&open.record, open.direction, EventKind::Outcome, open.gate, decision);
+        let mut event: Event = open.hop.event_with_id(
+            open.id,
+            &open.record,
+            open.direction,
+            EventKind::Outcome,
+            open.gate,
+            decision,
+        );
         event.token = open.token.take();
         event.destination = open.destination.take();
         event.route = open.route.take().map(RouteTemplate::into_shared);
         event.status = open.status;
-        let id = event.id;
         room.fill(event);
-        Some(id)
+        Some(open.id)
     }
 }
 

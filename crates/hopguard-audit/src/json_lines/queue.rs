@@ -8,7 +8,9 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hopguard_core::{Acknowledgement, Acknowledger, AuditFull, Decision, Direction, Event, EventKind, Origin};
+use hopguard_core::{
+    Acknowledgement, Acknowledger, AuditFull, Decision, Direction, Event, EventKind, Origin,
+};
 
 use super::{Promise, QueueStatus};
 

@@ -116,9 +116,24 @@ impl Event {
         gate: &'static str,
         decision: Decision,
     ) -> Self {
+        Self::with_id(Id::fresh(), time_millis, origin, direction, kind, gate, decision)
+    }
+
+    /// As [`Event::new`], under an id that the caller has seen to: one of [`Id::of_request`].
+    #[inline]
+    #[must_use]
+    pub fn with_id(
+        id: Id,
+        time_millis: u64,
+        origin: &Arc<Origin>,
+        direction: Direction,
+        kind: EventKind,
+        gate: &'static str,
+        decision: Decision,
+    ) -> Self {
         Self {
             time_millis,
-            id: Id::fresh(),
+            id,
             request_id: None,
             origin: origin.clone(),
             direction,
@@ -157,8 +172,7 @@ mod tests {
     fn full() -> Event {
         let origin = Origin::new("orders", "1");
         let decision = Decision::Deny(Denial::TokenExpired);
-        let mut event =
-            Event::new(7, &origin, Direction::Inbound, EventKind::Decision, "inbound", decision);
+        let mut event = Event::new(7, &origin, Direction::Inbound, EventKind::Decision, "inbound", decision);
         event.request_id = Some(Id::fresh());
         event.method = Some("GET");
         event.route = Some("/orders/{id}".into());
@@ -204,14 +218,8 @@ mod tests {
         assert_eq!(described("/properties"), members(&written));
         assert_eq!(described("/$defs/token/properties"), members(&written["token"]));
         let origin = Origin::new("s", "1");
-        let bare = Event::new(
-            1,
-            &origin,
-            Direction::Internal,
-            EventKind::Notice,
-            "x",
-            Decision::Allow("sent"),
-        );
+        let bare =
+            Event::new(1, &origin, Direction::Internal, EventKind::Notice, "x", Decision::Allow("sent"));
         let bare = serde_json::to_value(bare).unwrap();
         let required = schema["required"].as_array().unwrap();
         assert_eq!(required.len(), bare.as_object().unwrap().len());

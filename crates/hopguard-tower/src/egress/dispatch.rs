@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use hopguard_core::{Acknowledgement, Decision, Direction, Fault, Refusal};
+use hopguard_core::{Acknowledgement, Decision, Direction, Fault, Id, Refusal};
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -98,7 +98,8 @@ impl<S> Dispatch<S> {
         let (token, destination) = (event.token.clone(), event.destination.clone());
         let safe = hop.audit().write_durably(event).map_err(full)?;
         let (record, direction) = (matched.record, Direction::Outbound);
-        let outcome = OutcomeGuard::new(hop.clone(), record, direction, "egress", room, token, destination);
+        let outcome = OutcomeGuard::new(Id::fresh(), hop.clone(), record, direction, "egress", room, token)
+            .to(destination);
         Ok((outcome, safe))
     }
 }

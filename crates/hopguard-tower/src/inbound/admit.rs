@@ -74,7 +74,8 @@ fn written(
     // INVARIANT: I11 — room for the outcome is set aside before the handler runs.
     let room = hop.audit().reserve()?;
     let admitted = Decision::Allow("admitted");
-    let mut event = hop.event(record, Direction::Inbound, EventKind::Decision, "inbound", admitted);
+    let (id, kind) = (record.request.of_request(0), EventKind::Decision);
+    let mut event = hop.event_with_id(id, record, Direction::Inbound, kind, "inbound", admitted);
     let facts = bound.verified().facts();
     event.token = Some(facts.clone());
     event.peer = bound.verified().presented().peer();
@@ -85,6 +86,14 @@ fn written(
     let safe = hop.audit().write_durably(event)?;
     let life = Life::new(streams, facts, longer.map_or(facts.expires, |(_, until)| until));
     let facts = Some(facts.clone());
-    let outcome = OutcomeGuard::new(hop.clone(), *record, Direction::Inbound, "inbound", room, facts, None);
+    let outcome = OutcomeGuard::new(
+        record.request.of_request(1),
+        hop.clone(),
+        *record,
+        Direction::Inbound,
+        "inbound",
+        room,
+        facts,
+    );
     Ok((outcome, life, safe))
 }
