@@ -56,6 +56,7 @@ pub(crate) fn hostile() -> Event {
     event.route = Some(forged.into());
     event.destination = Some(forged.into());
     event.place = Some(forged.into());
+    event.policy = Some(forged.into());
     event.service = forged.into();
     event
 }

@@ -33,6 +33,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -47,7 +48,7 @@ use tower_service::Service;
 use crate::Hop;
 use crate::answer::Refused;
 use crate::hop::Record;
-use crate::inbound::{RouteTemplate, admitted};
+use crate::inbound::{PeerAddress, RouteTemplate, admitted};
 
 /// Makes [`Audited`] services.
 #[derive(Clone, Debug)]
@@ -98,10 +99,12 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let record = self.hop.record(&mut request);
         let facts = admitted(request.extensions()).map(|admitted| admitted.facts().clone());
+        let peer = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
         match self.hop.audit().reserve() {
             Ok(room) => {
                 let (hop, direction) = (self.hop.clone(), Direction::Inbound);
-                let outcome = OutcomeGuard::new(hop, record, direction, "audit", room, facts, None);
+                let of = Of { token: facts, peer, ..Of::default() };
+                let outcome = OutcomeGuard::new(hop, record, direction, "audit", room, of);
                 Self::answer(self.inner.call(request), outcome)
             }
             Err(full) => {
@@ -153,14 +156,22 @@ where
     }
 }
 
+/// Whose request an outcome is of, and where it went.
+#[derive(Default)]
+pub(crate) struct Of {
+    pub(crate) token: Option<Arc<Facts>>,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) destination: Option<Arc<str>>,
+    pub(crate) attempt: Option<u8>,
+}
+
 /// Writes the outcome of one request: `completed` when told so, `abandoned` when dropped.
 pub struct OutcomeGuard {
     hop: Hop,
     record: Record,
     direction: Direction,
     gate: &'static str,
-    token: Option<Arc<Facts>>,
-    destination: Option<Arc<str>>,
+    of: Of,
     route: Option<RouteTemplate>,
     status: Option<u16>,
     room: Option<Reservation>,
@@ -173,10 +184,9 @@ impl OutcomeGuard {
         direction: Direction,
         gate: &'static str,
         room: Reservation,
-        token: Option<Arc<Facts>>,
-        destination: Option<Arc<str>>,
+        of: Of,
     ) -> Self {
-        Self { hop, record, direction, gate, token, destination, route: None, status: None, room: Some(room) }
+        Self { hop, record, direction, gate, of, route: None, status: None, room: Some(room) }
     }
 
     pub(crate) fn status(&mut self, status: u16) {
@@ -209,8 +219,9 @@ impl OutcomeGuard {
         let room = self.room.take()?;
         let mut event: Event =
             self.hop.event(&self.record, self.direction, EventKind::Outcome, self.gate, decision);
-        event.token = self.token.take();
-        event.destination = self.destination.take();
+        event.token = self.of.token.take();
+        event.destination = self.of.destination.take();
+        (event.peer, event.attempt) = (self.of.peer, self.of.attempt);
         event.route = self.route.take().map(RouteTemplate::into_shared);
         event.status = self.status;
         let id = event.id;
