@@ -48,7 +48,7 @@ use tower_service::Service;
 use crate::Hop;
 use crate::answer::Refused;
 use crate::hop::Record;
-use crate::inbound::{PeerAddress, RouteTemplate, admitted};
+use crate::inbound::{LastWord, PeerAddress, RouteTemplate, Uploading, admitted};
 
 /// Makes [`Audited`] services.
 #[derive(Clone, Debug)]
@@ -174,6 +174,8 @@ pub struct OutcomeGuard {
     of: Of,
     route: Option<RouteTemplate>,
     status: Option<u16>,
+    /// There, if an upload may go on after the answer.
+    last_word: Option<Arc<LastWord>>,
     room: Option<Reservation>,
 }
 
@@ -186,7 +188,17 @@ impl OutcomeGuard {
         room: Reservation,
         of: Of,
     ) -> Self {
-        Self { hop, record, direction, gate, of, route: None, status: None, room: Some(room) }
+        Self {
+            hop,
+            record,
+            direction,
+            gate,
+            of,
+            route: None,
+            status: None,
+            last_word: None,
+            room: Some(room),
+        }
     }
 
     pub(crate) fn status(&mut self, status: u16) {
@@ -201,8 +213,19 @@ impl OutcomeGuard {
         &self.hop
     }
 
+    /// The request is not at its end before its upload is.
+    pub(crate) fn waits_for_upload(&mut self) -> Uploading {
+        let uploading = Uploading::default();
+        self.last_word = Some(uploading.last_word());
+        uploading
+    }
+
+    /// The answer was whole.
     pub(crate) fn completed(mut self) {
-        self.write(Decision::Allow("completed"));
+        match self.last_word.take() {
+            Some(shared) => shared.answered(self),
+            None => _ = self.write(Decision::Allow("completed")),
+        }
     }
 
     /// The request's time was up. Returns the event that says so.

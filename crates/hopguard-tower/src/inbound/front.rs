@@ -166,11 +166,11 @@ impl<S> Front<S> {
         B: Body,
         R: Body,
     {
-        let Admission { passage, outcome, life, .. } = admission;
+        let Admission { passage, mut outcome, life, .. } = admission;
         // INVARIANT: I1 — takes the place of whatever evidence was there before the stack.
         request.extensions_mut().insert(passage);
         let offer = Offer::instead(&mut request);
-        let request = request.map(|body| Upload::watched(body, &life));
+        let request = request.map(|body| Upload::watched(body, &life, &mut outcome));
         let future = Oneshot::new(self.service.clone(), request);
         ResponseFuture::Guarded { future: Timed::calling(future, Answering { outcome, life, offer }) }
     }
