@@ -55,6 +55,7 @@ pub(crate) fn hostile() -> Event {
     event.route = Some(forged.into());
     event.destination = Some(forged.into());
     event.place = Some(forged.into());
+    event.policy = Some(forged.into());
     event.origin = Origin::new(forged, "1");
     event
 }

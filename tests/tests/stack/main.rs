@@ -25,6 +25,7 @@ mod configured;
 mod metered;
 mod modes;
 mod published;
+mod written;
 mod probes;
 mod leak;
 mod schema;

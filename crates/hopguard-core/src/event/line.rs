@@ -192,6 +192,7 @@ fn written(event: &Event, line: &mut Vec<u8>) -> Result<(), Error> {
     object.value("gate", event.gate)?;
     object.digits("decision", event.decision.name().as_bytes());
     object.value("code", event.decision.code())?;
+    object.optional("policy", event.policy.as_deref())?;
     object.optional("method", event.method)?;
     object.optional("route", event.route.as_deref())?;
     object.optional("status", event.status.as_ref())?;
@@ -199,6 +200,9 @@ fn written(event: &Event, line: &mut Vec<u8>) -> Result<(), Error> {
     object.optional("unverified", event.unverified.as_ref())?;
     object.optional("peer", event.peer.as_ref())?;
     object.optional("destination", event.destination.as_deref())?;
+    if let Some(rule) = event.rule {
+        object.digits("rule", rule.as_bytes());
+    }
     object.optional("client", event.client.as_deref())?;
     object.optional("requested", event.requested.as_deref())?;
     object.token("grant", event.grant.as_deref())?;

@@ -47,6 +47,8 @@ pub struct Event {
     pub gate: &'static str,
     /// What was decided.
     pub decision: Decision,
+    /// The policy by which the gate decided, as its guard names it ([`Guard::policy`](crate::Guard::policy)).
+    pub policy: Option<Arc<str>>,
     /// The request's method; `_OTHER` if it is none of those that every server knows.
     pub method: Option<&'static str>,
     /// The route template, where one is known.
@@ -61,6 +63,9 @@ pub struct Event {
     pub peer: Option<SocketAddr>,
     /// Where the outgoing request goes.
     pub destination: Option<Arc<str>>,
+    /// The kind of route that the call takes ([`RouteRule::name`](crate::RouteRule::name)): what is attached, and for
+    /// whom.
+    pub rule: Option<&'static str>,
     /// The client that authenticated; an authorization server writes it.
     pub client: Option<Arc<str>>,
     /// What was asked of the authorization server.
@@ -140,6 +145,7 @@ impl Event {
             kind,
             gate,
             decision,
+            policy: None,
             method: None,
             route: None,
             status: None,
@@ -147,6 +153,7 @@ impl Event {
             unverified: None,
             peer: None,
             destination: None,
+            rule: None,
             client: None,
             requested: None,
             grant: None,
@@ -174,6 +181,7 @@ mod tests {
         let decision = Decision::Deny(Denial::TokenExpired);
         let mut event = Event::new(7, &origin, Direction::Inbound, EventKind::Decision, "inbound", decision);
         event.request_id = Some(Id::fresh());
+        event.policy = Some("orders-7".into());
         event.method = Some("GET");
         event.route = Some("/orders/{id}".into());
         event.status = Some(401);
@@ -188,6 +196,7 @@ mod tests {
         event.unverified = Some(Box::new(Unverified { issuer: Some("x".into()), key_id: Some("k".into()) }));
         event.peer = Some(([127, 0, 0, 1], 9).into());
         event.destination = Some("https://inventory.internal:443".into());
+        event.rule = Some("exchange");
         event.client = Some("orders".into());
         event.requested = Some(Arc::new(Requested { audience: "a".into(), scopes: ScopeSet::empty() }));
         event.grant.clone_from(&event.token);

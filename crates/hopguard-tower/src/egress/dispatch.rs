@@ -20,7 +20,7 @@ use super::outgoing::{Matched, Outgoing};
 use super::redirect::is_redirect;
 use crate::Hop;
 use crate::answer::Refused;
-use crate::audited::{AuditedBody, OutcomeGuard};
+use crate::audited::{AuditedBody, Of, OutcomeGuard};
 use crate::hop::Passage;
 use crate::kept::Kept;
 
@@ -96,10 +96,10 @@ impl<S> Dispatch<S> {
         let full = |full| Refused { refusal: Fault::from(full).into(), event: id };
         let room = hop.audit().reserve().map_err(full)?;
         let (token, destination) = (event.token.clone(), event.destination.clone());
+        let of = Of { token, destination, attempt: event.attempt, peer: None };
         let safe = hop.audit().write_durably(event).map_err(full)?;
         let (record, direction) = (matched.record, Direction::Outbound);
-        let outcome = OutcomeGuard::new(Id::fresh(), hop.clone(), record, direction, "egress", room, token)
-            .to(destination);
+        let outcome = OutcomeGuard::new(Id::fresh(), hop.clone(), record, direction, "egress", room, of);
         Ok((outcome, safe))
     }
 }

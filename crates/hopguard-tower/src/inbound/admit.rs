@@ -10,7 +10,7 @@ use super::lifetime::{Life, Streams};
 use super::stage::Stage;
 use crate::Hop;
 use crate::answer::Refused;
-use crate::audited::OutcomeGuard;
+use crate::audited::{Of, OutcomeGuard};
 use crate::hop::{Passage, Record};
 
 /// What an admitted request goes on with.
@@ -85,15 +85,8 @@ fn written(
     }
     let safe = hop.audit().write_durably(event)?;
     let life = Life::new(streams, facts, longer.map_or(facts.expires, |(_, until)| until));
-    let facts = Some(facts.clone());
-    let outcome = OutcomeGuard::new(
-        record.request.of_request(1),
-        hop.clone(),
-        *record,
-        Direction::Inbound,
-        "inbound",
-        room,
-        facts,
-    );
+    let of = Of { token: Some(facts.clone()), peer: bound.verified().presented().peer(), ..Of::default() };
+    let (id, direction) = (record.request.of_request(1), Direction::Inbound);
+    let outcome = OutcomeGuard::new(id, hop.clone(), *record, direction, "inbound", room, of);
     Ok((outcome, life, safe))
 }

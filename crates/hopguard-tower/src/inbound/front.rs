@@ -183,9 +183,9 @@ impl<S> Front<S> {
         B: Body,
         R: Body,
     {
-        let Admission { outcome, life, .. } = admission;
+        let Admission { mut outcome, life, .. } = admission;
         let offer = Offer::instead(&mut request);
-        let request = request.map(|body| Upload::watched(body, &life));
+        let request = request.map(|body| Upload::watched(body, &life, &mut outcome));
         let future = Called::with(&self.service, request);
         ResponseFuture::Guarded { future: Timed::calling(future, Answering { outcome, life, offer }) }
     }
