@@ -1,22 +1,22 @@
-//! A queue and the thread that empties it: what every sink that writes on a thread of its own is made of.
+//! A queue and the threads that empty it: what every sink that writes on threads of its own is made of.
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hopguard_core::Problems;
 
 use super::queue::{Limits, Queue};
-use super::writer::{self, Paper};
+use super::writer::{self, Paper, Pen};
 
 /// How long dropping a sink waits for a writer that hangs.
 const LAST_LINES: Duration = Duration::from_secs(5);
 
 pub(crate) struct Running {
     queue: Arc<Queue>,
-    writer: Option<JoinHandle<()>>,
+    writers: Vec<JoinHandle<()>>,
 }
 
 impl Limits {
@@ -33,18 +33,20 @@ impl Limits {
 }
 
 impl Running {
-    /// Starts a writer on `paper`; `cut` bytes of a torn line are told in the log itself.
-    pub(crate) fn start(
-        limits: Limits,
-        mut paper: impl Paper + 'static,
-        cut: Option<u64>,
-    ) -> io::Result<Self> {
-        let queue = Arc::new(Queue::new(limits));
-        let writer = std::thread::Builder::new().name("hopguard-audit".into()).spawn({
-            let queue = queue.clone();
-            move || writer::run(&queue, &mut paper, cut)
-        })?;
-        Ok(Self { queue, writer: Some(writer) })
+    /// Starts the writers of `paper`; `cut` bytes of a torn line are told in the log itself.
+    pub(crate) fn start<P: Paper + 'static>(limits: Limits, paper: P, cut: Option<u64>) -> io::Result<Self> {
+        let queue = Arc::new(Queue::new(limits, P::WRITERS));
+        let pen = Arc::new(Mutex::new(Pen::new(paper, cut)));
+        let mut running = Self { queue, writers: Vec::new() };
+        for missing in (1..=P::WRITERS).rev() {
+            let (queue, pen) = (running.queue.clone(), pen.clone());
+            let thread = std::thread::Builder::new().name("hopguard-audit".into());
+            let writer = thread.spawn(move || writer::run(&queue, &pen));
+            // Nobody waits for those that never began.
+            let writer = writer.inspect_err(|_| (0..missing).for_each(|_| running.queue.end()))?;
+            running.writers.push(writer);
+        }
+        Ok(running)
     }
 
     pub(crate) const fn queue(&self) -> &Arc<Queue> {
@@ -53,12 +55,12 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// Writes what is queued, then ends the writer; gives up on one that hangs.
+    /// Writes what is queued, then ends the writers; gives up on one that hangs.
     fn drop(&mut self) {
-        let ended = self.queue.stop(LAST_LINES);
-        let Some(writer) = self.writer.take() else { return };
-        if ended {
-            let _ = writer.join();
+        if self.queue.stop(LAST_LINES) {
+            for writer in self.writers.drain(..) {
+                let _ = writer.join();
+            }
         } else {
             tracing::error!("the audit writer hangs; its last lines may be lost");
         }
