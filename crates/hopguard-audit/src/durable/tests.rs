@@ -2,7 +2,10 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
+use hopguard_core::{AuditFull, AuditSink};
+
 use super::*;
+use crate::Promise;
 use crate::events_for_tests::numbered;
 use crate::json_lines::tests::Folder;
 

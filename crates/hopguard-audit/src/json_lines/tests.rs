@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
+use std::time::Duration;
 
+use hopguard_core::{AuditFull, AuditSink};
 use proptest::prelude::*;
 use serde_json::Value;
 
