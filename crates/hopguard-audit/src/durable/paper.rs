@@ -37,7 +37,7 @@ pub(super) struct LogPaper {
 impl LogPaper {
     pub(super) fn new(settings: Settings, found: Found) -> io::Result<Self> {
         let length = found.records.metadata()?.len();
-        Ok(Self {
+        let mut paper = Self {
             settings,
             records: Arc::new(found.records),
             length,
@@ -45,9 +45,15 @@ impl LogPaper {
             tree: found.tree,
             lines: Leaves::new(),
             fresh: Vec::new(),
-            signed: found.signed,
+            signed: found.signed.unwrap_or(0),
             complained: false,
-        })
+        };
+        if found.signed.is_none() {
+            // From now on a log without checkpoints has lost them.
+            paper.sign()?;
+            folder::sync_folder(&paper.settings.folder)?;
+        }
+        Ok(paper)
     }
 
     fn sign(&mut self) -> io::Result<()> {
