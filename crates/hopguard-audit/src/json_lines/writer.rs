@@ -154,10 +154,10 @@ impl<P: Paper> Pen<P> {
 
     fn append(&mut self, queue: &Queue, event: &Event) {
         if let Some(bytes) = self.cut.take() {
-            let (origin, mended) = ((&event.service, &event.instance), Decision::Allow("audit_mended"));
+            let mended = Decision::Allow("audit_mended");
             let mut notice = Event::new(
                 event.time_millis,
-                origin,
+                &event.origin,
                 Direction::Internal,
                 EventKind::Notice,
                 "audit",

@@ -227,8 +227,8 @@ fn written(event: &Event, line: &mut Vec<u8>) -> Result<(), Error> {
     if let Some(id) = event.request_id {
         object.digits("request_id", &id.digits());
     }
-    object.text("service", &event.service)?;
-    object.text("instance", &event.instance)?;
+    object.text("service", &event.origin.service)?;
+    object.text("instance", &event.origin.instance)?;
     object.value("direction", &event.direction)?;
     object.value("kind", &event.kind)?;
     // Whoever writes a guard of his own names its gate and its codes.
