@@ -281,6 +281,21 @@ mod tests {
         assert_eq!(read["token"]["fingerprint"], event.token.unwrap().fingerprint.to_string());
     }
 
+    /// W5: no character of a text ends its string, or changes it.
+    #[test]
+    fn any_text_comes_back_as_it_was() {
+        for c in (0..=0xFF).filter_map(char::from_u32) {
+            let mut event = full();
+            let text = format!("a{c}\u{e4}");
+            for text in [&text[..=c.len_utf8()], text.as_str()] {
+                event.route = Some(text.into());
+                event.origin = Origin::new(text, text);
+                let read = serde_json::to_value(&event).unwrap();
+                assert_eq!((read["route"].as_str(), read["service"].as_str()), (Some(text), Some(text)));
+            }
+        }
+    }
+
     #[test]
     fn what_is_unverified_is_cut() {
         assert_eq!(Unverified::bounded(&"ä".repeat(100)).len(), Unverified::LONGEST);
