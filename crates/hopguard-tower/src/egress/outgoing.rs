@@ -113,7 +113,8 @@ impl Matched {
     ///
     /// # Errors
     ///
-    /// What ended it meanwhile: the caller's expiry or withdrawal, or that of what is attached.
+    /// What ended it meanwhile: the caller's expiry or withdrawal, or that of what is attached, or the end of a waiver
+    /// that it needs.
     pub(crate) fn still_sendable(&self, hop: &Hop, now: UnixTime) -> Result<(), Refusal> {
         let Some(sent) = self.attached.facts() else { return Ok(()) };
         if let Some(subject) = &self.subject {
@@ -125,7 +126,9 @@ impl Matched {
         if hop.ledger().withdrawals().strikes(sent) {
             return Err(Fault::GrantWithdrawn.into());
         }
-        Ok(())
+        // INVARIANT: I16 — what was taken by a waiver ends with the waiver.
+        let waived = self.attached.grant().map(Granted::waived).unwrap_or_default();
+        if waived.iter().all(|one| one.waiver.holds(now)) { Ok(()) } else { Err(Fault::WaiverExpired.into()) }
     }
 
     /// The event of a decision about this request.
