@@ -15,18 +15,19 @@ pub(super) struct Copied {
     values: Vec<u8>,
 }
 
+/// The length of a header's value, roughly; to count them all first would cost more than to be wrong at times.
+const USUAL: usize = 80;
+
 impl Copied {
     /// `None` for what is too long to be copied.
     pub(super) fn of<B>(request: &Request<B>) -> Option<Self> {
         let headers = request.headers();
         let mut names = Vec::with_capacity(headers.len());
-        let mut all = 0;
+        let mut values = Vec::with_capacity(headers.len() * USUAL);
         for (name, value) in headers {
-            all += value.len();
             names.push((name.clone(), u32::try_from(value.len()).ok()?, value.is_sensitive()));
+            values.extend_from_slice(value.as_bytes());
         }
-        let mut values = Vec::with_capacity(all);
-        headers.values().for_each(|value| values.extend_from_slice(value.as_bytes()));
         // Extensions that once held something are dearer to copy than new ones.
         let held = request.extensions();
         let extensions = if held.is_empty() { Extensions::new() } else { held.clone() };

@@ -63,11 +63,10 @@ where
             request.extensions_mut().remove::<super::OnBehalfOf>();
             request.extensions_mut().remove::<Passage>();
         }
-        let hop = self.hop.clone();
         let Some(matched) = matched else {
             // INVARIANT: I1 — only the exchange says that a route was matched.
-            let unmatched = Matched::new(hop.begin(Some(request.method()), request.headers()), None);
-            let refused = unmatched.refuse(&hop, "egress", Fault::EvidenceMissing.into());
+            let unmatched = Matched::new(self.hop.begin(Some(request.method()), request.headers()), None);
+            let refused = unmatched.refuse(&self.hop, "egress", Fault::EvidenceMissing.into());
             return ResponseFuture::Refused { refused: Some(refused) };
         };
         // The exchange has judged in this very call that what is attached is good still.
@@ -76,13 +75,12 @@ where
                 future: self.inner.call(request),
                 outcome: Some(outcome),
                 matched: Some(matched),
-                hop,
             },
             Ok((outcome, safe)) => {
                 // The clone was never ready; the one that was is kept.
                 let fresh = self.inner.clone();
                 let inner = std::mem::replace(&mut self.inner, fresh);
-                let held = Held { safe: Durably::new(safe), inner, request, outcome, matched, hop };
+                let held = Held { safe: Durably::new(safe), inner, request, outcome, matched };
                 ResponseFuture::Waiting { held: Some(Box::new(held)) }
             }
             Err(refused) => ResponseFuture::Refused { refused: Some(refused) },
@@ -121,7 +119,6 @@ pin_project! {
             future: S::Future,
             outcome: Option<OutcomeGuard>,
             matched: Option<Outgoing>,
-            hop: Hop,
         },
         /// Refused.
         Refused {
@@ -137,7 +134,6 @@ pub struct Held<S, B> {
     request: Request<B>,
     outcome: OutcomeGuard,
     matched: Outgoing,
-    hop: Hop,
 }
 
 impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
@@ -147,15 +143,13 @@ impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
         let Some(waiting) = held.as_mut() else { return Poll::Pending };
         let safe = ready!(Pin::new(&mut waiting.safe).poll(context));
         let Some(held) = held.take() else { return Poll::Pending };
-        let Held { mut inner, request, outcome, matched, hop, .. } = *held;
+        let Held { mut inner, request, outcome, matched, .. } = *held;
+        let hop = outcome.hop().clone();
         let next = match safe {
             Ok(()) => match matched.0.still_sendable(&hop, hop.now()) {
-                Ok(()) => Self::Sent {
-                    future: inner.call(request),
-                    outcome: Some(outcome),
-                    matched: Some(matched),
-                    hop,
-                },
+                Ok(()) => {
+                    Self::Sent { future: inner.call(request), outcome: Some(outcome), matched: Some(matched) }
+                }
                 // INVARIANT: I13 — the disk may have been slow.
                 Err(refusal) => {
                     match &refusal {
@@ -188,7 +182,7 @@ where
         ready!(self.as_mut().poll_safe(context));
         match self.project() {
             ResponseProjection::Waiting { .. } => Poll::Pending,
-            ResponseProjection::Sent { future, outcome, matched, hop } => {
+            ResponseProjection::Sent { future, outcome, matched } => {
                 let answer = ready!(future.poll(context));
                 let Some(mut outcome) = outcome.take() else { return Poll::Pending };
                 let response = match answer {
@@ -204,7 +198,7 @@ where
                     && let Some(matched) = matched
                     && !matched.0.follows
                 {
-                    let refused = matched.0.refuse(hop, "egress", Fault::RedirectRefused.into());
+                    let refused = matched.0.refuse(outcome.hop(), "egress", Fault::RedirectRefused.into());
                     return Poll::Ready(Err(EgressError::Refused(refused)));
                 }
                 Poll::Ready(Ok(response.map(|body| AuditedBody::watched(body, outcome))))

@@ -129,7 +129,9 @@ impl<S: Service<Request<B>>, B> Begun<S, B> {
         }
         let index = exchange.ticket(Call::of(request, as_ourselves), &mut matched);
         let index = index.map_err(|refusal| exchange.refused(&matched, refusal))?;
-        let at_hand = exchange.at_hand(index, &mut matched);
+        // The record was begun just now.
+        let now = matched.record.started_millis;
+        let at_hand = exchange.at_hand(index, &mut matched, now);
         let at_hand = at_hand.map_err(|refusal| exchange.refused(&matched, refusal))?;
         let ready = at_hand && inner.poll_ready(context).map_err(EgressError::Peer)?.is_ready();
         Ok((index, matched, at_hand, ready))
@@ -177,7 +179,7 @@ impl Inner {
     }
 
     /// Finds what is to be attached, if it is there already; false if it has to be asked for.
-    pub(super) fn at_hand(&self, index: usize, matched: &mut Matched) -> Result<bool, Refusal> {
+    pub(super) fn at_hand(&self, index: usize, matched: &mut Matched, now: u64) -> Result<bool, Refusal> {
         let found = match self.need(index)? {
             Need::Nothing => return Ok(true),
             Need::Secret(_, attachment) => {
@@ -187,7 +189,7 @@ impl Inner {
             Need::Grant(prepared) => {
                 // INVARIANT: I4 — a route that exchanges never goes on without.
                 let subject = matched.subject.as_ref().ok_or(Fault::EvidenceMissing)?;
-                self.exchanger.cached(subject, prepared)
+                self.exchanger.cached_at(subject, prepared, now)
             }
             Need::Own(target, destination) => {
                 matched.as_ourselves = true;

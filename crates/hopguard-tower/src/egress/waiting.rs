@@ -91,7 +91,7 @@ where
         event.kind = EventKind::Notice;
         let written = exchange.hop.audit().write(event);
         written.map_err(|full| exchange.refused(again, Refusal::Fault(full.into())))?;
-        let granted = match exchange.at_hand(index, again) {
+        let granted = match exchange.at_hand(index, again, exchange.hop.clock().unix_millis()) {
             Ok(false) => exchange.fetch(index, again).await,
             at_hand => at_hand.map(drop),
         };
