@@ -107,7 +107,7 @@ pub use scope::{InvalidScope, ScopeSet};
 pub use scope_guard::ScopeGuard;
 pub use step_up::StepUp;
 pub use time::{Clock, Monotonic, UnixTime, minutes, seconds};
-pub use token::{RawToken, TokenForm};
+pub use token::{FormPart, RawToken, TokenForm};
 pub use transaction::{TXN_TOKEN, Transaction};
 pub use ttl::{Ttl, TtlGuard};
 pub use validity::{Leeway, MAX_LEEWAY, check_validity};

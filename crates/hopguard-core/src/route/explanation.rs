@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::demand::Requires;
-use super::map::RouteRule;
+use super::RouteRule;
 use crate::Fault;
 
 /// How one route stands to a call.
