@@ -21,6 +21,7 @@ mod waivers;
 mod crowd;
 mod configuration;
 mod configured;
+mod settings;
 mod timers;
 mod metered;
 mod modes;
