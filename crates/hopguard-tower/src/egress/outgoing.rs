@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use hopguard_core::{
     Admitted, CacheState, Decision, Denial, Destination, Direction, Event, EventKind, Facts, Fault, Refusal,
-    Requested, UnixTime,
+    Requested, TXN_TOKEN, UnixTime,
 };
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::Hop;
 use crate::answer::Refused;
@@ -95,6 +95,19 @@ impl Matched {
             }
         }
         Ok(())
+    }
+
+    /// As [`Matched::still_sendable`], for a request that the passthrough block has let through.
+    pub(crate) fn still_leaves(&self, hop: &Hop, headers: &HeaderMap) -> Result<(), Refusal> {
+        let now = hop.now();
+        self.still_sendable(hop, now)?;
+        // The block has let nothing else pass in this header.
+        match self.subject.as_ref().and_then(Admitted::transaction) {
+            Some(transaction) if headers.contains_key(TXN_TOKEN) => {
+                Ok(transaction.header(hop.ledger().withdrawals(), now).map(drop)?)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The event of a decision about this request.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hopguard_client::BoxFuture;
+use hopguard_client::{BoxFuture, Durably};
 use hopguard_core::{
     Admitted, CacheState, Decision, Destination, EventKind, Fault, Granted, Refusal, Remembered, UnixTime,
 };
@@ -104,6 +104,7 @@ impl Inner {
                 old.and_then(|old| Some(Again { old, body: body.replay()?, copied: Copied::of(&parts)? }));
             let client = inner.ready().await.map_err(EgressError::Peer)?;
             self.judge_again(&mut matched)?;
+            self.announce(&mut matched).await?;
             let response = client.call(attach(parts, body, &matched)).await.map_err(EgressError::Peer)?;
             match again {
                 Some(again) if asks_for_renewal(response.status(), response.headers()) => {
@@ -153,6 +154,7 @@ impl Inner {
         granted.map_err(|refusal| self.refused(&matched, refusal))?;
         let client = inner.ready().await.map_err(EgressError::Peer)?;
         self.judge_again(&mut matched)?;
+        self.announce(&mut matched).await?;
         client.call(attach(parts, body, &matched)).await.map_err(EgressError::Peer)
     }
 
@@ -163,6 +165,22 @@ impl Inner {
         Arc::make_mut(matched).record.now = now;
         let verdict = matched.still_sendable(&self.hop, now);
         verdict.map_err(|refusal| self.refused(matched, refusal))
+    }
+
+    /// Writes down what is attached, where no step below does.
+    async fn announce<E>(&self, matched: &mut Arc<Matched>) -> Result<(), EgressError<E>> {
+        if !self.alone {
+            return Ok(());
+        }
+        let event = matched.event(&self.hop, "egress", Decision::Allow("passed"));
+        // INVARIANT: I11 — what is not written down does not happen. The client that was ready is kept meanwhile.
+        let full = |matched: &Matched, full| self.refused(matched, Refusal::Fault(Fault::from(full)));
+        let safe = self.hop.audit().write_durably(event).map_err(|none| full(matched, none))?;
+        if safe.is_done() {
+            return Ok(());
+        }
+        Durably::new(safe).await.map_err(|late| full(matched, late))?;
+        self.judge_again(matched)
     }
 
     fn refused<E>(&self, matched: &Matched, refusal: Refusal) -> EgressError<E> {

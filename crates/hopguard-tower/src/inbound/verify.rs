@@ -35,7 +35,7 @@ use std::task::{Context, Poll, ready};
 
 use hopguard_client::{BoxFuture, Durably};
 use hopguard_core::{
-    BearerOnly, Decision, Denial, Direction, Event, EventKind, Facts, Fault, Presented, RawToken, Refusal,
+    BearerOnly, Decision, Direction, Event, EventKind, Facts, Fault, Presented, RawToken, Refusal,
     Relaxation, UnixTime, Verified, Waived, Waiver,
 };
 use hopguard_verify::{Check, Verifier};
@@ -239,18 +239,6 @@ impl VerifyLayer {
         self.hop.audit().refusal(event);
         refused.answer(&self.hop)
     }
-
-    /// Is it still good, once the disk has answered?
-    fn still_good(&self, shown: &Verified) -> Result<(), Refusal> {
-        // INVARIANT: I13 — it may have expired, or been withdrawn, while the disk was slow.
-        if self.hop.now() >= shown.facts().expires {
-            return Err(Denial::TokenExpired.into());
-        }
-        if self.hop.ledger().withdrawals().strikes(shown.facts()) {
-            return Err(Denial::TokenWithdrawn.into());
-        }
-        Ok(())
-    }
 }
 
 /// What waits for the disk. On the heap, so that those who do not wait pay nothing for it.
@@ -327,7 +315,8 @@ where
                     let Held { request, shown, record, inner, .. } = *held;
                     // INVARIANT: I11 — what is not written down does not happen.
                     let safe = safe.map_err(|full| Refusal::from(Fault::from(full)));
-                    match safe.and_then(|()| layer.still_good(&shown)) {
+                    // INVARIANT: I13 — it may have expired, or been withdrawn, while the disk was slow.
+                    match safe.and_then(|()| Ok(layer.hop.still_good(shown.facts())?)) {
                         Ok(()) => ResponseFuture::Calling { future: Oneshot::new(inner, request) },
                         Err(refusal) => Self::refused(layer.refuse_known(&record, &shown, refusal)),
                     }
