@@ -72,6 +72,15 @@ fn what_is_no_toml_is_told_with_its_lines() {
     assert!(read("service = \"a\"\nservice = \"b\"").unwrap_err().to_string().contains("line 2"));
 }
 
+/// With a search from the beginning for each value this would take minutes.
+#[test]
+fn a_long_file_is_read_once() {
+    let paths = "  \"/p\",\n".repeat(110_000);
+    let list = format!("open_paths = [\n{paths}]\nleeway = \"2m\"\n[[inbound.issuer]]");
+    let errors = read(&SMALL.replace("[[inbound.issuer]]", &list)).unwrap_err();
+    told(&errors, &[("inbound.leeway", "(line 110011)")]);
+}
+
 #[test]
 fn each_mandatory_part_is_missed() {
     assert!(read(SMALL).is_ok());
