@@ -1,5 +1,6 @@
 //! Random-looking identifiers for requests and events.
 
+use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU128;
@@ -12,8 +13,15 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Id(NonZeroU128);
 
+/// How many counts a thread takes at once, so that threads do not fight for one counter at every request.
+const BLOCK: u64 = 1 << 10;
+
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 static KEYS: LazyLock<[RandomState; 2]> = LazyLock::new(|| [RandomState::new(), RandomState::new()]);
+
+thread_local! {
+    static NEXT: Cell<u64> = const { Cell::new(0) };
+}
 
 impl Id {
     /// A fresh identifier.
@@ -22,7 +30,10 @@ impl Id {
     /// call to the random generator, and an event identifier needs no more.
     #[must_use]
     pub fn fresh() -> Self {
-        let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let next = NEXT.get();
+        // A block begins at a multiple of its length, and so does what follows its last count.
+        let count = if next.is_multiple_of(BLOCK) { COUNTER.fetch_add(BLOCK, Ordering::Relaxed) } else { next };
+        NEXT.set(count.wrapping_add(1));
         let [high, low] = &*KEYS;
         let id = (u128::from(high.hash_one(count)) << 64) | u128::from(low.hash_one(count));
         // Zero comes as rarely as any other number, and stands for no id.
@@ -69,6 +80,15 @@ impl Serialize for Id {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_share_no_id() {
+        let fresh = || (0..3 * BLOCK).map(|_| Id::fresh()).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(fresh)).collect();
+        let all: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        let distinct: std::collections::HashSet<_> = all.iter().copied().collect();
+        assert_eq!(distinct.len(), all.len());
+    }
 
     #[test]
     fn it_is_printed_in_full() {

@@ -213,7 +213,7 @@ impl Hop {
 fn trace_of(headers: &HeaderMap) -> Option<TraceContext> {
     let mut values = headers.get_all(&TRACEPARENT).iter();
     match (values.next(), values.next()) {
-        (Some(value), None) => value.to_str().ok().and_then(TraceContext::parse),
+        (Some(value), None) => TraceContext::parse(value),
         _ => None,
     }
 }

@@ -35,7 +35,7 @@ use std::task::{Context, Poll, ready};
 
 use hopguard_client::{BoxFuture, Durably};
 use hopguard_core::{
-    BearerOnly, Decision, Direction, Event, EventKind, Facts, Fault, Presented, RawToken, Refusal,
+    BearerOnly, Decision, Denial, Direction, Event, EventKind, Facts, Fault, Presented, RawToken, Refusal,
     Relaxation, UnixTime, Verified, Waived, Waiver,
 };
 use hopguard_verify::{Check, Verifier};
@@ -45,7 +45,7 @@ use tower::util::Oneshot;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::extract::extract;
+use super::extract::{extract, why_unreadable};
 use super::stage::Stage;
 use crate::Hop;
 use crate::answer::Refused;
@@ -150,7 +150,11 @@ impl VerifyLayer {
 
     /// What can be said about the token without waiting.
     pub(super) fn check(&self, presented: &Presented, now: UnixTime) -> Check {
-        self.verifier.check_at(presented.token(), self.hop.ledger().withdrawals(), now)
+        let token = presented.token();
+        match self.verifier.check_at(token, self.hop.ledger().withdrawals(), now) {
+            Check::Done(Err(Denial::TokenMalformed)) => Check::Done(Err(why_unreadable(token))),
+            check => check,
+        }
     }
 
     /// The verdict once the keys are there. Boxed: it is the rare case, beside a fetch over the network.
