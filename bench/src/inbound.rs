@@ -1,5 +1,6 @@
 //! The way in: extract to admitted through the whole stack, against nothing but the signature check.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use hopguard_axum::{Caller, Protect};
 use hopguard_core::Ledger;
-use hopguard_tower::{OpenPaths, PeerAddress};
+use hopguard_tower::OpenPaths;
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use serde_json::Value;
@@ -23,6 +24,9 @@ use crate::world::{Bare, ISSUER, Key, Signed, audit, claims, drive, guard, many_
 
 /// What is remembered at most unless set: with less, no verdict has to go to make room for the next.
 const REMEMBERED: usize = 10_000;
+
+/// The connection's other end, which the axum adapter tells the stack once.
+pub(crate) const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000);
 
 pub(crate) fn first_es256(pace: Pace) -> Group {
     first("inbound first ES256", Key::es256(), pace, 100, 1.08, claims)
@@ -63,13 +67,13 @@ fn first(
     let mut group = Group::new(Whose::Thread);
 
     let stack = guard(&Ledger::bounded(), &audit(), &key);
-    let mut service = stack.around(Bare);
+    let mut service = stack.around(Bare).for_peer(PEER);
     for token in tokens.iter().take(fill) {
-        assert_eq!(drive(&mut service, arrived(request(token))), StatusCode::OK);
+        assert_eq!(drive(&mut service, request(token)), StatusCode::OK);
     }
     let mut token = unseen();
     let stack = Lane::new("hopguard", move || {
-        assert_eq!(drive(&mut service, arrived(request(&token()))), StatusCode::OK);
+        assert_eq!(drive(&mut service, request(&token())), StatusCode::OK);
     });
     let stack = group.lane(stack.fixed(iterations));
     let mut token = unseen();
@@ -125,10 +129,10 @@ pub(crate) fn seen(_: Pace) -> Group {
     // A hundred callers, so that no lookup is more predictable than a busy service's.
     let tokens = es256.tokens(100);
     let stack = guard(&Ledger::bounded(), &audit(), &es256);
-    let mut service = stack.around(Bare);
+    let mut service = stack.around(Bare).for_peer(PEER);
     let mut next = requests(&tokens);
     let seen = group.lane(Lane::new("hopguard", move || {
-        assert_eq!(drive(&mut service, arrived(next())), StatusCode::OK);
+        assert_eq!(drive(&mut service, next()), StatusCode::OK);
     }));
     let mut next = requests(&tokens);
     let bare = group.lane(Lane::new("the bare service", move || {
@@ -136,10 +140,10 @@ pub(crate) fn seen(_: Pace) -> Group {
     }));
 
     let router = Router::new().route("/orders/{id}", get(async |_: Caller| "ok"));
-    let mut protected = stack.protect(router, OpenPaths::none());
+    let mut protected = stack.protect(router, OpenPaths::none()).for_peer(PEER);
     let mut next = requests(&tokens);
     let whole = group.lane(Lane::new("hopguard around axum", move || {
-        assert_eq!(drive(&mut protected, arrived(next().map(Body::new))), StatusCode::OK);
+        assert_eq!(drive(&mut protected, next().map(Body::new)), StatusCode::OK);
     }));
     let mut router = Router::new().route("/orders/{id}", get(async || "ok"));
     let mut next = requests(&tokens);
@@ -181,10 +185,10 @@ pub(crate) fn refused(_: Pace) -> Group {
         assert_eq!(drive(&mut Bare, next()), StatusCode::OK);
     }));
     for (case, token) in cases {
-        let mut service = stack.around(Bare);
+        let mut service = stack.around(Bare).for_peer(PEER);
         let mut next = requests(&[token.into()]);
         let lane = group.lane(Lane::new(case, move || {
-            assert_eq!(drive(&mut service, arrived(next())), StatusCode::UNAUTHORIZED);
+            assert_eq!(drive(&mut service, next()), StatusCode::UNAUTHORIZED);
         }));
         let path = format!("inbound refused: {case}");
         group.compare(path, lane, floors.rs256, 1.0 / 16.0).over(bare).allocations(None);
@@ -224,11 +228,4 @@ fn requests(tokens: &[Arc<str>]) -> impl FnMut() -> Request<Full<Bytes>> + use<>
         next = (next + 1) % templates.len();
         templates[next].clone()
     }
-}
-
-/// As the axum adapter does for each request of a connection.
-pub(crate) fn arrived<B>(mut request: Request<B>) -> Request<B> {
-    let peer = PeerAddress(([127, 0, 0, 1], 40_000).into());
-    request.extensions_mut().insert(peer);
-    request
 }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::clock::Whose;
 use crate::harness::{Group, Lane, Pace};
-use crate::inbound::{arrived, floors};
+use crate::inbound::{PEER, floors};
 use crate::world::{Bare, ISSUER, Key, Sts, audit, claims, drive, guard, request};
 
 /// What is remembered at most unless set.
@@ -111,10 +111,10 @@ fn resident_of(flood: usize) -> f64 {
 pub(crate) fn resident(flood: usize) {
     let key = Key::eddsa();
     let stack = guard(&Ledger::bounded(), &audit(), &key);
-    let mut service = stack.around(Bare);
+    let mut service = stack.around(Bare).for_peer(PEER);
     let mut see = |count: usize| {
         for _ in 0..count {
-            assert_eq!(drive(&mut service, arrived(request(&key.token(&claims())))), StatusCode::OK);
+            assert_eq!(drive(&mut service, request(&key.token(&claims()))), StatusCode::OK);
         }
     };
     see(100);

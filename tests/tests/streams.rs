@@ -494,14 +494,39 @@ async fn a_slow_upload_ends_and_the_handler_hears_of_it() {
 
 #[tokio::test]
 async fn an_upload_that_goes_on_after_the_answer_ends_too() {
-    let served = Served::new().await;
-    let mut client = served.open("POST /answer-first", "content-length: 1000\r\n\r\n12345").await;
-    client.until("started").await;
-    served.withdraw(served.withdrawals().remove(0));
-    let end = served.seen.next_end().await;
-    assert!(end.contains("withdrawn"), "{end}");
-    // Its answer was whole before.
-    served.ended("completed", Some(200)).await;
+    for withdrawn in [true, false] {
+        let served = Served::new().await;
+        let mut client = served.open("POST /answer-first", "content-length: 1000\r\n\r\n12345").await;
+        client.until("started").await;
+        assert_eq!(served.codes(), ["admitted"], "its answer is whole, and its upload goes on");
+        if withdrawn {
+            served.withdraw(served.withdrawals().remove(0));
+        } else {
+            served.advance(seconds(LIFE));
+        }
+        let (end, code) = (served.seen.next_end().await, if withdrawn { "withdrawn" } else { "expired" });
+        assert!(end.contains(code), "{end}");
+        served.ended(&format!("stream_{code}"), Some(200)).await;
+    }
+}
+
+/// Its outcome is written once it is whole, or once its caller has gone away.
+#[tokio::test]
+async fn an_upload_that_goes_on_after_the_answer_is_waited_for() {
+    for whole in [true, false] {
+        let served = Served::new().await;
+        let mut client = served.open("POST /answer-first", "content-length: 10\r\n\r\n12345").await;
+        client.until("started").await;
+        assert_eq!(served.codes(), ["admitted"]);
+        if whole {
+            // The server does not tell the handler that this was all, before the next request comes.
+            client.send("67890").await;
+        } else {
+            drop(client);
+            assert_ne!(served.seen.next_end().await, "whole");
+        }
+        served.ended("completed", Some(200)).await;
+    }
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use hopguard_core::{
-    Actor, ActorChain, Confirmation, Decision, Denial, Direction, Event, EventKind, Facts, Fingerprint, Origin,
-    ScopeSet, UnixTime,
+    Actor, ActorChain, Confirmation, Decision, Denial, Direction, Event, EventKind, Facts, Fingerprint,
+    Origin, ScopeSet, UnixTime,
 };
 
 pub(crate) fn decided(decision: Decision) -> Event {
@@ -55,6 +55,7 @@ pub(crate) fn hostile() -> Event {
     event.route = Some(forged.into());
     event.destination = Some(forged.into());
     event.place = Some(forged.into());
+    event.policy = Some(forged.into());
     event.origin = Origin::new(forged, "1");
     event
 }

@@ -35,7 +35,7 @@ use axum::serve::IncomingStream;
 use futures_util::FutureExt;
 use futures_util::future::{Either, Map, Ready, ready};
 use hopguard_tower::inbound::Guarded;
-use hopguard_tower::{Inbound, OpenPaths, PeerAddress, PublishedMetadata, ScannedBody, TimedBody, Upload};
+use hopguard_tower::{Inbound, OpenPaths, PublishedMetadata, ScannedBody, TimedBody, Upload};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 use tokio::net::TcpListener;
@@ -53,7 +53,7 @@ impl Protect for Inbound {
     fn protect(&self, router: Router, open: OpenPaths) -> Protected {
         let metadata = self.resource_metadata().cloned();
         let guard = self.clone().open(open);
-        Protected { service: guard.around(Inner(router)), metadata, guard }
+        Protected { service: guard.around(Inner(router)), metadata, guard, connect_info: false }
     }
 }
 
@@ -66,9 +66,24 @@ pub struct Protected {
     service: Guarded<Inner>,
     metadata: Option<PublishedMetadata>,
     guard: Inbound,
+    connect_info: bool,
 }
 
 impl Protected {
+    /// Also tells handlers the transport's other end, for axum's own `ConnectInfo<SocketAddr>`. The audit
+    /// knows it anyway.
+    #[must_use]
+    pub fn with_connect_info(self) -> Self {
+        Self { connect_info: true, ..self }
+    }
+
+    /// The same for one connection, whose other end is `peer`: for servers other than `axum::serve`, which says so by
+    /// itself.
+    #[must_use]
+    pub fn for_peer(self, peer: SocketAddr) -> Self {
+        Self { service: self.service.for_peer(peer), ..self }
+    }
+
     /// The stack in front: to warm it up, to see how its keys are.
     #[must_use]
     pub fn guard(&self) -> &Inbound {
@@ -124,7 +139,7 @@ impl Service<Request> for Protected {
 #[derive(Clone, Debug)]
 pub struct Connection {
     service: Protected,
-    peer: SocketAddr,
+    info: Option<ConnectInfo<SocketAddr>>,
 }
 
 impl Service<Request> for Connection {
@@ -137,8 +152,9 @@ impl Service<Request> for Connection {
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        request.extensions_mut().insert(PeerAddress(self.peer));
-        request.extensions_mut().insert(ConnectInfo(self.peer));
+        if let Some(info) = self.info {
+            request.extensions_mut().insert(info);
+        }
         self.service.call(request)
     }
 }
@@ -153,7 +169,9 @@ impl Service<IncomingStream<'_, TcpListener>> for Protected {
     }
 
     fn call(&mut self, stream: IncomingStream<'_, TcpListener>) -> Self::Future {
-        ready(Ok(Connection { service: self.clone(), peer: *stream.remote_addr() }))
+        let peer = *stream.remote_addr();
+        let info = self.connect_info.then_some(ConnectInfo(peer));
+        ready(Ok(Connection { service: self.clone().for_peer(peer), info }))
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::{Acknowledgement, Decision, Direction, Event, EventKind, Fault, Origin};
+use crate::{Acknowledgement, Decision, Direction, Event, EventKind, Fault, Id, Origin};
 
 /// The sink takes no more events; whoever asked must refuse its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -118,7 +118,22 @@ impl Audit {
         gate: &'static str,
         decision: Decision,
     ) -> Event {
-        Event::new(time_millis, &self.0.origin, direction, kind, gate, decision)
+        self.event_with_id(Id::fresh(), time_millis, direction, kind, gate, decision)
+    }
+
+    /// As [`Audit::event`], under an id of the request that it belongs to.
+    #[must_use]
+    #[inline]
+    pub fn event_with_id(
+        &self,
+        id: Id,
+        time_millis: u64,
+        direction: Direction,
+        kind: EventKind,
+        gate: &'static str,
+        decision: Decision,
+    ) -> Event {
+        Event::with_id(id, time_millis, &self.0.origin, direction, kind, gate, decision)
     }
 
     /// Sets aside room for one event.

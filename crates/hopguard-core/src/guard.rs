@@ -1,5 +1,7 @@
 //! What every guard has in common.
 
+use std::sync::Arc;
+
 use crate::{Denial, UnixTime, Verified, Waived};
 
 /// A pure decision over a verified token and a time.
@@ -34,6 +36,12 @@ pub trait Guard {
     ///
     /// The [`Denial`] that says why not.
     fn check(&self, token: &Verified, now: UnixTime) -> Result<(), Denial>;
+
+    /// The id of the policy that this guard decides by, for the audit: of a set of rules that changes, one for each
+    /// version. `None` where the guard's name says all there is.
+    fn policy(&self) -> Option<&Arc<str>> {
+        None
+    }
 
     /// The relaxations without which [`check`](Self::check) would have refused this token at `now`; the gate writes
     /// each down (I16).

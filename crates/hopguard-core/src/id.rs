@@ -32,7 +32,8 @@ impl Id {
     pub fn fresh() -> Self {
         let next = NEXT.get();
         // A block begins at a multiple of its length, and so does what follows its last count.
-        let count = if next.is_multiple_of(BLOCK) { COUNTER.fetch_add(BLOCK, Ordering::Relaxed) } else { next };
+        let count =
+            if next.is_multiple_of(BLOCK) { COUNTER.fetch_add(BLOCK, Ordering::Relaxed) } else { next };
         NEXT.set(count.wrapping_add(1));
         let [high, low] = &*KEYS;
         let id = (u128::from(high.hash_one(count)) << 64) | u128::from(low.hash_one(count));
@@ -42,6 +43,14 @@ impl Id {
 }
 
 impl Id {
+    /// The `n`th id that follows this request's, for an event that each request has once. It is as unlikely to be
+    /// another request's as two fresh ones are to be one, and costs nothing.
+    #[must_use]
+    pub fn of_request(self, n: u8) -> Self {
+        let next = self.0.get().wrapping_add(u128::from(n) + 1);
+        Self(NonZeroU128::new(next).unwrap_or(NonZeroU128::MAX))
+    }
+
     /// The 32 hexadecimal digits by which it is printed.
     #[must_use]
     pub fn digits(self) -> [u8; 32] {
@@ -80,6 +89,13 @@ impl Serialize for Id {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_event_of_a_request_has_its_own() {
+        let request = Id::fresh();
+        let ids = [request, request.of_request(0), request.of_request(1), request.of_request(u8::MAX)];
+        assert!((1..ids.len()).all(|at| !ids[..at].contains(&ids[at])), "{ids:?}");
+    }
 
     #[test]
     fn threads_share_no_id() {

@@ -103,6 +103,8 @@ impl Inner {
         let now = self.clock.unix_millis();
         let mut event = audit.event(now, Direction::Inbound, EventKind::Decision, GATE, decision);
         event.request_id = Some(arrived.id);
+        // The route is for this one, and no other gets as far as an event.
+        event.method = Some("POST");
         event.status = Some(status.as_u16());
         event.peer = arrived.peer;
         event.client = trail.client;

@@ -33,6 +33,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -47,7 +48,7 @@ use tower_service::Service;
 use crate::Hop;
 use crate::answer::Refused;
 use crate::hop::Record;
-use crate::inbound::{RouteTemplate, admitted};
+use crate::inbound::{LastWord, PeerAddress, RouteTemplate, Uploading, admitted};
 
 /// Makes [`Audited`] services.
 #[derive(Clone, Debug)]
@@ -98,10 +99,12 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let record = self.hop.record(&mut request);
         let facts = admitted(request.extensions()).map(|admitted| admitted.facts().clone());
+        let peer = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
         match self.hop.audit().reserve() {
             Ok(room) => {
                 let (hop, direction) = (self.hop.clone(), Direction::Inbound);
-                let outcome = OutcomeGuard::new(hop, record, direction, "audit", room, facts, None);
+                let of = Of { token: facts, peer, ..Of::default() };
+                let outcome = OutcomeGuard::new(Id::fresh(), hop, record, direction, "audit", room, of);
                 Self::answer(self.inner.call(request), outcome)
             }
             Err(full) => {
@@ -155,35 +158,46 @@ where
     }
 }
 
+/// Whose request an outcome is of, and where it went.
+#[derive(Default)]
+pub(crate) struct Of {
+    pub(crate) token: Option<Arc<Facts>>,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) destination: Option<Arc<str>>,
+    pub(crate) attempt: Option<u8>,
+}
+
 /// Writes the outcome of one request: `completed` when told so, `abandoned` when dropped.
 ///
 /// On the heap, because it is handed on from the admission to the answer, its body, and the connection.
 pub struct OutcomeGuard(Box<Open>);
 
 struct Open {
+    id: Id,
     hop: Hop,
     record: Record,
     direction: Direction,
     gate: &'static str,
-    token: Option<Arc<Facts>>,
-    destination: Option<Arc<str>>,
+    of: Of,
     route: Option<RouteTemplate>,
     status: Option<u16>,
+    /// There, if an upload may go on after the answer.
+    last_word: Option<Arc<LastWord>>,
     room: Option<Reservation>,
 }
 
 impl OutcomeGuard {
     pub(crate) fn new(
+        id: Id,
         hop: Hop,
         record: Record,
         direction: Direction,
         gate: &'static str,
         room: Reservation,
-        token: Option<Arc<Facts>>,
-        destination: Option<Arc<str>>,
+        of: Of,
     ) -> Self {
-        let (route, status, room) = (None, None, Some(room));
-        Self(Box::new(Open { hop, record, direction, gate, token, destination, route, status, room }))
+        let (route, status, last_word, room) = (None, None, None, Some(room));
+        Self(Box::new(Open { id, hop, record, direction, gate, of, route, status, last_word, room }))
     }
 
     pub(crate) fn status(&mut self, status: u16) {
@@ -198,8 +212,19 @@ impl OutcomeGuard {
         &self.0.hop
     }
 
+    /// The request is not at its end before its upload is.
+    pub(crate) fn waits_for_upload(&mut self) -> Uploading {
+        let uploading = Uploading::default();
+        self.0.last_word = Some(uploading.last_word());
+        uploading
+    }
+
+    /// The answer was whole.
     pub(crate) fn completed(mut self) {
-        self.write(Decision::Allow("completed"));
+        match self.0.last_word.take() {
+            Some(shared) => shared.answered(self),
+            None => _ = self.write(Decision::Allow("completed")),
+        }
     }
 
     /// The request's time was up. Returns the event that says so.
@@ -215,15 +240,21 @@ impl OutcomeGuard {
     fn write(&mut self, decision: Decision) -> Option<Id> {
         let open = &mut *self.0;
         let room = open.room.take()?;
-        let mut event: Event =
-            open.hop.event(&open.record, open.direction, EventKind::Outcome, open.gate, decision);
-        event.token = open.token.take();
-        event.destination = open.destination.take();
+        let mut event: Event = open.hop.event_with_id(
+            open.id,
+            &open.record,
+            open.direction,
+            EventKind::Outcome,
+            open.gate,
+            decision,
+        );
+        event.token = open.of.token.take();
+        event.destination = open.of.destination.take();
+        (event.peer, event.attempt) = (open.of.peer, open.of.attempt);
         event.route = open.route.take().map(RouteTemplate::into_shared);
         event.status = open.status;
-        let id = event.id;
         room.fill(event);
-        Some(id)
+        Some(open.id)
     }
 }
 

@@ -24,7 +24,7 @@ pub fn authorization(lines: &[u8]) -> Option<Result<Box<str>, &'static str>> {
     for line in lines.split(|byte| *byte == b'\n').take(8) {
         request.headers_mut().append(AUTHORIZATION, HeaderValue::from_bytes(line).ok()?);
     }
-    let extracted = extract(hop, &mut request);
+    let extracted = extract(hop, &mut request, None);
     // INVARIANT: I15 — whatever it was, no handler can pass it on.
     assert!(!request.headers().contains_key(AUTHORIZATION), "the credential is still there");
     Some(match extracted {

@@ -129,11 +129,25 @@ impl Hop {
         gate: &'static str,
         decision: Decision,
     ) -> Event {
+        self.event_with_id(Id::fresh(), record, direction, kind, gate, decision)
+    }
+
+    /// As [`Hop::event`], under an id that the caller has seen to.
+    #[inline]
+    pub(crate) fn event_with_id(
+        &self,
+        id: Id,
+        record: &Record,
+        direction: Direction,
+        kind: EventKind,
+        gate: &'static str,
+        decision: Decision,
+    ) -> Event {
         // One reading serves both: the time of an event is that of the arrival, and what has passed since.
         let latency = self.0.clock.monotonic().since(record.started);
         let since = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
         let millis = record.started_millis.saturating_add(since);
-        let mut event = self.0.audit.event(millis, direction, kind, gate, decision);
+        let mut event = self.0.audit.event_with_id(id, millis, direction, kind, gate, decision);
         event.request_id = Some(record.request);
         event.method = record.method;
         event.trace = record.trace;
@@ -153,8 +167,8 @@ impl Hop {
         let (id, direction) = (Id::fresh(), Direction::Inbound);
         self.0.audit.stranger_with(record.started_millis, refusal.code(), direction, || {
             let decision = Decision::from(refusal.clone());
-            let mut event = self.event(record, direction, EventKind::Decision, gate, decision);
-            event.id = id;
+            let kind = EventKind::Decision;
+            let mut event = self.event_with_id(id, record, direction, kind, gate, decision);
             event.status = Some(refusal.status());
             complete(&mut event);
             event

@@ -27,6 +27,7 @@ mod timers;
 mod metered;
 mod modes;
 mod published;
+mod written;
 mod probes;
 mod leak;
 mod schema;

@@ -58,7 +58,8 @@ pub(crate) struct Found {
     pub(crate) records: File,
     pub(crate) leaves: File,
     pub(crate) tree: Tree,
-    pub(crate) signed: u64,
+    /// How many records the newest checkpoint covers; there is none of a log that begins.
+    pub(crate) signed: Option<u64>,
     pub(crate) mended: Option<Mended>,
 }
 
@@ -125,7 +126,7 @@ pub(crate) fn open(folder: &Path, verifier: &LogVerifier, shipped: Option<&Path>
     checks.sort_by_key(|checkpoint| checkpoint.size);
     let mut tree = Tree::default();
     let mut checks = checks.into_iter().peekable();
-    let mut signed = 0;
+    let mut signed = None;
     for at in 0..=known.len() {
         while let Some(checkpoint) = checks.next_if(|checkpoint| checkpoint.size == tree.size()) {
             if checkpoint.root != tree.root() {
@@ -134,7 +135,7 @@ pub(crate) fn open(folder: &Path, verifier: &LogVerifier, shipped: Option<&Path>
                     checkpoint.size
                 ));
             }
-            signed = checkpoint.size;
+            signed = Some(checkpoint.size);
         }
         if let Some(leaf) = known.get(at) {
             tree.push(*leaf);
@@ -146,6 +147,13 @@ pub(crate) fn open(folder: &Path, verifier: &LogVerifier, shipped: Option<&Path>
             tree.size(),
             checkpoint.size
         ));
+    }
+    // The empty log was signed before its first record was written.
+    if signed.is_none() && tree.size() > 0 {
+        return Err(
+            "holds records and no checkpoint: all are gone; keep it as evidence and name another folder"
+                .to_owned(),
+        );
     }
     let length = u64::try_from(known.len() * 32).map_err(|_| "is too large".to_owned())?;
     leaves.set_len(length).map_err(failed("be mended"))?;

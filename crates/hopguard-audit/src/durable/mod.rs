@@ -27,10 +27,14 @@
 //!
 //! # What is promised
 //!
-//! Events are written in batches, and each batch costs one `fsync`. With [`Promise::BeforeAllow`] nothing is
-//! allowed before the `fsync` that covers it. [`Promise::Acknowledged`] and [`Promise::BestEffort`] are as with
-//! [`JsonLines`](crate::JsonLines); so are the strangers' lane and the counted losses, which stand in the log
-//! itself. A failed `fsync` ends the log until the process starts anew.
+//! Events are written in batches, and each batch costs one `fsync`, while the next one is written. With
+//! [`Promise::BeforeAllow`] nothing is allowed before the `fsync` that covers it. [`Promise::Acknowledged`] and
+//! [`Promise::BestEffort`] are as with [`JsonLines`](crate::JsonLines); so are the strangers' lane and the counted
+//! losses, which stand in the log itself. A failed `fsync` ends the log until the process starts anew.
+//!
+//! [`Promise::BeforeAllow`]: crate::Promise::BeforeAllow
+//! [`Promise::Acknowledged`]: crate::Promise::Acknowledged
+//! [`Promise::BestEffort`]: crate::Promise::BestEffort
 //!
 //! Killed at any instant, a log is continued by the next [`DurableLogBuilder::open`]: the torn end is cut, and
 //! the cut stands in the log as `audit_mended`. A log that lost or changed anything that was signed is not
@@ -50,22 +54,21 @@ pub(crate) mod folder;
 mod paper;
 mod verify;
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hopguard_core::{Acknowledgement, AuditFull, AuditSink, ConfigErrors, Event, Problems};
+use hopguard_core::{ConfigErrors, Problems};
 
 pub use self::checkpoint::{LogKey, LogVerifier};
 pub use self::verify::{Finding, FindingKind, Verification, verify};
 
 use self::paper::{LogPaper, Settings};
+use crate::json_lines::Mended;
 use crate::json_lines::queue::Limits;
-use crate::json_lines::running::Running;
-use crate::json_lines::{Mended, Promise, QueueStatus};
+use crate::json_lines::running::{Running, cannot_start, queued};
 
 /// A file of records smaller than this would be one of thousands.
 const SMALLEST_FILE: u64 = 4096;
@@ -91,51 +94,13 @@ impl DurableLog {
     pub fn at(folder: impl Into<PathBuf>, key: LogKey) -> DurableLogBuilder {
         let settings =
             Settings { folder: folder.into(), key: Arc::new(key), ship: None, rotate_at: 256 << 20 };
-        let limits = Limits { places: 8192, stranger_places: 512, promise: Promise::default() };
-        DurableLogBuilder { settings, limits, every: Duration::from_secs(10) }
-    }
-
-    /// Waits until everything handed over before this call is on the disk, at most for `at_most`. Blocks the
-    /// thread: for shutdown and tests.
-    ///
-    /// False if the time was up, or if the writer tried and failed.
-    #[must_use]
-    pub fn flush(&self, at_most: Duration) -> bool {
-        self.running.queue().flush(at_most)
-    }
-
-    /// How the queue stands.
-    #[must_use]
-    pub fn status(&self) -> QueueStatus {
-        self.running.queue().status()
-    }
-
-    /// What was done to the end of the newest file when it was opened; `None` if it was whole.
-    #[must_use]
-    pub const fn mended(&self) -> Option<Mended> {
-        self.mended
+        DurableLogBuilder { settings, limits: Limits::default(), every: Duration::from_secs(10) }
     }
 }
 
+queued!(DurableLog, DurableLogBuilder);
+
 impl DurableLogBuilder {
-    /// How many events may be reserved, queued or under the writer's pen at once; 8192 unless said.
-    pub const fn places(mut self, places: usize) -> Self {
-        self.limits.places = places;
-        self
-    }
-
-    /// As [`DurableLogBuilder::places`], for the refusals of strangers; 512 unless said.
-    pub const fn stranger_places(mut self, places: usize) -> Self {
-        self.limits.stranger_places = places;
-        self
-    }
-
-    /// What is promised; [`Promise::Acknowledged`] unless said.
-    pub const fn promise(mut self, promise: Promise) -> Self {
-        self.limits.promise = promise;
-        self
-    }
-
     /// How often a checkpoint is signed while there are new records; every ten seconds unless said. One more
     /// is signed when the log is dropped.
     pub const fn checkpoint_every(mut self, every: Duration) -> Self {
@@ -182,17 +147,12 @@ impl DurableLogBuilder {
         };
         problems.into_result(())?;
         let mended = found.mended;
-        let cannot = |error: std::io::Error| {
-            let mut problems = Problems::new();
-            problems.add("audit", format!("cannot start its writer: {error}"));
-            problems.into_errors()
-        };
-        let paper = LogPaper::new(self.settings, found).map_err(cannot)?;
+        let paper = LogPaper::new(self.settings, found).map_err(|error| cannot_start(&error))?;
         let cut = match mended {
             Some(Mended::Cut(bytes)) => Some(bytes),
             Some(Mended::Ended) | None => None,
         };
-        let running = Running::start(self.limits, paper, cut).map_err(cannot)?;
+        let running = Running::start(self.limits, paper, cut)?;
         let queue = running.queue().clone();
         let mut log = DurableLog { running, ticker: None, mended };
         let (end, ended) = mpsc::channel::<()>();
@@ -201,30 +161,8 @@ impl DurableLogBuilder {
                 queue.tick();
             }
         });
-        log.ticker = Some((end, ticker.map_err(cannot)?));
+        log.ticker = Some((end, ticker.map_err(|error| cannot_start(&error))?));
         Ok(log)
-    }
-}
-
-impl AuditSink for DurableLog {
-    fn reserve(&self) -> Result<(), AuditFull> {
-        self.running.queue().reserve()
-    }
-
-    fn release(&self) {
-        self.running.queue().release();
-    }
-
-    fn commit(&self, event: Event) {
-        self.running.queue().commit(event);
-    }
-
-    fn commit_durably(&self, event: Event) -> Acknowledgement {
-        self.running.queue().commit_durably(event)
-    }
-
-    fn offer(&self, event: Event) {
-        self.running.queue().offer(event);
     }
 }
 
@@ -235,12 +173,6 @@ impl Drop for DurableLog {
             drop(end);
             let _ = ticker.join();
         }
-    }
-}
-
-impl fmt::Debug for DurableLog {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DurableLog").field("queue", &self.running).field("mended", &self.mended).finish()
     }
 }
 

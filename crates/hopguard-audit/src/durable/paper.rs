@@ -9,7 +9,7 @@ use super::checkpoint::LogKey;
 use super::folder::{self, CHECKPOINTS, Found};
 use super::tree::{Hash, Leaves, Tree};
 use crate::json_lines::file;
-use crate::json_lines::writer::Paper;
+use crate::json_lines::writer::{Paper, Wet};
 
 /// Where a log is written and how.
 #[derive(Debug)]
@@ -22,10 +22,10 @@ pub(super) struct Settings {
 
 pub(super) struct LogPaper {
     settings: Settings,
-    records: File,
+    records: Arc<File>,
     /// Bytes in the file of records.
     length: u64,
-    leaves: File,
+    leaves: Arc<File>,
     tree: Tree,
     lines: Leaves,
     /// Hashes of records that are written, while their own file does not hold them.
@@ -37,27 +37,23 @@ pub(super) struct LogPaper {
 impl LogPaper {
     pub(super) fn new(settings: Settings, found: Found) -> io::Result<Self> {
         let length = found.records.metadata()?.len();
-        Ok(Self {
+        let mut paper = Self {
             settings,
-            records: found.records,
+            records: Arc::new(found.records),
             length,
-            leaves: found.leaves,
+            leaves: Arc::new(found.leaves),
             tree: found.tree,
             lines: Leaves::new(),
             fresh: Vec::new(),
-            signed: found.signed,
+            signed: found.signed.unwrap_or(0),
             complained: false,
-        })
-    }
-
-    /// Begins a new file of records.
-    fn rotate(&mut self) -> io::Result<()> {
-        self.leaves.sync_data()?;
-        let path = folder::segment(&self.settings.folder, self.tree.size());
-        let (records, _) = file::open(&path).map_err(io::Error::other)?;
-        folder::sync_folder(&self.settings.folder)?;
-        (self.records, self.length) = (records, 0);
-        Ok(())
+        };
+        if found.signed.is_none() {
+            // From now on a log without checkpoints has lost them.
+            paper.sign()?;
+            folder::sync_folder(&paper.settings.folder)?;
+        }
+        Ok(paper)
     }
 
     fn sign(&mut self) -> io::Result<()> {
@@ -90,18 +86,26 @@ impl Write for LogPaper {
 }
 
 impl Paper for LogPaper {
-    fn settle(&mut self) -> io::Result<()> {
-        if self.fresh.is_empty() {
-            return Ok(());
-        }
-        // One fsync for the whole batch. The hashes follow from the records: their file need not be durable
-        // before a checkpoint speaks of it.
-        self.records.sync_data()?;
-        let known = self.tree.size() - u64::try_from(self.fresh.len()).unwrap_or(0);
-        self.leaves.seek(SeekFrom::Start(known * 32))?;
-        self.leaves.write_all(self.fresh.as_flattened())?;
-        self.fresh.clear();
-        if self.length >= self.settings.rotate_at { self.rotate() } else { Ok(()) }
+    const WRITERS: usize = 2;
+    type Wet = Fresh;
+
+    fn lift(&mut self) -> Fresh {
+        let hashes = std::mem::take(&mut self.fresh);
+        let first = self.tree.size() - u64::try_from(hashes.len()).unwrap_or(0);
+        Fresh { records: self.records.clone(), leaves: self.leaves.clone(), first, hashes }
+    }
+
+    fn is_full(&self) -> bool {
+        self.length >= self.settings.rotate_at
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        self.leaves.sync_data()?;
+        let path = folder::segment(&self.settings.folder, self.tree.size());
+        let (records, _) = file::open(&path).map_err(io::Error::other)?;
+        folder::sync_folder(&self.settings.folder)?;
+        (self.records, self.length) = (Arc::new(records), 0);
+        Ok(())
     }
 
     fn seal(&mut self) {
@@ -116,6 +120,28 @@ impl Paper for LogPaper {
             }
             Err(_) => (),
         }
+    }
+}
+
+/// Records that are written and not durable yet, and their hashes, which their own file does not hold.
+pub(super) struct Fresh {
+    records: Arc<File>,
+    leaves: Arc<File>,
+    first: u64,
+    hashes: Vec<Hash>,
+}
+
+impl Wet for Fresh {
+    fn settle(self) -> io::Result<()> {
+        if self.hashes.is_empty() {
+            return Ok(());
+        }
+        // One fsync for the whole batch. The hashes follow from the records: their file need not be durable
+        // before a checkpoint speaks of it.
+        self.records.sync_data()?;
+        let mut leaves = &*self.leaves;
+        leaves.seek(SeekFrom::Start(self.first * 32))?;
+        leaves.write_all(self.hashes.as_flattened())
     }
 }
 

@@ -2,7 +2,10 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
+use hopguard_core::{AuditFull, AuditSink};
+
 use super::*;
+use crate::Promise;
 use crate::events_for_tests::numbered;
 use crate::json_lines::tests::Folder;
 
@@ -55,7 +58,8 @@ fn a_log_is_continued_and_verifies() {
     written(&folder.0, &[3, 7, 20]);
     let found = verified(&folder.0, &[]);
     assert!(found.is_sound(), "{found:?}");
-    assert_eq!((found.records, found.signed, found.checkpoints, found.notes.len()), (20, 20, 3, 0));
+    // One of them is the empty log's.
+    assert_eq!((found.records, found.signed, found.checkpoints, found.notes.len()), (20, 20, 4, 0));
     let other = LogKey::generate("PeterNeumann").unwrap();
     assert!(!verify(&folder.0, &other.verifier(), &[]).unwrap().is_sound());
     let error = DurableLog::at(&folder.0, other).open().unwrap_err();
@@ -249,12 +253,39 @@ fn a_torn_end_is_cut_and_told() {
     }
 }
 
+/// A log is signed before its first record, so that one without any checkpoint has lost them.
+#[test]
+fn a_log_without_its_checkpoints_is_not_continued() {
+    let folder = Folder::new();
+    let begun = log(&folder.0).open().unwrap();
+    let first = fs::read_to_string(folder.0.join(folder::CHECKPOINT)).unwrap();
+    assert_eq!(key().verifier().open(&first).map(|checkpoint| checkpoint.size), Some(0));
+    write(&begun, 0..3);
+    let all = fs::read(folder.0.join(folder::CHECKPOINTS)).unwrap();
+    drop(begun);
+    let delete = |names: &[&str]| names.iter().for_each(|name| fs::remove_file(folder.0.join(name)).unwrap());
+    delete(&[folder::CHECKPOINT, folder::CHECKPOINTS]);
+    let error = log(&folder.0).open().unwrap_err();
+    assert_eq!(error.problems()[0].setting, "audit.folder");
+    assert_eq!(verified(&folder.0, &[]).findings[0].kind, FindingKind::Unsigned);
+    // Killed before the second one, it is continued.
+    fs::write(folder.0.join(folder::CHECKPOINTS), all).unwrap();
+    written(&folder.0, &[0]);
+    assert!(verified(&folder.0, &[]).is_sound());
+    // A kill before there was anything leaves nothing to miss.
+    delete(&[folder::CHECKPOINT, folder::CHECKPOINTS, folder::LEAVES]);
+    fs::write(folder::segment(&folder.0, 0), "").unwrap();
+    fs::write(folder.0.join(folder::CHECKPOINTS), &first[..20]).unwrap();
+    written(&folder.0, &[2]);
+    assert!(verified(&folder.0, &[]).is_sound());
+}
+
 /// A kill between the history of checkpoints and the newest one's own file.
 #[test]
 fn the_newest_checkpoint_is_put_back() {
     let folder = Folder::new();
     let newest = folder.0.join("checkpoint");
-    written(&folder.0, &[3]);
+    written(&folder.0, &[0]);
     let good = fs::read(&newest).unwrap();
     fs::remove_file(&newest).unwrap();
     assert!(verified(&folder.0, &[]).is_sound());
@@ -299,8 +330,9 @@ fn a_full_disk_refuses_and_leaves_no_checkpoint() {
     assert_eq!((queue.reserve(), queue.status().failures > 0), (Err(AuditFull), true));
     queue.tick();
     drop(running);
-    let left = |name| fs::read(folder.0.join(name)).unwrap_or_default();
-    assert_eq!((left(folder::LEAVES), left(folder::CHECKPOINT)), (vec![], vec![]));
+    assert_eq!(fs::read(folder.0.join(folder::LEAVES)).unwrap(), b"");
+    let found = verified(&folder.0, &[]);
+    assert_eq!((found.signed, found.checkpoints), (0, 1), "the empty log's own");
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub enum FindingKind {
     /// A checkpoint is not signed by this key, or stands where it cannot.
     CheckpointInvalid,
     /// No checkpoint covers any of the records, so that nothing is known of them. All may be gone, and the records
-    /// written anew; a log that is younger than its first checkpoint looks the same.
+    /// written anew; a log that is younger than the first checkpoint after the empty log's looks the same.
     Unsigned,
 }
 

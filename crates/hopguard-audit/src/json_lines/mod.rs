@@ -43,12 +43,11 @@ pub(crate) mod writer;
 use std::fmt;
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use hopguard_core::{Acknowledgement, AuditFull, AuditSink, ConfigErrors, Event, Problems};
+use hopguard_core::{ConfigErrors, Problems};
 
 use self::queue::Limits;
-use self::running::Running;
+use self::running::{Running, queued};
 
 /// What happens to an event that finds no place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,50 +124,13 @@ impl JsonLines {
     pub fn to(writer: impl Write + Send + 'static) -> JsonLinesBuilder {
         JsonLinesBuilder::new(Target::Writer(Box::new(writer)))
     }
-
-    /// Waits until everything handed over before this call is written, at most for `at_most`. Blocks the
-    /// thread: for shutdown and tests.
-    ///
-    /// False if the time was up, or if the writer tried and failed.
-    #[must_use]
-    pub fn flush(&self, at_most: Duration) -> bool {
-        self.running.queue().flush(at_most)
-    }
-
-    /// How the queue stands.
-    #[must_use]
-    pub fn status(&self) -> QueueStatus {
-        self.running.queue().status()
-    }
-
-    /// What was done to the file's last line when it was opened; `None` if it was whole.
-    #[must_use]
-    pub const fn mended(&self) -> Option<Mended> {
-        self.mended
-    }
 }
+
+queued!(JsonLines, JsonLinesBuilder);
 
 impl JsonLinesBuilder {
     fn new(target: Target) -> Self {
-        Self { target, limits: Limits { places: 8192, stranger_places: 512, promise: Promise::default() } }
-    }
-
-    /// How many events may be reserved, queued or under the writer's pen at once; 8192 unless said.
-    pub const fn places(mut self, places: usize) -> Self {
-        self.limits.places = places;
-        self
-    }
-
-    /// As [`JsonLinesBuilder::places`], for the refusals of strangers; 512 unless said.
-    pub const fn stranger_places(mut self, places: usize) -> Self {
-        self.limits.stranger_places = places;
-        self
-    }
-
-    /// What happens when there is no place; [`Promise::Acknowledged`] unless said.
-    pub const fn promise(mut self, promise: Promise) -> Self {
-        self.limits.promise = promise;
-        self
+        Self { target, limits: Limits::default() }
     }
 
     /// Opens the file and starts the writer.
@@ -192,42 +154,7 @@ impl JsonLinesBuilder {
         }
         let Some((output, mended)) = opened else { return Err(problems.into_errors()) };
         problems.into_result(())?;
-        match Running::start(self.limits, writer::Plain(output), None) {
-            Ok(running) => Ok(JsonLines { running, mended }),
-            Err(error) => {
-                let mut problems = Problems::new();
-                problems.add("audit", format!("cannot start its writer thread: {error}"));
-                Err(problems.into_errors())
-            }
-        }
-    }
-}
-
-impl AuditSink for JsonLines {
-    fn reserve(&self) -> Result<(), AuditFull> {
-        self.running.queue().reserve()
-    }
-
-    fn release(&self) {
-        self.running.queue().release();
-    }
-
-    fn commit(&self, event: Event) {
-        self.running.queue().commit(event);
-    }
-
-    fn commit_durably(&self, event: Event) -> Acknowledgement {
-        self.running.queue().commit_durably(event)
-    }
-
-    fn offer(&self, event: Event) {
-        self.running.queue().offer(event);
-    }
-}
-
-impl fmt::Debug for JsonLines {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JsonLines").field("queue", &self.running).field("mended", &self.mended).finish()
+        Ok(JsonLines { running: Running::start(self.limits, writer::Plain(output), None)?, mended })
     }
 }
 

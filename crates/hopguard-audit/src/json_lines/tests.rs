@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
+use std::time::Duration;
 
+use hopguard_core::{AuditFull, AuditSink};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -260,7 +262,8 @@ fn a_failure_is_said_once() {
             .finish()
     };
     tracing::subscriber::with_default(layer, || {
-        let queue = Queue::new(Limits { places: 1, stranger_places: 1, promise: Promise::Acknowledged });
+        let limits = Limits { places: 1, stranger_places: 1, promise: Promise::Acknowledged };
+        let queue = Queue::new(limits, 1);
         assert!(!queue.stop(Duration::ZERO));
         let full = io::Error::from(io::ErrorKind::StorageFull);
         for _ in 0..3 {

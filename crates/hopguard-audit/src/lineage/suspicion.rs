@@ -160,11 +160,22 @@ fn differing(lineage: &Lineage, found: &mut Found) {
 }
 
 /// Each presentation of a grant must be a call that its grantee wrote down; one call is one presentation.
-fn unmatched(records: &[Record], found: &mut Found) {
+fn unmatched<'a>(records: &'a [Record], found: &mut Found) {
     let services: BTreeSet<&str> = records.iter().map(|record| record.service.as_str()).collect();
+    // An exchange and a block that each stand alone write two decisions about one call: the block's is the last.
+    let key = |record: &'a Record| {
+        Some((&record.service, record.request_id.as_ref()?, &record.grant.as_ref()?.fingerprint))
+    };
+    let blocks = records.iter().filter(|r| r.direction == "outbound" && r.gate == "passthrough");
+    let judged: BTreeSet<_> = blocks.filter_map(key).collect();
+    let is_twice = |record: &'a Record| {
+        record.gate == "egress"
+            && record.code == "passed"
+            && key(record).is_some_and(|key| judged.contains(&key))
+    };
     let mut calls: BTreeMap<(&str, &str), Vec<&Record>> = BTreeMap::new();
     for record in records.iter().filter(|r| r.direction == "outbound" && r.is_decision() && r.allowed()) {
-        if let Some(grant) = &record.grant {
+        if let Some(grant) = record.grant.as_ref().filter(|_| !is_twice(record)) {
             calls.entry((&record.service, &grant.fingerprint)).or_default().push(record);
         }
     }

@@ -63,6 +63,24 @@ fn each_thing_is_suspected_for_its_own_reason() {
         |all| all.push(record("orders", "inbound", "admitted", 50, &token("g", &["gateway"]))),
         &[(PresentationUnmatched, "g")],
     );
+    // Two layers that stand alone write down one call: it is good for one presentation. One of them is enough.
+    for (gates, expected) in [
+        (&["egress", "passthrough"][..], &[(PresentationUnmatched, "g")][..]),
+        (&["egress"], &[(PresentationUnmatched, "g")]),
+        (&["egress", "egress"], &[]),
+    ] {
+        suspected(
+            |all| {
+                let mut passed = all.remove(2);
+                (passed.code, passed.request_id) = ("passed".into(), Some("r".into()));
+                for gate in gates {
+                    all.push(Record { gate: (*gate).into(), ..passed.clone() });
+                }
+                all.push(record("orders", "inbound", "admitted", 50, &token("g", &["gateway"])));
+            },
+            expected,
+        );
+    }
     // Without the grantee's log nothing can be said.
     suspected(|all| all.retain(|record| record.service != "gateway"), &[]);
     suspected(

@@ -1,5 +1,6 @@
 //! How an event is written: one line of JSON in which nothing can hurt.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{MapAccess, Visitor};
@@ -108,6 +109,21 @@ fn harmless<W: std::io::Write + ?Sized>(writer: &mut W, fragment: &str) -> std::
     writer.write_all(rest.as_bytes())
 }
 
+/// A string of JSON. Most texts have nothing to escape or to hide, and go as they are.
+fn string(line: &mut Vec<u8>, text: &str) -> Result<(), Error> {
+    let is_plain = |byte| matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\');
+    // INVARIANT: I10 — as in `Harmless`, which has all the others.
+    if text.bytes().fold(true, |plain, byte| plain & is_plain(byte))
+        && let Cow::Borrowed(text) = redacted(text)
+    {
+        line.push(b'"');
+        line.extend_from_slice(text.as_bytes());
+        line.push(b'"');
+        return Ok(());
+    }
+    text.serialize(&mut serde_json::Serializer::with_formatter(line, Harmless))
+}
+
 /// A JSON object while it is written. Names and digits are ours: they hold nothing to escape or to hide, and most of a
 /// line is made of them. What others chose goes by `serde_json` and [`Harmless`].
 struct Object<'a> {
@@ -144,6 +160,33 @@ impl<'a> Object<'a> {
         value.serialize(&mut serde_json::Serializer::with_formatter(&mut *self.line, Harmless))
     }
 
+    /// A text that others may have chosen.
+    fn text(&mut self, name: &'static str, text: &str) -> Result<(), Error> {
+        self.name(name);
+        string(self.line, text)
+    }
+
+    fn texts<'t>(
+        &mut self,
+        name: &'static str,
+        texts: impl IntoIterator<Item = &'t str>,
+    ) -> Result<(), Error> {
+        self.name(name);
+        self.line.push(b'[');
+        for (at, text) in texts.into_iter().enumerate() {
+            if at > 0 {
+                self.line.push(b',');
+            }
+            string(self.line, text)?;
+        }
+        self.line.push(b']');
+        Ok(())
+    }
+
+    fn optional_text(&mut self, name: &'static str, text: Option<&str>) -> Result<(), Error> {
+        text.map_or(Ok(()), |text| self.text(name, text))
+    }
+
     fn optional<T: Serialize + ?Sized>(
         &mut self,
         name: &'static str,
@@ -158,16 +201,16 @@ impl<'a> Object<'a> {
         self.name(name);
         let mut token = Object::begin(self.line);
         token.digits("fingerprint", &facts.fingerprint.digits());
-        token.value("issuer", &*facts.issuer)?;
-        token.value("subject", &*facts.subject)?;
-        token.optional("client", facts.client.as_deref())?;
-        token.value("audiences", &*facts.audiences)?;
-        token.value("scopes", &facts.scopes)?;
+        token.text("issuer", &facts.issuer)?;
+        token.text("subject", &facts.subject)?;
+        token.optional_text("client", facts.client.as_deref())?;
+        token.texts("audiences", facts.audiences.iter().map(|audience| &**audience))?;
+        token.texts("scopes", facts.scopes.iter())?;
         token.value("actors", &facts.actors)?;
         token.value("expires", &facts.expires.as_secs())?;
         token.optional("issued_at", facts.issued_at.map(UnixTime::as_secs).as_ref())?;
-        token.optional("token_id", facts.token_id.as_ref())?;
-        token.optional("key_id", facts.key_id.as_ref())?;
+        token.optional_text("token_id", facts.token_id.as_deref())?;
+        token.optional_text("key_id", facts.key_id.as_deref())?;
         if !facts.confirmation.is_none() {
             token.value("confirmation", &facts.confirmation)?;
         }
@@ -184,29 +227,33 @@ fn written(event: &Event, line: &mut Vec<u8>) -> Result<(), Error> {
     if let Some(id) = event.request_id {
         object.digits("request_id", &id.digits());
     }
-    object.value("service", &*event.origin.service)?;
-    object.value("instance", &*event.origin.instance)?;
+    object.text("service", &event.origin.service)?;
+    object.text("instance", &event.origin.instance)?;
     object.value("direction", &event.direction)?;
     object.value("kind", &event.kind)?;
     // Whoever writes a guard of his own names its gate and its codes.
-    object.value("gate", event.gate)?;
+    object.text("gate", event.gate)?;
     object.digits("decision", event.decision.name().as_bytes());
-    object.value("code", event.decision.code())?;
-    object.optional("method", event.method)?;
-    object.optional("route", event.route.as_deref())?;
+    object.text("code", event.decision.code())?;
+    object.optional_text("policy", event.policy.as_deref())?;
+    object.optional_text("method", event.method)?;
+    object.optional_text("route", event.route.as_deref())?;
     object.optional("status", event.status.as_ref())?;
     object.token("token", event.token.as_deref())?;
     object.optional("unverified", event.unverified.as_ref())?;
     object.optional("peer", event.peer.as_ref())?;
-    object.optional("destination", event.destination.as_deref())?;
-    object.optional("client", event.client.as_deref())?;
+    object.optional_text("destination", event.destination.as_deref())?;
+    if let Some(rule) = event.rule {
+        object.digits("rule", rule.as_bytes());
+    }
+    object.optional_text("client", event.client.as_deref())?;
     object.optional("requested", event.requested.as_deref())?;
     object.token("grant", event.grant.as_deref())?;
     object.optional("cache", event.cache.as_ref())?;
     if let Some(found) = event.found {
         object.digits("found", &found.digits());
     }
-    object.optional("place", event.place.as_deref())?;
+    object.optional_text("place", event.place.as_deref())?;
     object.optional("waiver", event.waiver.as_deref())?;
     object.optional("attempt", event.attempt.as_ref())?;
     object.optional("lasts_until", event.lasts_until.map(UnixTime::as_secs).as_ref())?;

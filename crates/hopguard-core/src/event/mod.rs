@@ -47,6 +47,8 @@ pub struct Event {
     pub gate: &'static str,
     /// What was decided.
     pub decision: Decision,
+    /// The policy by which the gate decided, as its guard names it ([`Guard::policy`](crate::Guard::policy)).
+    pub policy: Option<Arc<str>>,
     /// The request's method; `_OTHER` if it is none of those that every server knows.
     pub method: Option<&'static str>,
     /// The route template, where one is known.
@@ -61,6 +63,9 @@ pub struct Event {
     pub peer: Option<SocketAddr>,
     /// Where the outgoing request goes.
     pub destination: Option<Arc<str>>,
+    /// The kind of route that the call takes ([`RouteRule::name`](crate::RouteRule::name)): what is attached, and for
+    /// whom.
+    pub rule: Option<&'static str>,
     /// The client that authenticated; an authorization server writes it.
     pub client: Option<Arc<str>>,
     /// What was asked of the authorization server.
@@ -116,15 +121,31 @@ impl Event {
         gate: &'static str,
         decision: Decision,
     ) -> Self {
+        Self::with_id(Id::fresh(), time_millis, origin, direction, kind, gate, decision)
+    }
+
+    /// As [`Event::new`], under an id that the caller has seen to: one of [`Id::of_request`].
+    #[inline]
+    #[must_use]
+    pub fn with_id(
+        id: Id,
+        time_millis: u64,
+        origin: &Arc<Origin>,
+        direction: Direction,
+        kind: EventKind,
+        gate: &'static str,
+        decision: Decision,
+    ) -> Self {
         Self {
             time_millis,
-            id: Id::fresh(),
+            id,
             request_id: None,
             origin: origin.clone(),
             direction,
             kind,
             gate,
             decision,
+            policy: None,
             method: None,
             route: None,
             status: None,
@@ -132,6 +153,7 @@ impl Event {
             unverified: None,
             peer: None,
             destination: None,
+            rule: None,
             client: None,
             requested: None,
             grant: None,
@@ -157,9 +179,9 @@ mod tests {
     fn full() -> Event {
         let origin = Origin::new("orders", "1");
         let decision = Decision::Deny(Denial::TokenExpired);
-        let mut event =
-            Event::new(7, &origin, Direction::Inbound, EventKind::Decision, "inbound", decision);
+        let mut event = Event::new(7, &origin, Direction::Inbound, EventKind::Decision, "inbound", decision);
         event.request_id = Some(Id::fresh());
+        event.policy = Some("orders-7".into());
         event.method = Some("GET");
         event.route = Some("/orders/{id}".into());
         event.status = Some(401);
@@ -174,6 +196,7 @@ mod tests {
         event.unverified = Some(Box::new(Unverified { issuer: Some("x".into()), key_id: Some("k".into()) }));
         event.peer = Some(([127, 0, 0, 1], 9).into());
         event.destination = Some("https://inventory.internal:443".into());
+        event.rule = Some("exchange");
         event.client = Some("orders".into());
         event.requested = Some(Arc::new(Requested { audience: "a".into(), scopes: ScopeSet::empty() }));
         event.grant.clone_from(&event.token);
@@ -204,14 +227,8 @@ mod tests {
         assert_eq!(described("/properties"), members(&written));
         assert_eq!(described("/$defs/token/properties"), members(&written["token"]));
         let origin = Origin::new("s", "1");
-        let bare = Event::new(
-            1,
-            &origin,
-            Direction::Internal,
-            EventKind::Notice,
-            "x",
-            Decision::Allow("sent"),
-        );
+        let bare =
+            Event::new(1, &origin, Direction::Internal, EventKind::Notice, "x", Decision::Allow("sent"));
         let bare = serde_json::to_value(bare).unwrap();
         let required = schema["required"].as_array().unwrap();
         assert_eq!(required.len(), bare.as_object().unwrap().len());
@@ -262,6 +279,21 @@ mod tests {
         assert_eq!(read["found"], event.found.unwrap().to_string());
         assert_eq!(read["trace_id"], event.trace.unwrap().trace_id());
         assert_eq!(read["token"]["fingerprint"], event.token.unwrap().fingerprint.to_string());
+    }
+
+    /// W5: no character of a text ends its string, or changes it.
+    #[test]
+    fn any_text_comes_back_as_it_was() {
+        for c in (0..=0xFF).filter_map(char::from_u32) {
+            let mut event = full();
+            let text = format!("a{c}\u{e4}");
+            for text in [&text[..=c.len_utf8()], text.as_str()] {
+                event.route = Some(text.into());
+                event.origin = Origin::new(text, text);
+                let read = serde_json::to_value(&event).unwrap();
+                assert_eq!((read["route"].as_str(), read["service"].as_str()), (Some(text), Some(text)));
+            }
+        }
     }
 
     #[test]

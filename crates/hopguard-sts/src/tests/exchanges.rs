@@ -181,6 +181,7 @@ fn an_exchange_is_written_down_without_a_byte_of_a_token() {
     let lines: Vec<_> = events.iter().map(|event| serde_json::to_value(event).unwrap()).collect();
     assert_eq!((&lines[0]["decision"], &lines[0]["code"]), (&json!("allow"), &json!("exchanged")));
     assert_eq!(lines[0]["client"], "gateway");
+    assert!(lines.iter().all(|line| line["method"] == "POST"));
     assert_eq!(lines[0]["requested"], json!({ "audience": ORDERS, "scopes": ["orders:read"] }));
     let fingerprint = |token: &str| hopguard_core::Fingerprint::of_token(token).to_string();
     assert_eq!(lines[0]["token"]["fingerprint"], fingerprint(&parent));

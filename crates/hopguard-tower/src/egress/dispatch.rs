@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use hopguard_core::{Acknowledgement, Decision, Direction, Fault, Refusal};
+use hopguard_core::{Acknowledgement, Decision, Direction, Fault, Id, Refusal};
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -20,7 +20,7 @@ use super::outgoing::{Matched, Outgoing};
 use super::redirect::is_redirect;
 use crate::Hop;
 use crate::answer::Refused;
-use crate::audited::{AuditedBody, OutcomeGuard};
+use crate::audited::{AuditedBody, Of, OutcomeGuard};
 use crate::hop::Passage;
 use crate::kept::Kept;
 
@@ -96,9 +96,10 @@ impl<S> Dispatch<S> {
         let full = |full| Refused { refusal: Fault::from(full).into(), event: id };
         let room = hop.audit().reserve().map_err(full)?;
         let (token, destination) = (event.token.clone(), event.destination.clone());
+        let of = Of { token, destination, attempt: event.attempt, peer: None };
         let safe = hop.audit().write_durably(event).map_err(full)?;
         let (record, direction) = (matched.record, Direction::Outbound);
-        let outcome = OutcomeGuard::new(hop.clone(), record, direction, "egress", room, token, destination);
+        let outcome = OutcomeGuard::new(Id::fresh(), hop.clone(), record, direction, "egress", room, of);
         Ok((outcome, safe))
     }
 }

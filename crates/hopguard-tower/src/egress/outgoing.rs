@@ -24,6 +24,8 @@ pub(crate) struct Follows;
 pub(crate) struct Matched {
     pub(crate) record: Record,
     pub(crate) destination: Option<Destination>,
+    /// The kind of route that was chosen.
+    pub(crate) rule: Option<&'static str>,
     pub(crate) subject: Option<Admitted>,
     pub(crate) requested: Option<Arc<Requested>>,
     pub(crate) grant: Option<Arc<Facts>>,
@@ -61,6 +63,7 @@ impl Matched {
         Self {
             record,
             destination: None,
+            rule: None,
             subject,
             requested: None,
             grant: None,
@@ -118,6 +121,7 @@ impl Matched {
             event.token = self.subject.as_ref().map(|subject| subject.facts().clone());
         }
         event.destination = self.destination.as_ref().map(|destination| destination.shared().clone());
+        event.rule = self.rule;
         event.requested.clone_from(&self.requested);
         event.grant.clone_from(&self.grant);
         event.cache = self.cache;

@@ -45,6 +45,7 @@ impl Inner {
             Err(_) => Destination::of(uri),
         };
         let choice = choice?;
+        matched.rule = Some(choice.route.rule().name());
         not_ours_to_send(headers)?;
         if matched.subject.as_ref().is_some_and(|caller| caller.ledger() != self.hop.ledger().id()) {
             return Err(Fault::EvidenceForeign.into());

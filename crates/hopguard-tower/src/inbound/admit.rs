@@ -10,7 +10,7 @@ use super::lifetime::{Life, Streams};
 use super::stage::Stage;
 use crate::Hop;
 use crate::answer::Refused;
-use crate::audited::OutcomeGuard;
+use crate::audited::{Of, OutcomeGuard};
 use crate::hop::{Passage, Record};
 
 /// What an admitted request goes on with.
@@ -74,7 +74,8 @@ fn written(
     // INVARIANT: I11 — room for the outcome is set aside before the handler runs.
     let room = hop.audit().reserve()?;
     let admitted = Decision::Allow("admitted");
-    let mut event = hop.event(record, Direction::Inbound, EventKind::Decision, "inbound", admitted);
+    let (id, kind) = (record.request.of_request(0), EventKind::Decision);
+    let mut event = hop.event_with_id(id, record, Direction::Inbound, kind, "inbound", admitted);
     let facts = bound.verified().facts();
     event.token = Some(facts.clone());
     event.peer = bound.verified().presented().peer();
@@ -84,7 +85,8 @@ fn written(
     }
     let safe = hop.audit().write_durably(event)?;
     let life = Life::new(streams, facts, longer.map_or(facts.expires, |(_, until)| until));
-    let facts = Some(facts.clone());
-    let outcome = OutcomeGuard::new(hop.clone(), *record, Direction::Inbound, "inbound", room, facts, None);
+    let of = Of { token: Some(facts.clone()), peer: bound.verified().presented().peer(), ..Of::default() };
+    let (id, direction) = (record.request.of_request(1), Direction::Inbound);
+    let outcome = OutcomeGuard::new(id, hop.clone(), *record, direction, "inbound", room, of);
     Ok((outcome, life, safe))
 }

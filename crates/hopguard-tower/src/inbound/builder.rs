@@ -122,7 +122,7 @@ impl Inbound {
         let service = ShieldLayer::new(self.hop(), self.response).layer(service);
         let (open, verify) = (self.open.clone(), self.verify.clone());
         let (rules, streams) = (self.rules.clone(), self.streams.clone());
-        Front { steps: Arc::new(Steps { open, verify, rules, streams }), service }
+        Front { steps: Arc::new(Steps { open, verify, rules, streams }), service, peer: None }
     }
 
     /// A layer for single routes below this stack that demands `scope` as well as what the stack demands.

@@ -13,7 +13,11 @@ use crate::Hop;
 const SCHEME: &str = "Bearer";
 
 /// Takes the credential out, whatever it is, and reads it if it is exactly one well-formed bearer token.
-pub(crate) fn extract<B>(hop: &Hop, request: &mut Request<B>) -> Result<Presented, Denial> {
+pub(crate) fn extract<B>(
+    hop: &Hop,
+    request: &mut Request<B>,
+    peer: Option<PeerAddress>,
+) -> Result<Presented, Denial> {
     let mut values = request.headers().get_all(AUTHORIZATION).iter();
     // INVARIANT: I15 — a second credential refuses, instead of one of the two being picked.
     let outcome = match (values.next(), values.next()) {
@@ -22,7 +26,7 @@ pub(crate) fn extract<B>(hop: &Hop, request: &mut Request<B>) -> Result<Presente
         (Some(value), None) => read(value.as_bytes()),
     };
     request.headers_mut().remove(AUTHORIZATION);
-    let peer = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
+    let peer = peer.or_else(|| request.extensions().get().copied()).map(|PeerAddress(peer)| peer);
     let proven = request.extensions().get::<PeerIdentity>().cloned();
     outcome.map(|token| Presented::assert_extracted(hop.stack(), token, peer).by(proven))
 }

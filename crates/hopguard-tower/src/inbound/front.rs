@@ -13,6 +13,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -31,6 +32,7 @@ use super::called::Called;
 use super::extract::extract;
 use super::gate::Rules;
 use super::lifetime::{Answering, Offer, ResponseFuture as Timed, Streams, TimedBody, Upload};
+use super::stage::PeerAddress;
 use super::verify::VerifyLayer;
 use crate::answer::Refused;
 use crate::hop::{Passage, Record};
@@ -92,6 +94,16 @@ impl Steps {
 pub struct Front<S> {
     pub(super) steps: Arc<Steps>,
     pub(super) service: S,
+    pub(super) peer: Option<PeerAddress>,
+}
+
+impl<S> Front<S> {
+    /// The same for one connection, whose other end is `peer`. Else each request may say so by a [`PeerAddress`] in
+    /// its extensions, at the price of an allocation.
+    #[must_use]
+    pub fn for_peer(self, peer: SocketAddr) -> Self {
+        Self { peer: Some(PeerAddress(peer)), ..self }
+    }
 }
 
 impl<S, B, R> Service<Request<B>> for Front<S>
@@ -120,7 +132,7 @@ where
             let request = request.map(Upload::untimed);
             return ResponseFuture::Open { future: Called::with(&self.service, request) };
         }
-        let presented = match extract(hop, &mut request) {
+        let presented = match extract(hop, &mut request, self.peer) {
             Ok(presented) => presented,
             Err(denial) => return ResponseFuture::refused(verify.refuse(&record, None, denial.into())),
         };
@@ -171,9 +183,9 @@ impl<S> Front<S> {
         B: Body,
         R: Body,
     {
-        let Admission { outcome, life, .. } = admission;
+        let Admission { mut outcome, life, .. } = admission;
         let offer = Offer::instead(&mut request);
-        let request = request.map(|body| Upload::watched(body, &life));
+        let request = request.map(|body| Upload::watched(body, &life, &mut outcome));
         let future = Called::with(&self.service, request);
         ResponseFuture::Guarded { future: Timed::calling(future, Answering { outcome, life, offer }) }
     }

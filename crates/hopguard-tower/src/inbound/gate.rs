@@ -104,6 +104,10 @@ impl<G: Guard> Step for GuardStep<G> {
         Ok(None)
     }
 
+    fn policy(&self) -> Option<&Arc<str>> {
+        self.0.policy()
+    }
+
     fn waived(&self, token: &Verified, now: UnixTime) -> Vec<&Waived> {
         self.0.waived(token, now)
     }
@@ -210,10 +214,9 @@ impl<T: Step> Inner<T> {
     fn decide(&self, passage: &mut Passage) -> Result<Acknowledgement, Refused> {
         let (hop, record, token) = (&self.hop, &passage.record, self.token(passage)?);
         let changed = pass(hop, &self.step, record, token, hop.now())?;
-        let passed = event(hop, self.step.name(), record, Some(token), Decision::Allow("passed"));
+        let passed = event(hop, &self.step, record, Some(token), Decision::Allow("passed"));
         let safe = hop.audit().write_durably(passed);
-        let safe =
-            safe.map_err(|full| refuse(hop, self.step.name(), record, token, Fault::from(full).into()))?;
+        let safe = safe.map_err(|full| refuse(hop, &self.step, record, token, Fault::from(full).into()))?;
         if let Some(bound) = changed {
             passage.stage = Some(Stage::Bound(bound));
         }
@@ -228,7 +231,7 @@ impl<T: Step> Inner<T> {
             // INVARIANT: I13, I18 — it may have expired, or been withdrawn, while the disk was slow.
             .and_then(|()| Ok(hop.still_good(token.facts())?))
             .and_then(|()| self.step.step(token, hop.now()));
-        verdict.map(drop).map_err(|refusal| refuse(hop, self.step.name(), record, token, refusal))
+        verdict.map(drop).map_err(|refusal| refuse(hop, &self.step, record, token, refusal))
     }
 
     /// The token that this gate judges.
@@ -240,7 +243,7 @@ impl<T: Step> Inner<T> {
             .and_then(|stage| if held(stage) { Ok(stage) } else { Err(Fault::EvidenceMissing) });
         stage.map(Stage::verified).map_err(|fault| {
             let decision = Decision::Fault(fault);
-            let event = event(&self.hop, self.step.name(), &passage.record, None, decision);
+            let event = event(&self.hop, &self.step, &passage.record, None, decision);
             let refused = Refused { refusal: fault.into(), event: event.id };
             // Nobody is known here; the fault is ours, whoever called.
             self.hop.audit().stranger(event);
@@ -269,7 +272,7 @@ impl Rules {
     ) -> Result<Bound, Refused> {
         let bound = BearerOnly
             .try_bind(token)
-            .map_err(|(denial, token)| refuse(hop, Step::name(&BearerOnly), record, &token, denial.into()))?;
+            .map_err(|(denial, token)| refuse(hop, &BearerOnly, record, &token, denial.into()))?;
         let token = bound.verified();
         pass(hop, &self.audience, record, token, now)?;
         pass(hop, &self.ttl, record, token, now)?;
@@ -289,10 +292,9 @@ fn pass<T: Step>(
     token: &Verified,
     now: UnixTime,
 ) -> Result<Option<Bound>, Refused> {
-    let changed =
-        step.step(token, now).map_err(|refusal| refuse(hop, step.name(), record, token, refusal))?;
+    let changed = step.step(token, now).map_err(|refusal| refuse(hop, step, record, token, refusal))?;
     for waived in step.waived(token, now) {
-        let mut event = event(hop, step.name(), record, Some(token), Decision::Allow("waiver_used"));
+        let mut event = event(hop, step, record, Some(token), Decision::Allow("waiver_used"));
         event.kind = EventKind::Notice;
         event.waiver = Some(Box::new(waived.clone()));
         let id = event.id;
@@ -303,16 +305,16 @@ fn pass<T: Step>(
 }
 
 #[cold]
-fn refuse(hop: &Hop, gate: &'static str, record: &Record, token: &Verified, refusal: Refusal) -> Refused {
-    let event = event(hop, gate, record, Some(token), refusal.clone().into());
+fn refuse<T: Step>(hop: &Hop, step: &T, record: &Record, token: &Verified, refusal: Refusal) -> Refused {
+    let event = event(hop, step, record, Some(token), refusal.clone().into());
     let refused = Refused { refusal, event: event.id };
     hop.audit().refusal(event);
     refused
 }
 
-fn event(
+fn event<T: Step>(
     hop: &Hop,
-    gate: &'static str,
+    step: &T,
     record: &Record,
     token: Option<&Verified>,
     decision: Decision,
@@ -322,7 +324,8 @@ fn event(
         Decision::Deny(denial) => Some(denial.status()),
         Decision::Fault(fault) => Some(fault.status()),
     };
-    let mut event = hop.event(record, Direction::Inbound, EventKind::Decision, gate, decision);
+    let mut event = hop.event(record, Direction::Inbound, EventKind::Decision, step.name(), decision);
+    event.policy = step.policy().cloned();
     event.status = status;
     event.token = token.map(|token| token.facts().clone());
     event.peer = token.and_then(|token| token.presented().peer());

@@ -29,6 +29,7 @@ pub use builder::{Guarded, Inbound, InboundBuilder};
 pub(crate) use extract::{extract, why_unreadable};
 pub use front::{Front, OpenPaths};
 pub use gate::{BindLayer, Gate, GateLayer, GuardExt, GuardStep};
+pub(crate) use lifetime::{LastWord, Uploading};
 pub use lifetime::{LongStream, StreamError, TimedBody, TimedUpgrade, UpgradeFailed, Upgrading, Upload};
 pub use metadata::{PublishedMetadata, ResourceMetadata};
 pub use response::{ResponseRule, Shield, ShieldLayer};

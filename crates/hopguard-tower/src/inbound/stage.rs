@@ -78,6 +78,11 @@ pub trait Step {
     /// The refusal.
     fn step(&self, token: &Verified, now: UnixTime) -> Result<Option<Bound>, Refusal>;
 
+    /// The policy by which it decides, for the audit.
+    fn policy(&self) -> Option<&Arc<str>> {
+        None
+    }
+
     /// The relaxations without which this step would have refused the token at `now`.
     fn waived(&self, token: &Verified, now: UnixTime) -> Vec<&Waived> {
         let _strict = (token, now);

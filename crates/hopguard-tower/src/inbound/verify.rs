@@ -118,7 +118,7 @@ where
         if self.layer.verifier.verifies_transactions() {
             return ResponseFuture::refused(self.layer.refuse(&record, None, Fault::EvidenceMissing.into()));
         }
-        let presented = match extract(hop, &mut request) {
+        let presented = match extract(hop, &mut request, None) {
             Ok(presented) => presented,
             Err(denial) => return ResponseFuture::refused(self.layer.refuse(&record, None, denial.into())),
         };

@@ -8,7 +8,7 @@ use hopguard_core::Denial;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::{Life, timed_frame};
+use super::{Life, Uploading, timed_frame};
 use crate::audited::{AuditedBody, OutcomeGuard};
 
 /// Why a body ended early.
@@ -101,20 +101,21 @@ pin_project! {
         #[pin]
         inner: Option<B>,
         life: Option<Life>,
+        uploading: Option<Uploading>,
     }
 }
 
 impl<B> Default for Upload<B> {
     /// An empty body.
     fn default() -> Self {
-        Self { inner: None, life: None }
+        Self { inner: None, life: None, uploading: None }
     }
 }
 
 impl<B> Upload<B> {
     /// A body that anybody may send as long as they like.
     pub(in crate::inbound) fn untimed(inner: B) -> Self {
-        Self { inner: Some(inner), life: None }
+        Self { inner: Some(inner), life: None, uploading: None }
     }
 
     /// The body itself, if it has no time to keep: it was sent to an open path, or is empty.
@@ -124,17 +125,20 @@ impl<B> Upload<B> {
     /// The body as it was, if its time is watched.
     pub fn into_untimed(self) -> Result<B, Self> {
         match self {
-            Self { inner: Some(inner), life: None } => Ok(inner),
+            Self { inner: Some(inner), life: None, .. } => Ok(inner),
             timed => Err(timed),
         }
     }
 }
 
 impl<B: Body> Upload<B> {
-    /// A body that ends with `life` at the latest. An empty one has ended, and no clock need be read for it.
-    pub(in crate::inbound) fn watched(inner: B, life: &Life) -> Self {
-        let life = (!inner.is_end_stream()).then(|| life.again());
-        Self { inner: Some(inner), life }
+    /// A body that ends with `life` at the latest, and `outcome` not before it. An empty one has ended, and no clock
+    /// need be read for it.
+    pub(in crate::inbound) fn watched(inner: B, life: &Life, outcome: &mut OutcomeGuard) -> Self {
+        if inner.is_end_stream() {
+            return Self::untimed(inner);
+        }
+        Self { inner: Some(inner), life: Some(life.again()), uploading: Some(outcome.waits_for_upload()) }
     }
 }
 
@@ -149,8 +153,16 @@ impl<B: Body> Body for Upload<B> {
         let mut this = self.project();
         let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
         let frame = ready!(timed_frame(inner, this.life.as_mut(), context));
-        if let Some(Err(StreamError::Ended(_))) = &frame {
-            this.inner.set(None);
+        match &frame {
+            Some(Err(StreamError::Ended(over))) => {
+                this.inner.set(None);
+                if let Some(uploading) = this.uploading.take() {
+                    uploading.ended(over);
+                }
+            }
+            Some(Ok(_))
+                if this.inner.as_ref().get_ref().as_ref().is_some_and(|inner| !inner.is_end_stream()) => {}
+            _ => drop(this.uploading.take()),
         }
         Poll::Ready(frame)
     }

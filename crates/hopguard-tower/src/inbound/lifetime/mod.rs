@@ -8,7 +8,8 @@
 //! - an upload's body gives the handler an error;
 //! - an upgraded connection is closed; see [`Upgrading`].
 //!
-//! The outcome that is written is `stream_expired` or `stream_withdrawn` in place of `completed`.
+//! The outcome that is written is `stream_expired` or `stream_withdrawn` in place of `completed`. It is written when
+//! answer and upload are both at their end: an upload that goes on after its answer, and is ended, is not `completed`.
 //!
 //! A route whose streams live longer than their tokens says so by a [`LongStream`], with a cap:
 //!
@@ -29,6 +30,7 @@
 //! stops publishing ends no stream.
 
 mod long;
+mod last_word;
 mod body;
 mod answer;
 mod upgrade;
@@ -47,6 +49,7 @@ use crate::Hop;
 pub(super) use answer::Answering;
 pub(super) use answer::ResponseFuture;
 pub use body::{StreamError, TimedBody, Upload};
+pub(crate) use last_word::{LastWord, Uploading};
 pub use long::LongStream;
 pub(super) use upgrade::{Offer, Standing};
 pub use upgrade::{TimedUpgrade, UpgradeFailed, Upgrading};
