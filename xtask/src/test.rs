@@ -58,6 +58,10 @@ pub(crate) fn run(names: &[String]) -> Result<(), String> {
     }
     if tally.ran() {
         println!("tests: {} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
+        match tally.vectors {
+            0 => println!("vectors: SKIPPED, HOPGUARD_VECTORS names no folder that holds them"),
+            cases => println!("vectors: {cases} cases run"),
+        }
     }
     match failure {
         None => Ok(()),
@@ -107,7 +111,10 @@ fn tests(tally: &mut Tally) -> Result<(), String> {
     let all = command::cargo(["test", "--locked", "--workspace", "--no-fail-fast"]);
     command::run_watched(all, |line| tally.add(line))?;
     // A run that found nothing to test proves nothing, and cargo calls it a success.
-    if tally.passed == 0 { Err("no test was run".to_owned()) } else { Ok(()) }
+    if tally.passed == 0 {
+        return Err("no test was run".to_owned());
+    }
+    tally.vectors_were_run(env::var_os("HOPGUARD_VECTORS").is_some())
 }
 
 fn doc(_: &mut Tally) -> Result<(), String> {
@@ -123,11 +130,31 @@ struct Tally {
     passed: u64,
     failed: u64,
     skipped: u64,
+    /// Cases of the vectors of others, which lie outside of the repository.
+    vectors: u64,
 }
 
 impl Tally {
+    /// As many as the files of Wycheproof hold: 401 signatures, 26 keys, 83 key sets, and 21 spellings of base64.
+    const VECTORS: u64 = 401 + 26 + 83 + 21;
+
+    /// Whoever has the vectors runs them all.
+    fn vectors_were_run(&self, named: bool) -> Result<(), String> {
+        let (run, all) = (self.vectors, Self::VECTORS);
+        if named && run != all {
+            return Err(format!("HOPGUARD_VECTORS is set, and {run} cases were run in place of {all}"));
+        }
+        Ok(())
+    }
+
     /// Adds what a line of a test program's output says, if it is the line that sums one up.
     fn add(&mut self, line: &str) {
+        // The test program says it on a line of its own for each file.
+        if let Some((count, _)) =
+            line.strip_prefix("vectors: ").and_then(|rest| rest.split_once(" cases run"))
+        {
+            self.vectors += count.parse().unwrap_or(0);
+        }
         let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". "))
         else {
             return;
@@ -160,7 +187,7 @@ mod tests {
     fn tallied(output: &str, passed: u64, failed: u64, skipped: u64) {
         let mut tally = Tally::default();
         output.lines().for_each(|line| tally.add(line));
-        assert_eq!(tally, Tally { passed, failed, skipped });
+        assert_eq!(tally, Tally { passed, failed, skipped, vectors: 0 });
     }
 
     #[test]
@@ -175,6 +202,26 @@ mod tests {
             2,
             1,
         );
+    }
+
+    #[test]
+    fn vectors_that_are_there_and_were_not_run_fail() {
+        let mut tally = Tally::default();
+        assert!(tally.vectors_were_run(false).is_ok());
+        assert!(tally.vectors_were_run(true).is_err());
+        for line in [
+            "vectors: 401 cases run of a.json",
+            "vectors: 26 cases run of b.json",
+            "test a ... ok",
+            "vectors: skipped: x",
+        ] {
+            tally.add(line);
+        }
+        assert!(tally.vectors_were_run(true).unwrap_err().contains("427 cases"));
+        for line in ["vectors: 83 cases run of c.json", "vectors: 21 cases run of a.json, as base64"] {
+            tally.add(line);
+        }
+        assert!(tally.vectors_were_run(true).is_ok());
     }
 
     #[test]

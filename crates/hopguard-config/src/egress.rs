@@ -1,6 +1,7 @@
 //! `[egress]`: fills the builder of the way out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hopguard_client::{Algorithm, ClientAuth, SigningKey, TokenFile, Transport};
 use hopguard_core::{Audit, Clock, ConfigErrors, Ledger, Waiver};
@@ -9,7 +10,8 @@ use hopguard_tower::{BodyScan, Egress, StsEndpoint};
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject as _;
 
-use crate::inbound::{Beyond, MISSING, PROFILES, algorithms, scan};
+use crate::inbound::{Beyond, MISSING, scan};
+use crate::profile::{algorithms, profile};
 use crate::route::RoutePlan;
 use crate::section::Section;
 
@@ -23,6 +25,11 @@ pub(crate) struct EgressPlan {
     judged: Vec<String>,
     exceptions: Vec<(String, Waiver)>,
     report_only: Option<Waiver>,
+    domains: Vec<(String, String)>,
+    remember_at_most: Option<usize>,
+    waiters_at_most: Option<usize>,
+    flights_at_most: Option<usize>,
+    refresh_ahead_at_most: Option<Duration>,
 }
 
 impl EgressPlan {
@@ -30,6 +37,11 @@ impl EgressPlan {
         let exception = |mut section: Section<'_>| {
             let url = section.needed("url", "the origin to which credentials may leave").unwrap_or(MISSING);
             (url.to_owned(), section.waiver())
+        };
+        let domain = |mut section: Section<'_>| {
+            let url = section.needed("url", "the origin that is inside").unwrap_or(MISSING);
+            let domain = section.needed("domain", "the trust domain, as transaction tokens name it");
+            (url.to_owned(), domain.unwrap_or(MISSING).to_owned())
         };
         Self {
             sts: sts(&mut section),
@@ -39,6 +51,11 @@ impl EgressPlan {
             judged: section.texts("judge_headers").unwrap_or_default(),
             exceptions: section.sections("dangerous_except").into_iter().map(exception).collect(),
             report_only: section.section("dangerous_report_only").map(|mut waiver| waiver.waiver()),
+            domains: section.sections("trust_domain").into_iter().map(domain).collect(),
+            remember_at_most: section.count("remember_at_most"),
+            waiters_at_most: section.count("waiters_at_most"),
+            flights_at_most: section.count("flights_at_most"),
+            refresh_ahead_at_most: section.duration("refresh_ahead_at_most"),
         }
     }
 
@@ -68,6 +85,21 @@ impl EgressPlan {
         for (url, waiver) in &self.exceptions {
             builder = builder.dangerous_except(url, waiver.clone());
         }
+        for (url, domain) in &self.domains {
+            builder = builder.trust_domain(url, domain);
+        }
+        if let Some(grants) = self.remember_at_most {
+            builder = builder.remember_at_most(grants);
+        }
+        if let Some(callers) = self.waiters_at_most {
+            builder = builder.waiters_at_most(callers);
+        }
+        if let Some(exchanges) = self.flights_at_most {
+            builder = builder.flights_at_most(exchanges);
+        }
+        if let Some(ahead) = self.refresh_ahead_at_most {
+            builder = builder.refresh_ahead_at_most(ahead);
+        }
         match &self.report_only {
             Some(waiver) => builder.dangerous_report_only(waiver.clone()).build(),
             None => builder.build(),
@@ -88,20 +120,22 @@ fn sts(section: &mut Section<'_>) -> StsEndpoint {
     if let Some(url) = endpoint {
         found = found.token_endpoint(url);
     }
+    if sts.has("jwks_url") && sts.has("keys_fixed") {
+        sts.problem("keys_fixed", "and jwks_url are two sources of keys: name one");
+    }
     if let Some(url) = sts.text("jwks_url") {
         found = found.jwks_url(url);
+    }
+    if let Some(keys) = sts.text("keys_fixed") {
+        found = found.keys_fixed(keys);
     }
     if let Some(algorithms) = algorithms(&mut sts) {
         found = found.algorithms(algorithms);
     }
-    if let Some(profile) = sts.choice("profile", PROFILES) {
-        found = found.profile(profile());
+    if let Some(profile) = profile(&mut sts) {
+        found = found.profile(profile);
     }
-    let refusals: [(&str, MakesStsProfile); 2] =
-        [("rfc8693", StsProfile::rfc8693), ("keycloak", StsProfile::keycloak)];
-    if let Some(profile) = sts.choice("refusals", &refusals) {
-        found = found.refusals(profile());
-    }
+    found = found.refusals(refusals(&mut sts));
     if let Some(name) = sts.text("acts_as") {
         found = found.acts_as(name);
     }
@@ -114,6 +148,16 @@ fn sts(section: &mut Section<'_>) -> StsEndpoint {
 }
 
 type MakesStsProfile = fn() -> StsProfile;
+
+fn refusals(sts: &mut Section<'_>) -> StsProfile {
+    let known: [(&str, MakesStsProfile); 2] =
+        [("rfc8693", StsProfile::rfc8693), ("keycloak", StsProfile::keycloak)];
+    let profile = sts.choice("refusals", &known).unwrap_or(StsProfile::rfc8693)();
+    let subject = sts.texts("subject_refused_by").unwrap_or_default();
+    let profile = subject.iter().fold(profile, |profile, code| profile.subject_refused_by(code));
+    let step_up = sts.texts("step_up_by").unwrap_or_default();
+    step_up.iter().fold(profile, |profile, code| profile.step_up_by(code))
+}
 
 fn redirects(section: &mut Section<'_>) -> Option<u8> {
     let hops = section.number("follow_redirects")?;

@@ -8,8 +8,9 @@ use hopguard_core::{
     ActorGuard, AudienceGuard, Audit, Clock, ConfigErrors, Ledger, ScopeGuard, Ttl, TtlGuard, minutes,
 };
 use hopguard_tower::{BodyScan, Inbound, LongStream, ResourceMetadata, ResponseRule};
-use hopguard_verify::{Algorithm, Issuer, Profile};
+use hopguard_verify::Issuer;
 
+use crate::profile::{algorithms, profile};
 use crate::section::Section;
 
 /// Stands for what is missing while the rest is judged. Never served: its being missing is a problem.
@@ -24,6 +25,9 @@ pub(crate) struct InboundPlan {
     scope: ScopeGuard,
     actor: Option<ActorGuard>,
     leeway: Option<Duration>,
+    remember_at_most: Option<usize>,
+    token_at_most: Option<usize>,
+    actors_at_most: Option<usize>,
     responses: ResponseRule,
     metadata: Option<ResourceMetadata>,
     long: Vec<LongStream>,
@@ -39,6 +43,9 @@ impl InboundPlan {
             scope: scope(&mut section),
             actor: section.section("actor").map(actor),
             leeway: section.duration("leeway"),
+            remember_at_most: section.count("remember_at_most"),
+            token_at_most: section.count("token_at_most"),
+            actors_at_most: section.count("actors_at_most"),
             responses: section.section("responses").map(responses).unwrap_or_default(),
             metadata: section.section("resource_metadata").map(metadata),
             long: section.sections("long_stream").into_iter().map(long_stream).collect(),
@@ -74,6 +81,15 @@ impl InboundPlan {
         if let Some(leeway) = self.leeway {
             builder = builder.leeway(leeway);
         }
+        if let Some(entries) = self.remember_at_most {
+            builder = builder.remember_at_most(entries);
+        }
+        if let Some(bytes) = self.token_at_most {
+            builder = builder.token_at_most(bytes);
+        }
+        if let Some(depth) = self.actors_at_most {
+            builder = builder.actors_at_most(depth);
+        }
         for stream in &self.long {
             builder = builder.long_stream(stream.clone());
         }
@@ -91,67 +107,28 @@ fn issuers(section: &mut Section<'_>) -> Vec<Issuer> {
 
 fn issuer(mut section: Section<'_>) -> Issuer {
     let mut issuer = Issuer::at(section.needed("url", "the issuer, as tokens name it").unwrap_or(MISSING));
-    match (section.text("jwks_url"), section.path("jwks_file")) {
-        (Some(_), Some(_)) => section.problem("jwks_file", "and jwks_url are two sources of keys: name one"),
-        (Some(url), None) => issuer = issuer.jwks_url(url),
-        (None, Some(path)) => issuer = issuer.jwks_file(path),
-        (None, None) => {}
+    let sources = ["jwks_url", "jwks_file", "keys_fixed"];
+    let named: Vec<_> = sources.into_iter().filter(|key| section.has(key)).collect();
+    if let [first, second, ..] = named[..] {
+        section.problem(second, format!("and {first} are two sources of keys: name one"));
+    }
+    if let Some(url) = section.text("jwks_url") {
+        issuer = issuer.jwks_url(url);
+    }
+    if let Some(path) = section.path("jwks_file") {
+        issuer = issuer.jwks_file(path);
+    }
+    if let Some(keys) = section.text("keys_fixed") {
+        issuer = issuer.keys_fixed(keys);
     }
     if let Some(algorithms) = algorithms(&mut section) {
         issuer = issuer.algorithms(algorithms);
     }
-    let profile = section.choice("profile", PROFILES);
-    let (roles, roles_in) = (section.flag("roles"), section.texts("roles_in"));
-    if profile.is_some() || roles == Some(true) || roles_in.is_some() {
-        let mut profile = profile.unwrap_or(Profile::rfc9068)();
-        if roles == Some(true) {
-            profile = profile.with_roles();
-        }
-        if let Some(place) = roles_in {
-            profile = profile.roles_in(&place.iter().map(String::as_str).collect::<Vec<_>>());
-        }
-        issuer = issuer.profile(profile);
+    match profile(&mut section) {
+        Some(profile) => issuer.profile(profile),
+        None => issuer,
     }
-    issuer
 }
-
-/// The algorithms that `algorithms` names.
-pub(crate) fn algorithms(section: &mut Section<'_>) -> Option<Vec<Algorithm>> {
-    let names = section.texts("algorithms")?;
-    let known = |name: &String| ALGORITHMS.iter().find(|(known, _)| known == name).map(|(_, one)| *one);
-    let algorithms = names.iter().map(known).collect::<Option<Vec<_>>>();
-    if algorithms.is_none() {
-        let names: Vec<_> = ALGORITHMS.iter().map(|(name, _)| *name).collect();
-        section.problem("algorithms", format!("must all be of: {}", names.join(", ")));
-    }
-    algorithms
-}
-
-const ALGORITHMS: &[(&str, Algorithm)] = &[
-    ("ES256", Algorithm::Es256),
-    ("ES384", Algorithm::Es384),
-    ("ES512", Algorithm::Es512),
-    ("RS256", Algorithm::Rs256),
-    ("RS384", Algorithm::Rs384),
-    ("RS512", Algorithm::Rs512),
-    ("PS256", Algorithm::Ps256),
-    ("PS384", Algorithm::Ps384),
-    ("PS512", Algorithm::Ps512),
-    ("EdDSA", Algorithm::EdDsa),
-    ("Ed25519", Algorithm::EdDsa),
-];
-
-pub(crate) type MakesProfile = fn() -> Profile;
-
-pub(crate) const PROFILES: &[(&str, MakesProfile)] = &[
-    ("rfc9068", Profile::rfc9068),
-    ("keycloak", Profile::keycloak),
-    ("entra_v1", Profile::entra_v1),
-    ("entra_v2", Profile::entra_v2),
-    ("okta", Profile::okta),
-    ("auth0", Profile::auth0),
-    ("zitadel", Profile::zitadel),
-];
 
 fn audience(section: &mut Section<'_>) -> AudienceGuard {
     let ours =
@@ -229,6 +206,7 @@ fn actor(mut section: Section<'_>) -> ActorGuard {
     let any_of = section.texts("any_of");
     let depth = section.count("depth_at_most");
     let others = section.sections("or_of");
+    let (itself, shown) = (section.flag("shown_by_itself"), section.sections("shown_by"));
     let mut guard = match (&any_of, depth) {
         (Some(parties), _) => ActorGuard::any_of(parties.iter().map(String::as_str)),
         (None, Some(depth)) if others.is_empty() => ActorGuard::depth_at_most(depth),
@@ -238,6 +216,17 @@ fn actor(mut section: Section<'_>) -> ActorGuard {
         let issuer = other.needed("issuer", "whose name for the party it is").unwrap_or(MISSING);
         let subject = other.needed("subject", "the party's name there").unwrap_or(MISSING);
         guard = guard.or_of(issuer, subject);
+    }
+    if itself == Some(true) {
+        guard = guard.shown_by_itself();
+    }
+    for mut alias in shown {
+        let party = alias.needed("party", "the party as tokens name it").unwrap_or(MISSING);
+        let peer = alias.needed("peer", "the party as the transport names it").unwrap_or(MISSING);
+        guard = match alias.text("issuer") {
+            Some(issuer) => guard.shown_by_of(issuer, party, peer),
+            None => guard.shown_by(party, peer),
+        };
     }
     match depth {
         Some(depth) => guard.at_most(depth),

@@ -50,6 +50,7 @@ mod notes;
 mod section;
 mod secret;
 mod waiver;
+mod profile;
 mod inbound;
 mod egress;
 mod route;

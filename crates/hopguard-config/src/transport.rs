@@ -14,12 +14,14 @@ use crate::section::Section;
 #[derive(Debug, Default)]
 pub(crate) struct TransportPlan {
     timeout: Option<Duration>,
+    response_at_most: Option<usize>,
     roots: Vec<CertificateDer<'static>>,
 }
 
 impl TransportPlan {
     pub(crate) fn read(mut section: Section<'_>) -> Self {
-        let mut plan = Self { timeout: section.duration("timeout"), roots: Vec::new() };
+        let (timeout, response_at_most) = (section.duration("timeout"), section.count("response_at_most"));
+        let mut plan = Self { timeout, response_at_most, roots: Vec::new() };
         let Some(path) = section.path("extra_roots_file") else { return plan };
         let read = std::fs::read(&path);
         let certificates =
@@ -38,6 +40,9 @@ impl TransportPlan {
         let mut builder = HttpTransport::builder();
         if let Some(timeout) = self.timeout {
             builder = builder.timeout(timeout);
+        }
+        if let Some(bytes) = self.response_at_most {
+            builder = builder.response_at_most(bytes);
         }
         for root in &self.roots {
             builder = builder.extra_root(root);

@@ -80,11 +80,12 @@ impl Node {
 pub(crate) fn of_toml(text: &str, notes: &Notes) -> Table {
     let (document, mut errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
-        return Reading { text }.table(document.get_ref());
+        return Reading { lines: Lines::of(text) }.table(document.get_ref());
     }
     errors.sort_by_key(|error| error.span().map_or(0, |span| span.start));
+    let lines = Lines::of(text);
     for error in errors {
-        let line = error.span().map_or(1, |span| line_of(text, span.start));
+        let line = error.span().map_or(1, |span| lines.at(span.start));
         notes.add(format!("line {line}"), format!("is no TOML: {}", error.message()));
     }
     Table::new()
@@ -93,7 +94,7 @@ pub(crate) fn of_toml(text: &str, notes: &Notes) -> Table {
 /// A value as TOML writes it.
 pub(crate) fn of_value(text: &str, origin: &Origin) -> Option<Node> {
     let value = DeValue::parse(text).ok()?;
-    let mut node = Reading { text }.node(&value);
+    let mut node = Reading { lines: Lines::of(text) }.node(&value);
     node.place(origin);
     Some(node)
 }
@@ -109,19 +110,29 @@ impl Node {
     }
 }
 
-fn line_of(text: &str, at: usize) -> usize {
-    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+/// Where lines end, so that the line of a place is found without counting from the beginning each time.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        let end = |(at, byte): (usize, u8)| (byte == b'\n').then_some(at);
+        Self(text.bytes().enumerate().filter_map(end).collect())
+    }
+
+    fn at(&self, place: usize) -> usize {
+        self.0.partition_point(|end| *end < place) + 1
+    }
 }
 
-struct Reading<'a> {
-    text: &'a str,
+struct Reading {
+    lines: Lines,
 }
 
-impl Reading<'_> {
+impl Reading {
     fn table(&self, table: &DeTable<'_>) -> Table {
         let entry = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
             let mut node = self.node(value);
-            node.origin = Origin::Line(line_of(self.text, key.span().start));
+            node.origin = Origin::Line(self.lines.at(key.span().start));
             let key: &std::borrow::Cow<'_, str> = key.get_ref();
             (key.to_string(), node)
         };
@@ -133,7 +144,7 @@ impl Reading<'_> {
     }
 
     fn node(&self, value: &Spanned<DeValue<'_>>) -> Node {
-        let origin = Origin::Line(line_of(self.text, value.span().start));
+        let origin = Origin::Line(self.lines.at(value.span().start));
         let value = match value.get_ref() {
             DeValue::String(text) => Value::Text(Zeroizing::new(text.to_string())),
             DeValue::Integer(number) => {

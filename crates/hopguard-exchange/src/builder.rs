@@ -20,6 +20,9 @@ use crate::profile::StsProfile;
 use crate::retry::Budget;
 use crate::status::Counts;
 
+/// From here on nobody means a bound: grants would take 64 GiB.
+const MOST: usize = 1 << 24;
+
 /// Collects the settings of an [`Exchanger`].
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
@@ -132,8 +135,10 @@ impl ExchangerBuilder {
             ("exchange.waiters_at_most", self.waiters_at_most),
             ("exchange.flights_at_most", self.flights_at_most),
         ] {
-            if value == 0 {
-                problems.add(setting, "is zero: at least one is needed");
+            match value {
+                0 => problems.add(setting, "is zero: at least one is needed"),
+                MOST.. => problems.add(setting, format!("must lie below {MOST}")),
+                _ => {}
             }
         }
         let acts_as = self.acts_as.as_deref().unwrap_or(self.auth.client_id());

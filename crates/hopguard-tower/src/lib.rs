@@ -35,7 +35,7 @@ pub use answer::{RealmOfStack, Refused};
 pub use audited::{AuditLayer, Audited, AuditedBody};
 pub use egress::{
     Egress, EgressBuilder, EgressError, EgressService, ExchangeLayer, Explained, OnBehalfOf, Once,
-    PassthroughLayer, Replayable, StsEndpoint,
+    PassthroughBuilder, PassthroughLayer, Replayable, StsEndpoint,
 };
 pub use hop::Hop;
 pub use inbound::{

@@ -153,12 +153,15 @@ impl Issuer {
                 match KeySet::read(jwks.as_bytes(), &self.url, self.algorithms.as_deref(), None) {
                     Ok(set) if !set.is_empty() => Some(Source::Fixed(set)),
                     Ok(_) => {
-                        problems
-                            .add(format!("{setting}.keys"), "has no key that can serve: see the warnings");
+                        problems.add(
+                            format!("{setting}.keys_fixed"),
+                            "has no key that can serve: see the warnings",
+                        );
                         None
                     }
                     Err(_) => {
-                        problems.add(format!("{setting}.keys"), "is not a JWK set (RFC 7517 section 5)");
+                        problems
+                            .add(format!("{setting}.keys_fixed"), "is not a JWK set (RFC 7517 section 5)");
                         None
                     }
                 }

@@ -28,6 +28,8 @@ const TOKEN_BYTES: usize = 16 * 1024;
 const REMEMBERED: usize = 10_000;
 /// Header lines of any real server end below this.
 const TOKEN_BYTES_MOST: usize = 64 * 1024;
+/// From here on nobody means so many tokens remembered: they would take 32 GiB.
+const TOKENS_MOST: usize = 1 << 24;
 
 /// Verifies access tokens of the issuers it was built with. Cloning shares it.
 ///
@@ -470,6 +472,11 @@ impl VerifierBuilder {
         }
         let memory = match self.remember_at_most {
             0 => None,
+            // Room is made at once, and what no machine has would end the process.
+            TOKENS_MOST.. => {
+                problems.add("remember_at_most", format!("must lie below {TOKENS_MOST} tokens"));
+                None
+            }
             most => {
                 let memory = Memory::bounded(most);
                 if memory.is_none() {

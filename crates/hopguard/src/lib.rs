@@ -35,9 +35,10 @@ pub use hopguard_metrics::{METRICS, Metered, Metric, Observer};
 pub use hopguard_reqwest::{Calls, GuardedClient, Payload, RequestBuilder, SendError};
 pub use hopguard_tower::{
     AuditLayer, BindLayer, BodyError, BodyScan, Egress, EgressError, ExchangeLayer, Explained, GuardExt, Hop,
-    Inbound, LongStream, OnBehalfOf, Once, OpenPaths, PassthroughLayer, PublishedMetadata, Refused,
-    Replayable, ResourceMetadata, ResponseRule, ScannedBody, ShieldLayer, StreamError, StsEndpoint,
-    TimedUpgrade, TransactionLayer, UpgradeFailed, Upgrading, Upload, VerifyLayer, admitted,
+    Inbound, LongStream, OnBehalfOf, Once, OpenPaths, PassthroughBuilder, PassthroughLayer,
+    PublishedMetadata, Refused, Replayable, ResourceMetadata, ResponseRule, ScannedBody, ShieldLayer,
+    StreamError, StsEndpoint, TimedUpgrade, TransactionLayer, UpgradeFailed, Upgrading, Upload, VerifyLayer,
+    admitted,
 };
 pub use hopguard_verify::{Algorithm, Issuer, Profile, Verifier};
 

@@ -204,8 +204,8 @@ async fn a_transaction_that_is_over_is_not_carried_on() {
                 "sent",
             )
         } else {
-            let block = PassthroughLayer::new(&hop(&world)).trust_domain(&url, "shop.internal");
-            let client = block.layer(reached.answering::<ScannedBody<String>>());
+            let block = PassthroughLayer::builder(&hop(&world)).trust_domain(&url, "shop.internal");
+            let client = block.build().unwrap().layer(reached.answering::<ScannedBody<String>>());
             let request = calling(&url, &caller);
             (
                 beside(async move { client.oneshot(request).await.map_or_else(|e| e.code(), |_| "sent") }),
@@ -229,7 +229,7 @@ async fn a_block_without_an_inbound_side_asks_its_waiver_again() {
     let until = UnixTime::from_secs(world.clock.now().as_secs() + 2);
     let waiver = Waiver::new("ticket 4711", "edge", until);
     let block = PassthroughLayer::dangerous_unlinked(&world.audit, world.clock.clone(), waiver);
-    let client = block.layer(reached.answering::<ScannedBody<String>>());
+    let client = block.build().unwrap().layer(reached.answering::<ScannedBody<String>>());
     let request = Request::get(PEER).body(String::new()).unwrap();
     let answer = beside(async move { client.oneshot(request).await.map_or_else(|e| e.code(), |_| "sent") });
     let waiting = waited_for(&slow, "passed").await;

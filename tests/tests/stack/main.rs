@@ -22,6 +22,8 @@ mod waivers;
 mod crowd;
 mod configuration;
 mod configured;
+mod settings;
+mod timers;
 mod metered;
 mod modes;
 mod published;

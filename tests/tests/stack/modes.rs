@@ -8,7 +8,9 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::stream;
-use hopguard::{Admitted, BodyScan, Hop, OnBehalfOf, OpenPaths, PassthroughLayer, ScannedBody};
+use hopguard::{
+    Admitted, BodyScan, Hop, OnBehalfOf, OpenPaths, PassthroughBuilder, PassthroughLayer, ScannedBody,
+};
 use hopguard_core::{Clock, Waiver, minutes};
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body::{Body, Frame};
@@ -20,8 +22,8 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use crate::world::{ORDERS, World};
 
-fn layer(world: &World) -> PassthroughLayer {
-    PassthroughLayer::new(&Hop::new(&world.ledger, &world.audit, world.clock.clone()))
+fn builder(world: &World) -> PassthroughBuilder {
+    PassthroughLayer::builder(&Hop::new(&world.ledger, &world.audit, world.clock.clone()))
 }
 
 /// All that arrives below the block, or the code of what it did about the request.
@@ -63,7 +65,10 @@ async fn under_a_waiver_every_finding_is_written_down() {
         fingerprints.push(world.admit(token).await.facts().fingerprint);
     }
     let until = world.clock.now().after(minutes(2));
-    let reporting = layer(&world).dangerous_report_only(Waiver::new("ticket 4711", "payments team", until));
+    let reporting = builder(&world)
+        .dangerous_report_only(Waiver::new("ticket 4711", "payments team", until))
+        .build()
+        .unwrap();
 
     // Two headers, two credentials in one chunk of the body, one later on, one in a trailer.
     let mut trailers = HeaderMap::new();
@@ -108,7 +113,10 @@ async fn what_cannot_be_read_still_has_trailers() {
     let own = world.signed(world.token());
     let caller = world.admit(&own).await;
     let until = world.clock.now().after(minutes(2));
-    let reporting = layer(&world).dangerous_report_only(Waiver::new("ticket 4711", "payments team", until));
+    let reporting = builder(&world)
+        .dangerous_report_only(Waiver::new("ticket 4711", "payments team", until))
+        .build()
+        .unwrap();
     let mut trailers = HeaderMap::new();
     trailers.insert("x-sum", own.parse().unwrap());
     let frames = [Frame::data(Bytes::from_static(b"?")), Frame::trailers(trailers)].map(Ok::<_, Infallible>);
@@ -130,9 +138,9 @@ async fn without_decompression_a_compressed_body_is_unreadable() {
         let request = Request::post("https://peer.internal/x").header("content-encoding", "gzip");
         request.body(Full::new(Bytes::from(gzip(text)))).unwrap()
     };
-    let refusing = layer(&world).bodies(without);
+    let refusing = builder(&world).bodies(without).build().unwrap();
     assert_eq!(arrived(&refusing, request("harmless"), &caller).await, Err("body_unscannable".to_owned()));
-    let auditing = layer(&world).bodies(without.audit_beyond());
+    let auditing = builder(&world).bodies(without.audit_beyond()).build().unwrap();
     assert!(arrived(&auditing, request(&own), &caller).await.is_ok());
     assert_eq!(world.sink.sole("body_unscanned").place.as_deref(), Some("body"));
     // What is not compressed is looked through as ever.
@@ -167,7 +175,7 @@ async fn proxy(world: &World) -> std::net::SocketAddr {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let client = Client::builder(TokioExecutor::new()).build_http::<ScannedBody<hyper::body::Incoming>>();
-    let (guarded, peer) = (layer(world).layer(client), world.peer.url(""));
+    let (guarded, peer) = (builder(world).build().unwrap().layer(client), world.peer.url(""));
     let spawn = hopguard_client::Spawn::current();
     spawn.spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {

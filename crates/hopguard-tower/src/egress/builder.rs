@@ -26,14 +26,14 @@
 //! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use hopguard_client::{ClientAuth, Spawn, SystemClock, Transport};
+use hopguard_client::{Spawn, SystemClock, SystemTimer, Timer, Transport};
 use hopguard_core::{
-    Audit, Clock, ConfigErrors, Destination, IntoRule, InvalidRoute, Ledger, Problems, Route, RouteMap,
-    RouteRule, Waiver, parse_absolute,
+    Audit, Clock, ConfigErrors, IntoRule, InvalidRoute, Ledger, Problems, Route, RouteMap, RouteRule, Waiver,
 };
-use hopguard_exchange::{ActorToken, Exchanger, StsProfile};
-use hopguard_verify::{Algorithm, Issuer, Profile, Verifier};
+use hopguard_exchange::{Exchanger, ExchangerBuilder};
+use hopguard_verify::{Issuer, Verifier};
 use http::{Method, Request, request};
 use tower_layer::Layer;
 
@@ -42,6 +42,8 @@ use super::error::Flat;
 use super::exchange::{ExchangeLayer, Exchanging};
 use super::explain::Explained;
 use super::passthrough::{Passthrough, PassthroughLayer};
+use super::passthrough_builder::Written;
+use super::sts::StsEndpoint;
 use super::subject::OnBehalfOf;
 use super::ticket::Call;
 use crate::Hop;
@@ -50,107 +52,6 @@ use crate::scanned::BodyScan;
 
 /// More redirects than this are a loop.
 const MOST_REDIRECTS: u8 = 10;
-
-/// The authorization server that exchanges tokens, and how we prove who we are to it.
-///
-/// ```
-/// use hopguard_client::{ClientAuth, TokenFile};
-/// use hopguard_exchange::{ActorToken, StsProfile};
-/// use hopguard_tower::StsEndpoint;
-/// use hopguard_verify::Profile;
-///
-/// let svid = || TokenFile::at("/var/run/secrets/tokens/svid");
-/// let keycloak = StsEndpoint::at("https://id.internal/realms/shop", ClientAuth::jwt_svid_file("orders", svid()))
-///     .token_endpoint("https://id.internal/realms/shop/protocol/openid-connect/token")
-///     .jwks_url("https://id.internal/realms/shop/protocol/openid-connect/certs")
-///     .profile(Profile::keycloak())
-///     .refusals(StsProfile::keycloak())
-///     .actor_token(ActorToken::file(svid()).of_type_jwt())
-///     .acts_as("service-account-orders");
-/// # let _ = keycloak;
-/// ```
-#[derive(Clone, Debug)]
-pub struct StsEndpoint {
-    issuer: String,
-    auth: ClientAuth,
-    token_endpoint: Option<String>,
-    grants: Issuer,
-    refusals: StsProfile,
-    actor: Option<ActorToken>,
-    acts_as: Option<String>,
-}
-
-impl StsEndpoint {
-    /// The server with this issuer URL; its endpoints are found by RFC 8414.
-    #[must_use]
-    pub fn at(issuer: &str, auth: ClientAuth) -> Self {
-        Self {
-            issuer: issuer.into(),
-            auth,
-            token_endpoint: None,
-            grants: Issuer::at(issuer),
-            refusals: StsProfile::default(),
-            actor: None,
-            acts_as: None,
-        }
-    }
-
-    /// Takes the keys of its grants from this URL in place of the one that its metadata names.
-    #[must_use]
-    pub fn jwks_url(mut self, url: &str) -> Self {
-        self.grants = self.grants.jwks_url(url);
-        self
-    }
-
-    /// Takes the keys of its grants from this JWK set, which never changes.
-    #[must_use]
-    pub fn keys_fixed(mut self, jwks: &str) -> Self {
-        self.grants = self.grants.keys_fixed(jwks);
-        self
-    }
-
-    /// Accepts only these algorithms on its grants.
-    #[must_use]
-    pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
-        self.grants = self.grants.algorithms(algorithms);
-        self
-    }
-
-    /// How it writes its tokens: RFC 9068 unless set.
-    #[must_use]
-    pub fn profile(mut self, profile: Profile) -> Self {
-        self.grants = self.grants.profile(profile);
-        self
-    }
-
-    /// Which of its error codes mean the caller: none but those of RFC 9470 unless set.
-    #[must_use]
-    pub fn refusals(mut self, profile: StsProfile) -> Self {
-        self.refusals = profile;
-        self
-    }
-
-    /// Sends this token of our own with each exchange (`actor_token`, RFC 8693 section 2.1).
-    #[must_use]
-    pub fn actor_token(mut self, actor: ActorToken) -> Self {
-        self.actor = Some(actor);
-        self
-    }
-
-    /// The name under which we stand in the `act` of its grants, where that is not the client's.
-    #[must_use]
-    pub fn acts_as(mut self, name: &str) -> Self {
-        self.acts_as = Some(name.into());
-        self
-    }
-
-    /// Uses this token endpoint in place of the one that the server's metadata names.
-    #[must_use]
-    pub fn token_endpoint(mut self, url: &str) -> Self {
-        self.token_endpoint = Some(url.into());
-        self
-    }
-}
 
 /// The complete egress stack, as a layer around a client. Cloning it shares grants and counters.
 #[derive(Clone, Debug)]
@@ -173,11 +74,9 @@ impl Egress {
             sts,
             routes: Vec::new(),
             redirects_at_most: 0,
-            bodies: BodyScan::default(),
-            domains: Vec::new(),
-            judged: Vec::new(),
-            exceptions: Vec::new(),
-            report_only: None,
+            block: Written::default(),
+            bounds: Bounds::default(),
+            timer: None,
             clock: None,
             transport: None,
         }
@@ -267,13 +166,38 @@ pub struct EgressBuilder {
     sts: StsEndpoint,
     routes: Vec<Line>,
     redirects_at_most: u8,
-    bodies: BodyScan,
-    domains: Vec<(String, String)>,
-    judged: Vec<String>,
-    exceptions: Vec<(String, Waiver)>,
-    report_only: Option<Waiver>,
+    block: Written,
+    bounds: Bounds,
+    timer: Option<Arc<dyn Timer>>,
     clock: Option<Arc<dyn Clock>>,
     transport: Option<Arc<dyn Transport>>,
+}
+
+/// What the exchanger keeps and does at most, where it is not left to itself.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bounds {
+    remembered: Option<usize>,
+    waiters: Option<usize>,
+    flights: Option<usize>,
+    refresh_ahead: Option<Duration>,
+}
+
+impl Bounds {
+    fn set(self, mut builder: ExchangerBuilder) -> ExchangerBuilder {
+        if let Some(grants) = self.remembered {
+            builder = builder.remember_at_most(grants);
+        }
+        if let Some(callers) = self.waiters {
+            builder = builder.waiters_at_most(callers);
+        }
+        if let Some(exchanges) = self.flights {
+            builder = builder.flights_at_most(exchanges);
+        }
+        match self.refresh_ahead {
+            Some(ahead) => builder.refresh_ahead_at_most(ahead),
+            None => builder,
+        }
+    }
 }
 
 impl EgressBuilder {
@@ -322,14 +246,14 @@ impl EgressBuilder {
     /// How the passthrough block looks through bodies.
     #[must_use]
     pub fn bodies(mut self, scan: BodyScan) -> Self {
-        self.bodies = scan;
+        self.block.bodies = scan;
         self
     }
 
     /// Also in the header `name` a JWT must be for the audience that its route declares.
     #[must_use]
     pub fn judge_header(mut self, name: &str) -> Self {
-        self.judged.push(name.into());
+        self.block.judged.push(name.into());
         self
     }
 
@@ -337,72 +261,60 @@ impl EgressBuilder {
     /// an event.
     #[must_use]
     pub fn dangerous_except(mut self, url: &str, waiver: Waiver) -> Self {
-        self.exceptions.push((url.into(), waiver));
+        self.block.exceptions.push((url.into(), waiver));
         self
     }
 
     /// Lets whatever the passthrough block finds pass until the waiver ends, each time with an event.
     #[must_use]
     pub fn dangerous_report_only(mut self, waiver: Waiver) -> Self {
-        self.report_only = Some(waiver);
+        self.block.report_only = Some(waiver);
         self
-    }
-
-    /// The passthrough block's own settings; what is wrong with them goes to `problems`.
-    fn check_block(&self, problems: &mut Problems) {
-        let complete =
-            |waiver: &Waiver| !waiver.reason().trim().is_empty() && !waiver.owner().trim().is_empty();
-        let unfounded = "has a waiver without reason or owner";
-        for (index, (url, waiver)) in self.exceptions.iter().enumerate() {
-            let setting = format!("egress.dangerous_except[{index}]");
-            if url.parse().ok().as_ref().and_then(Destination::of).is_none() {
-                problems.add(setting.clone(), "names no origin");
-            }
-            if !complete(waiver) {
-                problems.add(setting, unfounded);
-            }
-        }
-        if self.report_only.as_ref().is_some_and(|waiver| !complete(waiver)) {
-            problems.add("egress.dangerous_report_only", unfounded);
-        }
-        for (index, (url, domain)) in self.domains.iter().enumerate() {
-            let setting = format!("egress.trust_domain[{index}]");
-            if url.parse().ok().as_ref().and_then(Destination::of).is_none() {
-                problems.add(setting.clone(), "names no origin");
-            }
-            if domain.trim().is_empty() {
-                problems.add(setting, "names no domain");
-            }
-        }
-        for (index, name) in self.judged.iter().enumerate() {
-            if name.parse::<http::HeaderName>().is_err() {
-                problems.add(format!("egress.judge_header[{index}]"), "is no header name");
-            }
-        }
-    }
-
-    fn block(&self, hop: &Hop) -> PassthroughLayer {
-        let mut layer = PassthroughLayer::within(hop).bodies(self.bodies);
-        for name in &self.judged {
-            layer = layer.judge_header(name);
-        }
-        for (url, domain) in &self.domains {
-            layer = layer.trust_domain(url, domain);
-        }
-        for (url, waiver) in &self.exceptions {
-            layer = layer.dangerous_except(url, waiver.clone());
-        }
-        match &self.report_only {
-            Some(waiver) => layer.dangerous_report_only(waiver.clone()),
-            None => layer,
-        }
     }
 
     /// Says that the origin of `url` is inside the trust domain `domain`: calls there carry on the transaction token
     /// that a [`TransactionLayer`](crate::TransactionLayer) verified for the caller's request. None goes elsewhere.
     #[must_use]
     pub fn trust_domain(mut self, url: &str, domain: &str) -> Self {
-        self.domains.push((url.to_owned(), domain.to_owned()));
+        self.block.domains.push((url.to_owned(), domain.to_owned()));
+        self
+    }
+
+    /// How many grants are kept: 10 000 unless set. See
+    /// [`ExchangerBuilder::remember_at_most`](hopguard_exchange::ExchangerBuilder::remember_at_most).
+    #[must_use]
+    pub fn remember_at_most(mut self, grants: usize) -> Self {
+        self.bounds.remembered = Some(grants);
+        self
+    }
+
+    /// How many callers may wait for an exchange at one time: 10 000 unless set.
+    #[must_use]
+    pub fn waiters_at_most(mut self, callers: usize) -> Self {
+        self.bounds.waiters = Some(callers);
+        self
+    }
+
+    /// How many exchanges may be under way at one time: 2048 unless set.
+    #[must_use]
+    pub fn flights_at_most(mut self, exchanges: usize) -> Self {
+        self.bounds.flights = Some(exchanges);
+        self
+    }
+
+    /// How long before its end a grant that is used is renewed at most: a minute unless set, and in the second half of
+    /// its life at the earliest. Zero: never before its end.
+    #[must_use]
+    pub fn refresh_ahead_at_most(mut self, ahead: Duration) -> Self {
+        self.bounds.refresh_ahead = Some(ahead);
+        self
+    }
+
+    /// Waits between attempts, and for an authorization server that does not answer, by `timer` in place of the
+    /// runtime's.
+    #[must_use]
+    pub fn timer(mut self, timer: Arc<dyn Timer>) -> Self {
+        self.timer = Some(timer);
         self
     }
 
@@ -427,65 +339,63 @@ impl EgressBuilder {
     /// [`ConfigErrors`] with every setting that is wrong.
     pub fn build(self) -> Result<Egress, ConfigErrors> {
         let mut problems = Problems::new();
-        if let Some(problem) = self.bodies.problem() {
-            problems.add("egress.bodies", problem);
-        }
-        self.check_block(&mut problems);
+        let block = self.block.read("egress", &mut problems);
         let routes = route_map(&self.routes, &mut problems);
         let clock = self.clock.clone().unwrap_or_else(SystemClock::shared);
         let transport = self.transport.clone().map_or_else(|| own_transport(&mut problems), Some);
+        let timer = self.timer.clone().unwrap_or_else(SystemTimer::shared);
         if self.redirects_at_most > MOST_REDIRECTS {
             problems.add("egress.follow_redirects", "is more than 10");
         }
         let StsEndpoint { issuer, auth, token_endpoint, grants, refusals, actor, acts_as } = self.sts.clone();
-        let verifier = transport.clone().and_then(|transport| {
-            let verifier = Verifier::builder(transport, clock.clone(), Spawn::current()).audit(&self.audit);
-            verifier.issuer(grants).build().map_err(|nested| problems.absorb("egress.sts", nested)).ok()
+        let exchanger = transport.and_then(|transport| {
+            let verifying = |grants: Issuer| {
+                let builder = Verifier::builder(transport.clone(), clock.clone(), Spawn::current());
+                builder.audit(&self.audit).timer(timer.clone()).issuer(grants).build()
+            };
+            let verifier = verifying(grants).map_err(|nested| problems.absorb("egress.sts", nested));
+            let sound = verifier.is_ok();
+            // In place of one that cannot be, so that the rest is judged all the same.
+            let verifier = verifier.or_else(|()| verifying(Issuer::at("https://missing.invalid"))).ok()?;
+            let (clock, spawn) = (clock.clone(), Spawn::current());
+            let builder =
+                Exchanger::builder(&issuer, auth, verifier, transport.clone(), clock, spawn, &self.ledger);
+            let mut builder = self.bounds.set(builder.sts_profile(refusals).timer(timer.clone()));
+            if let Some(url) = token_endpoint {
+                builder = builder.token_endpoint(&url);
+            }
+            if let Some(actor) = actor {
+                builder = builder.actor_token(actor);
+            }
+            if let Some(name) = acts_as {
+                builder = builder.acts_as(&name);
+            }
+            builder.build().map_err(|nested| of_exchanger(&nested, sound, &mut problems)).ok()
         });
-        let exchanger = match (transport, verifier) {
-            (Some(transport), Some(verifier)) => {
-                let spawn = Spawn::current();
-                let mut builder = Exchanger::builder(
-                    &issuer,
-                    auth,
-                    verifier,
-                    transport,
-                    clock.clone(),
-                    spawn,
-                    &self.ledger,
-                );
-                builder = builder.sts_profile(refusals);
-                if let Some(url) = token_endpoint {
-                    builder = builder.token_endpoint(&url);
-                }
-                if let Some(actor) = actor {
-                    builder = builder.actor_token(actor);
-                }
-                if let Some(name) = acts_as {
-                    builder = builder.acts_as(&name);
-                }
-                builder.build().map_err(|nested| problems.absorb("egress.sts", nested)).ok()
-            }
-            _ => {
-                // There is no exchanger to say what else is wrong.
-                if let Err(nested) = auth.validate() {
-                    problems.absorb("egress.sts", nested);
-                }
-                if let Some(Err(problem)) = token_endpoint.as_deref().map(parse_absolute) {
-                    problems.add("egress.sts.token_endpoint", problem);
-                }
-                None
-            }
-        };
         match (routes, exchanger) {
             (Some(routes), Some(exchanger)) => {
                 let hop = Hop::new(&self.ledger, &self.audit, clock);
                 let exchange =
                     ExchangeLayer::within(&hop, routes, exchanger).follow_redirects(self.redirects_at_most);
-                let passthrough = self.block(&hop);
+                let passthrough = PassthroughLayer::within(&hop, block);
                 problems.into_result(Egress { hop, exchange, passthrough })
             }
             _ => Err(problems.into_errors()),
+        }
+    }
+}
+
+/// The exchanger names its settings below `exchange`; here its bounds are the stack's own, and the rest is about the
+/// server. Its issuer is the verifier's, who has told of one that is not `sound`.
+fn of_exchanger(errors: &ConfigErrors, sound: bool, problems: &mut Problems) {
+    for one in errors.problems() {
+        let name = one.setting.strip_prefix("exchange.").unwrap_or(&one.setting);
+        let name = name.strip_prefix("auth.").unwrap_or(name);
+        match name {
+            "issuer" if !sound => {}
+            "sts_profile" => problems.add("egress.sts.refusals", &one.problem),
+            _ if name.ends_with("_at_most") => problems.add(format!("egress.{name}"), &one.problem),
+            _ => problems.add(format!("egress.sts.{name}"), &one.problem),
         }
     }
 }

@@ -57,14 +57,14 @@
 //!
 //! # Transaction tokens
 //!
-//! [`PassthroughLayer::trust_domain`] names the origins inside a trust domain: the transaction token that a
+//! [`PassthroughBuilder::trust_domain`] names the origins inside a trust domain: the transaction token that a
 //! [`TransactionLayer`](crate::TransactionLayer) verified for the caller's request goes along in its own header,
 //! `Txn-Token`. Any other value there is refused, and so is the token anywhere else.
 //!
 //! # Migration
 //!
-//! Where a service must go live before its last leak is mended, [`PassthroughLayer::dangerous_except`] lets
-//! what is found pass to one destination, [`PassthroughLayer::dangerous_report_only`] to all. Both take a
+//! Where a service must go live before its last leak is mended, [`PassthroughBuilder::dangerous_except`] lets
+//! what is found pass to one destination, [`PassthroughBuilder::dangerous_report_only`] to all. Both take a
 //! [`Waiver`], write a `waiver_used` event at each use, and refuse from its end on.
 //!
 //! # Readiness
@@ -99,6 +99,7 @@ use tower_service::Service;
 
 use super::error::EgressError;
 use super::outgoing::{Matched, Outgoing};
+use super::passthrough_builder::{PassthroughBuilder, Read};
 use super::subject::OnBehalfOf;
 use crate::Hop;
 use crate::answer::Refused;
@@ -133,75 +134,23 @@ impl PassthroughLayer {
     /// Blocks what the ledger of `hop` holds and the destination was not granted.
     #[must_use]
     pub fn new(hop: &Hop) -> Self {
-        Self {
-            announce: true,
-            declared: Vec::new(),
-            domains: Vec::new(),
-            places: Vec::new(),
-            bodies: BodyScan::default(),
-            waived: Vec::new(),
-            rule: Rule { hop: hop.clone(), report_only: None, exceptions: Vec::new() },
-        }
+        Self::of(hop, Read::default())
     }
 
-    /// Also in the header `name` a JWT must be for the audience that the route declares. A `name` that is none
-    /// adds nothing.
-    #[must_use]
-    pub fn judge_header(mut self, name: &str) -> Self {
-        self.places.extend(name.parse::<HeaderName>());
-        self
+    /// As [`new`](Self::new), with settings.
+    pub fn builder(hop: &Hop) -> PassthroughBuilder {
+        PassthroughBuilder::of(hop)
     }
 
-    /// How bodies are looked through.
-    #[must_use]
-    pub fn bodies(mut self, scan: BodyScan) -> Self {
-        self.bodies = scan;
-        self
-    }
-
-    /// Lets what is found pass to the origin of `url` until the waiver ends, each time with an event. A `url`
-    /// that is none excepts nothing, and so does a waiver without reason or owner.
-    #[must_use]
-    pub fn dangerous_except(mut self, url: &str, waiver: Waiver) -> Self {
-        if let Some(destination) = url.parse().ok().as_ref().and_then(Destination::of) {
-            self.rule.exceptions.push((destination, waiver));
-        }
-        self
-    }
-
-    /// Lets whatever is found pass until the waiver ends, each time with an event. A waiver without reason or
-    /// owner is none.
-    #[must_use]
-    pub fn dangerous_report_only(mut self, waiver: Waiver) -> Self {
-        self.rule.report_only = Some(waiver);
-        self
-    }
-
-    /// Calls to the origin of `url` may carry, in an authorization header, a JWT whose audience is `audience`
-    /// and nothing else. For credentials that are attached above this layer by something other than an
-    /// [`ExchangeLayer`](crate::ExchangeLayer), whose routes declare their own. An origin that is declared
-    /// for nothing may carry no JWT there; a `url` that is none declares nothing.
-    #[must_use]
-    pub fn declare(mut self, url: &str, audience: &str) -> Self {
-        if let Some(destination) = url.parse().ok().as_ref().and_then(Destination::of) {
-            self.declared.push((destination, audience.into()));
-        }
-        self
-    }
-
-    /// The origin of `url` is inside the trust domain `domain`: calls there carry on the transaction token that was
-    /// verified for the caller's request, in the header `Txn-Token`. A `url` that is none says nothing.
-    #[must_use]
-    pub fn trust_domain(mut self, url: &str, domain: &str) -> Self {
-        if let Some(destination) = url.parse().ok().as_ref().and_then(Destination::of) {
-            self.domains.push((destination, domain.into()));
-        }
-        self
+    pub(super) fn of(hop: &Hop, read: Read) -> Self {
+        let Read { declared, domains, places, bodies, exceptions, report_only, waived } = read;
+        let rule = Rule { hop: hop.clone(), report_only, exceptions };
+        Self { announce: true, declared, domains, places, bodies, waived, rule }
     }
 
     /// Without an inbound side: nothing fills the ledger, so that only JWTs in authorization headers are
-    /// judged, by their audience. Each call writes a `waiver_used` event; from the waiver's end on, or without
-    /// reason or owner, each is refused with `waiver_expired`.
+    /// judged, by their audience. Each call writes a `waiver_used` event; from the waiver's end on, each is
+    /// refused with `waiver_expired`.
     ///
     /// As in a proxy that verifies nothing itself, in front of whatever client it has:
     ///
@@ -223,6 +172,7 @@ impl PassthroughLayer {
     /// let waiver = Waiver::new("a proxy that sees no token, ticket 4711", "edge team", until);
     /// let client = PassthroughLayer::dangerous_unlinked(&audit, SystemClock::shared(), waiver)
     ///     .declare("https://orders.internal", "https://orders.internal") // a JWT for it, and no other, may go there
+    ///     .build()?
     ///     .layer(client);
     ///
     /// # let key = SigningKey::generate_es256()?;
@@ -236,11 +186,8 @@ impl PassthroughLayer {
     /// assert_eq!(refused.code(), "passthrough_blocked");
     /// # Ok(()) }
     /// ```
-    #[must_use]
-    pub fn dangerous_unlinked(audit: &Audit, clock: Arc<dyn Clock>, waiver: Waiver) -> Self {
-        let mut layer = Self::new(&Hop::new(&Ledger::bounded(), audit, clock));
-        layer.waived.push(Waived { relaxation: Relaxation::Unlinked, waiver });
-        layer
+    pub fn dangerous_unlinked(audit: &Audit, clock: Arc<dyn Clock>, waiver: Waiver) -> PassthroughBuilder {
+        PassthroughBuilder::unlinked(&Hop::new(&Ledger::bounded(), audit, clock), waiver)
     }
 
     /// In front of a client that the stack has not made: each call is written down, and refused from the waiver's end.
@@ -250,8 +197,8 @@ impl PassthroughLayer {
     }
 
     /// Inside a complete stack, whose last step writes the one event of the sending.
-    pub(super) fn within(hop: &Hop) -> Self {
-        Self { announce: false, ..Self::new(hop) }
+    pub(super) fn within(hop: &Hop, read: Read) -> Self {
+        Self { announce: false, ..Self::of(hop, read) }
     }
 }
 

@@ -37,7 +37,7 @@ use hopguard_client::{HttpTransport, Spawn, SystemClock, SystemTimer, Timer, Tra
 use hopguard_core::{
     ActorGuard, AudienceGuard, Audit, Clock, ConfigErrors, Ledger, Problems, ScopeGuard, TtlGuard,
 };
-use hopguard_verify::{Issuer, Verifier};
+use hopguard_verify::{Issuer, Verifier, VerifierBuilder};
 use tower_layer::Layer;
 
 use super::front::{Front, OpenPaths, Steps};
@@ -81,6 +81,7 @@ impl Inbound {
             ttl: None,
             scope: None,
             leeway: None,
+            bounds: Bounds::default(),
             actor: None,
             response: ResponseRule::default(),
             metadata: None,
@@ -149,6 +150,29 @@ impl Inbound {
     }
 }
 
+/// What the verifier reads and remembers at most, where it is not left to itself.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bounds {
+    remembered: Option<usize>,
+    token: Option<usize>,
+    actors: Option<usize>,
+}
+
+impl Bounds {
+    fn set(self, mut builder: VerifierBuilder) -> VerifierBuilder {
+        if let Some(entries) = self.remembered {
+            builder = builder.remember_at_most(entries);
+        }
+        if let Some(bytes) = self.token {
+            builder = builder.token_at_most(bytes);
+        }
+        match self.actors {
+            Some(depth) => builder.actors_at_most(depth),
+            None => builder,
+        }
+    }
+}
+
 type Chosen<I, A, T, P> = std::marker::PhantomData<fn() -> (I, A, T, P)>;
 
 /// Collects what an inbound stack needs; see the module docs.
@@ -167,6 +191,7 @@ pub struct InboundBuilder<I = Missing, A = Missing, T = Missing, P = Missing> {
     ttl: Option<TtlGuard>,
     scope: Option<ScopeGuard>,
     leeway: Option<Duration>,
+    bounds: Bounds,
     actor: Option<ActorGuard>,
     response: ResponseRule,
     metadata: Option<ResourceMetadata>,
@@ -188,6 +213,7 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
             ttl: self.ttl,
             scope: self.scope,
             leeway: self.leeway,
+            bounds: self.bounds,
             actor: self.actor,
             response: self.response,
             metadata: self.metadata,
@@ -238,6 +264,28 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
         self
     }
 
+    /// How many verified tokens are remembered: 10 000 unless set; 0 remembers none. See
+    /// [`VerifierBuilder::remember_at_most`].
+    #[must_use]
+    pub fn remember_at_most(mut self, entries: usize) -> Self {
+        self.bounds.remembered = Some(entries);
+        self
+    }
+
+    /// The longest token that is read, in bytes: 16 KiB unless set, at most 64 KiB.
+    #[must_use]
+    pub fn token_at_most(mut self, bytes: usize) -> Self {
+        self.bounds.token = Some(bytes);
+        self
+    }
+
+    /// The deepest `act` chain that is read: 8 unless set. [`ActorGuard::at_most`] says how deep may be admitted.
+    #[must_use]
+    pub fn actors_at_most(mut self, depth: usize) -> Self {
+        self.bounds.actors = Some(depth);
+        self
+    }
+
     /// Who may hold a token now, and through how many hands it may have come; anybody unless set.
     #[must_use]
     pub fn actor(mut self, guard: ActorGuard) -> Self {
@@ -266,7 +314,7 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
         self
     }
 
-    /// Waits for the end of streams by `timer` in place of the runtime's.
+    /// Waits for the end of streams, and for issuers that do not answer, by `timer` in place of the runtime's.
     #[must_use]
     pub fn timer(mut self, timer: Arc<dyn Timer>) -> Self {
         self.timer = Some(timer);
@@ -305,8 +353,10 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
         let mut problems = Problems::new();
         let clock = self.clock.unwrap_or_else(SystemClock::shared);
         let transport = self.transport.map_or_else(|| own_transport(&mut problems), Some);
+        let timer = self.timer.unwrap_or_else(SystemTimer::shared);
         let verifier = transport.and_then(|transport| {
-            let mut builder = Verifier::builder(transport, clock.clone(), self.spawn).audit(&self.audit);
+            let builder = Verifier::builder(transport, clock.clone(), self.spawn).audit(&self.audit);
+            let mut builder = self.bounds.set(builder.timer(timer.clone()));
             for issuer in self.issuers {
                 builder = builder.issuer(issuer);
             }
@@ -360,7 +410,6 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
                 let url = metadata.as_ref().map(PublishedMetadata::url);
                 let hop = Hop::described(&self.ledger, &self.audit, clock, url);
                 let (audience, ttl, scope) = (GuardStep(audience), GuardStep(ttl), GuardStep(scope));
-                let timer = self.timer.unwrap_or_else(SystemTimer::shared);
                 let (spawn, long) = (self.spawn, self.long);
                 if let Some(longest) = long.iter().map(LongStream::cap).max() {
                     self.ledger.withdrawals().outlasts(longest);

@@ -11,30 +11,25 @@
 //! [`Pace`]. A failed fetch, or an answer without a key that can serve, changes nothing about the set in use. At most one
 //! fetch is under way; it runs in its own task, so that nobody's cancellation ends it for the others.
 
+mod asking;
+mod landing;
+
 use std::fmt;
-use std::future::poll_fn;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hopguard_client::{BoxFuture, Spawn, Timer, Transport};
-use hopguard_core::{
-    Audit, Clock, Decision, Direction, EventKind, Fault, Fingerprint, Monotonic, minutes, seconds,
-};
-use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH};
-use http::{Request, Response, StatusCode, Uri};
+use hopguard_core::{Audit, Clock, Fault, Monotonic, minutes, seconds};
+use http::Uri;
 
+use self::asking::Version;
+use self::landing::Landing;
 use crate::algorithm::Algorithm;
 use crate::flight::Flight;
 use crate::issuer::{Checked, Source};
-use crate::jwks_file;
 use crate::keys::KeySet;
-use crate::metadata;
-use crate::pace::Pace;
 
 /// Up to this age a set is used while the issuer does not answer.
 const CEILING: Duration = minutes(60);
@@ -46,17 +41,6 @@ const OUTAGE: Duration = seconds(30);
 const EARLY: Duration = seconds(30);
 /// The same where the keys stand in a file.
 const EARLY_IN_FILE: Duration = seconds(1);
-/// The longest entity tag that is kept.
-const TAG: usize = 256;
-/// How long `jwks_uri` is taken from metadata read before.
-const METADATA: Duration = minutes(60);
-/// The longest that a fetch may take, metadata included: a transport that never answers must not hold everyone up.
-const PATIENCE: Duration = seconds(30);
-/// The longest answer that is read.
-const ANSWER: usize = 512 * 1024;
-
-const NOT_OK: &str = "the answer is not 200";
-
 /// Stands for the time of a set that was never fetched.
 const NEVER: u64 = u64::MAX;
 
@@ -110,24 +94,6 @@ enum Origin {
     File(PathBuf),
     Metadata([Uri; 2]),
     Jwks(Uri),
-}
-
-/// What asking for keys brought.
-struct Brought {
-    /// Absent if the set in use is still the one.
-    set: Option<KeySet>,
-    pace: Pace,
-    /// By what the next answer can be known to be the same.
-    version: Option<Version>,
-}
-
-/// What a set can be recognised by without reading it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Version {
-    /// The entity tag that stood beside it at this URL.
-    Tag(Uri, HeaderValue),
-    /// Its bytes.
-    Bytes(Fingerprint),
 }
 
 #[derive(Default)]
@@ -328,154 +294,6 @@ impl KeyStore {
         Some(flight)
     }
 
-    /// Asks the issuer for its keys, and gives up on an answer that takes too long.
-    async fn ask_in_time(&self) -> Result<Brought, &'static str> {
-        let mut ask = pin!(self.ask());
-        let mut late = self.outside.timer.wait(PATIENCE);
-        poll_fn(|context| match ask.as_mut().poll(context) {
-            Poll::Pending => late.as_mut().poll(context).map(|()| Err("the answer takes too long")),
-            outcome => outcome,
-        })
-        .await
-    }
-
-    /// Asks the issuer for its keys.
-    async fn ask(&self) -> Result<Brought, &'static str> {
-        self.fetches.fetch_add(1, Ordering::Relaxed);
-        let known = self.refresh().version.clone();
-        // Where the system has no randomness, all instances ask at the same time: a pity, no danger.
-        let mut chance = [0];
-        let [chance] = aws_lc_rs::rand::fill(&mut chance).map_or([0], |()| chance);
-        let jwks = match &self.source {
-            Origin::Fixed => return Err("the keys are fixed"),
-            Origin::File(path) => {
-                let text = jwks_file::read(path, ANSWER)?;
-                let version = Some(Version::Bytes(Fingerprint::of_bytes(&text)));
-                let set = if known == version { None } else { Some(self.read(&text)?) };
-                return Ok(Brought { set, pace: Pace::of_file(chance), version });
-            }
-            Origin::Jwks(url) => url.clone(),
-            Origin::Metadata(urls) => self.discover(urls).await?,
-        };
-        let tag = match known {
-            Some(Version::Tag(url, tag)) if url == jwks => Some(tag),
-            _ => None,
-        };
-        let answer = self.get(jwks.clone(), tag.as_ref()).await?;
-        let pace = Pace::of_answer(answer.headers(), chance);
-        match (answer.status(), tag) {
-            (StatusCode::OK, _) => {
-                let tag = answer.headers().get(ETAG).filter(|tag| tag.len() <= TAG).cloned();
-                let version = tag.map(|tag| Version::Tag(jwks, tag));
-                Ok(Brought { set: Some(self.read(answer.body())?), pace, version })
-            }
-            // The tag was kept when its set was taken into use, so the set in use is meant (RFC 9110 section 15.4.5).
-            (StatusCode::NOT_MODIFIED, Some(tag)) => {
-                Ok(Brought { set: None, pace, version: Some(Version::Tag(jwks, tag)) })
-            }
-            _ => Err(NOT_OK),
-        }
-    }
-
-    fn read(&self, text: &[u8]) -> Result<KeySet, &'static str> {
-        let (before, _) = self.current();
-        let set = KeySet::read(text, &self.issuer, self.algorithms.as_deref(), Some(&before))
-            .map_err(|_| "the key set is malformed")?;
-        if set.is_empty() { Err("the key set has no key that can serve") } else { Ok(set) }
-    }
-
-    async fn discover(&self, urls: &[Uri; 2]) -> Result<Uri, &'static str> {
-        let now = self.now();
-        let known = self.refresh().jwks.clone().filter(|(_, read)| now.since(*read) <= METADATA);
-        if let Some((jwks, _)) = known {
-            return Ok(jwks);
-        }
-        let mut problem = NOT_OK;
-        for url in urls {
-            // Without an answer there is nobody to ask for the other document either.
-            let answer = self.get(url.clone(), None).await?;
-            if answer.status() != StatusCode::OK {
-                continue;
-            }
-            match metadata::jwks_uri(answer.body(), &self.issuer) {
-                Ok(jwks) => {
-                    self.refresh().jwks = Some((jwks.clone(), now));
-                    return Ok(jwks);
-                }
-                Err(found) => problem = found,
-            }
-        }
-        Err(problem)
-    }
-
-    async fn get(&self, url: Uri, tag: Option<&HeaderValue>) -> Result<Response<Bytes>, &'static str> {
-        let mut request = Request::get(url).header(ACCEPT, "application/json");
-        if let Some(tag) = tag {
-            request = request.header(IF_NONE_MATCH, tag);
-        }
-        let request = request.body(Bytes::new()).map_err(|_| "the request cannot be made")?;
-        let answer = self.outside.transport.send(request).await.map_err(|error| error.code())?;
-        if answer.body().len() > ANSWER { Err("the answer is too large") } else { Ok(answer) }
-    }
-
-    fn land(&self, began: Monotonic, outcome: Result<Brought, &'static str>) {
-        let failure = outcome.as_ref().err().copied();
-        let mut changed = false;
-        let mut version = None;
-        if let Ok(brought) = outcome {
-            changed = brought.set.is_some();
-            version = brought.version;
-            if let Some(next) = brought.set {
-                let next = Arc::new(next);
-                let mut set = self.set.write().unwrap_or_else(PoisonError::into_inner);
-                set.retire_all_but(&next);
-                *set = next;
-            }
-            self.due_after.store(millis(brought.pace.due), Ordering::Release);
-            self.fresh_for.store(millis(brought.pace.fresh), Ordering::Release);
-            let began = began.since(Monotonic::from_origin(Duration::ZERO));
-            self.fetched.store(millis(began), Ordering::Release);
-        }
-        let flight = {
-            let mut refresh = self.refresh();
-            refresh.failed = failure.map(|_| self.now());
-            if failure.is_some() {
-                // What the metadata said may be out of date as well. What the set in use is known by is not.
-                refresh.jwks = None;
-            } else {
-                refresh.version = version;
-            }
-            refresh.flight.take()
-        };
-        let (issuer, count) = (&*self.issuer, self.current().0.len());
-        match failure {
-            None => tracing::debug!(issuer, count, changed, "the key set was fetched"),
-            Some(why) => {
-                self.failures.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(issuer, why, "the key set could not be fetched");
-            }
-        }
-        match failure {
-            Some(_) => self.note("keys_refresh_failed"),
-            // A file is looked at every few seconds: only a change of it is news.
-            None if changed || !matches!(self.source, Origin::File(_)) => self.note("keys_refreshed"),
-            None => {}
-        }
-        if let Some(flight) = flight {
-            flight.land();
-        }
-    }
-
-    fn note(&self, code: &'static str) {
-        let Some(audit) = &self.outside.audit else { return };
-        let (time, decision) = (self.outside.clock.unix_millis(), Decision::Allow(code));
-        let mut event = audit.event(time, Direction::Internal, EventKind::Notice, "keys", decision);
-        event.destination = Some(self.issuer.clone());
-        if audit.write(event).is_err() {
-            tracing::warn!(issuer = &*self.issuer, code, "the audit log has no room for a notice");
-        }
-    }
-
     fn refresh(&self) -> MutexGuard<'_, Refresh> {
         self.refresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -504,19 +322,5 @@ impl fmt::Debug for KeyStore {
             .field("issuer", &self.issuer)
             .field("source", &self.source)
             .finish_non_exhaustive()
-    }
-}
-
-/// Ends a flight however its task ends: done, panicked, or dropped with its runtime.
-struct Landing {
-    store: Arc<KeyStore>,
-    began: Monotonic,
-    outcome: Result<Brought, &'static str>,
-}
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        let outcome = std::mem::replace(&mut self.outcome, Err("the fetch was given up"));
-        self.store.land(self.began, outcome);
     }
 }
