@@ -348,6 +348,8 @@ mod tests {
             .with_ansi(false)
             .without_time()
             .finish();
+        // Beside a second one, no other test's thread decides alone, and for good, that nobody listens to a warning.
+        let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
         tracing::subscriber::with_default(subscriber, || drop(set(keys)));
         let bytes = captured.0.lock().unwrap();
         String::from_utf8(bytes.clone()).unwrap().lines().map(str::to_owned).collect()
