@@ -70,6 +70,8 @@ mod evidence_for_tests;
 mod told_tests;
 #[cfg(test)]
 mod ledger_edges_tests;
+#[cfg(test)]
+mod scan_edges_tests;
 
 pub use acknowledgement::{Acknowledgement, Acknowledger};
 pub use actor::{Actor, ActorChain};
