@@ -192,7 +192,8 @@ HttpTransportBuilder::extra_root            transport.extra_roots_file
 HttpTransportBuilder::build                 - no setting
 ";
 
-/// Types with methods of the same shape that nobody sets up a service with: what a request or a token is, and times.
+/// Types with methods of the same shape that nobody sets up a service with: what a request, a connection or a token is,
+/// and times.
 const NO_SETTINGS: &[&str] =
     &["Admitted", "BodyScanner", "EgressError", "Granted", "Monotonic", "Presented", "Scanner", "UnixTime"];
 
