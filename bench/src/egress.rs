@@ -1,14 +1,16 @@
 //! The way out: a call with a grant in the cache, and the block that every call passes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hopguard_client::{ClientAuth, SystemClock};
 use hopguard_core::{
-    Admitted, Anonymous, Audit, Clock, Destination, Exchange, Facts, Fingerprint, Ledger, Presented,
-    RawToken, Scanner, StackId, Verified, minutes,
+    Admitted, Anonymous, Audit, Clock, Destination, Exchange, Facts, Fingerprint, Ledger, Monotonic,
+    Presented, RawToken, Scanner, StackId, Verified, minutes,
 };
-use hopguard_tower::{Egress, EgressService, Hop, OnBehalfOf, PassthroughLayer, StsEndpoint};
+use hopguard_tower::{Egress, EgressBuilder, EgressService, Hop, OnBehalfOf, PassthroughLayer, StsEndpoint};
 use http::{Request, StatusCode, Uri};
 use http_body_util::Full;
 use tower_layer::Layer;
@@ -46,10 +48,14 @@ pub(crate) fn cached(pace: Pace) -> Group {
     };
     // The same number of callers takes turns in both, so that only the number of grants differs.
     let (few, lots) = (lane(100, 100), lane(many, 100));
-    let (entered, bare) = (runtime.clone(), bare_client());
+    // Its requests come from as many callers, so that they are as warm or cold as those above.
+    let (guard, tokens) = (guard(&Ledger::bounded(), &audit(), &es256), es256.tokens(100));
+    let calls: Vec<_> = tokens.iter().map(|token| call(Some(&admitted(&guard, token)))).collect();
+    let (entered, mut next) = (runtime.clone(), 0);
     let bare = group.lane(Lane::new("the bare client", move || {
         let _entered = entered.enter();
-        bare();
+        next = (next + 1) % calls.len();
+        assert_eq!(drive(&mut Bare, calls[next].clone()), StatusCode::OK);
     }));
 
     group.compare("egress cached", few, floors.rs256, 1.0 / 8.0).over(bare).allocations(20.0);
@@ -122,16 +128,24 @@ pub(crate) fn egress_to(
     audit: &Audit,
     key: &Arc<Key>,
     name: &str,
-    (destination, audience): (&str, &str),
+    route: (&str, &str),
 ) -> Egress {
+    egress_builder(ledger, audit, key, name, route).build().expect("a stack")
+}
+
+fn egress_builder(
+    ledger: &Ledger,
+    audit: &Audit,
+    key: &Arc<Key>,
+    name: &str,
+    (destination, audience): (&str, &str),
+) -> EgressBuilder {
     let auth = ClientAuth::client_secret_basic(name, "secret");
     let target = Exchange::audience(audience).scope("stock:read").lifetime_at_most(minutes(61));
     Egress::builder(ledger, audit, StsEndpoint::at(ISSUER, auth).token_endpoint(TOKEN_ENDPOINT))
         .route("https://status.internal", Anonymous)
         .route(destination, target.requires("stock:read"))
         .transport(Arc::new(Sts::of(key)))
-        .build()
-        .expect("a stack")
 }
 
 /// A stack with a grant for each of so many callers.
@@ -141,7 +155,11 @@ fn warm(
     live: usize,
 ) -> (EgressService<Bare>, Vec<Admitted>) {
     let ledger = Ledger::bounded();
-    let mut service = egress_to(&ledger, &audit(), key, "orders", (INVENTORY, INVENTORY)).layer(Bare);
+    // Most grants in use were not obtained just now, and of those a call keeps what it takes to be made once more.
+    let clock = Arc::new(Ahead(AtomicU64::new(0)));
+    let egress =
+        egress_builder(&ledger, &audit(), key, "orders", (INVENTORY, INVENTORY)).clock(clock.clone());
+    let mut service = egress.build().expect("a stack").layer(Bare);
     let guard = guard(&ledger, &audit(), key);
     let tokens = key.tokens(live);
     let callers: Vec<_> = tokens.iter().map(|token| admitted(&guard, token)).collect();
@@ -150,7 +168,22 @@ fn warm(
             assert!(service.call(call(Some(caller))).await.is_ok());
         }
     });
+    clock.0.store(60_000, Ordering::Relaxed);
     (service, callers)
+}
+
+/// The system's clock, so many milliseconds ahead.
+#[derive(Debug)]
+struct Ahead(AtomicU64);
+
+impl Clock for Ahead {
+    fn unix_millis(&self) -> u64 {
+        SystemClock.unix_millis() + self.0.load(Ordering::Relaxed)
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        SystemClock.monotonic().after(Duration::from_millis(self.0.load(Ordering::Relaxed)))
+    }
 }
 
 pub(crate) fn admit(key: &Key, ledger: &Ledger) -> Admitted {

@@ -10,8 +10,9 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use bytes::Bytes;
 use hopguard_client::{BoxFuture, ClientAuth, SigningKey, SystemClock, Transport, TransportError};
 use hopguard_core::{Clock, Exchange, Id, Ledger, minutes};
-use hopguard_tower::{Egress, StsEndpoint};
+use hopguard_tower::{Egress, Inbound, StsEndpoint};
 use http::{Request, Response, StatusCode};
+use http_body_util::Full;
 use serde_json::{Value, json};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -42,10 +43,7 @@ pub(crate) fn exchanged(pace: Pace) -> Group {
     let auth = ClientAuth::private_key_jwt(CLIENT, Arc::new(own));
     let assertion = lane(&mut group, "hopguard, private_key_jwt", &key, calls, auth);
 
-    let (runtime, template) = (runtime(), call(None));
-    let bare = group.lane(Lane::new("the bare client", move || {
-        runtime.block_on(async { assert_eq!(drive(&mut Bare, template.clone()), StatusCode::OK) });
-    }));
+    let bare = bare(&mut group, &key, calls);
     let raw = key.raw.clone();
     let signed: Vec<_> = key.tokens(16).iter().map(|token| Signed::of(token)).collect();
     let mut next = 0;
@@ -69,6 +67,33 @@ pub(crate) fn exchanged(pace: Pace) -> Group {
     group
 }
 
+/// The same calls without a stack: the same requests, which nobody has touched since they were made, and the same
+/// transport asked as often for the same answers, which nobody reads.
+fn bare(group: &mut Group, key: &Arc<Key>, calls: usize) -> usize {
+    let script = Arc::new(Script { answers: Mutex::default(), keys: Sts::of(key) });
+    let (guard, key, answers) = (guard(&Ledger::bounded(), &audit(), key), key.clone(), script.clone());
+    let runtime = runtime();
+    let lane =
+        Lane::over_input("the bare client", caller(guard, key, answers), move |request: &Request<_>| {
+            runtime.block_on(async {
+                let asked = Request::post(TOKEN_ENDPOINT).body(Bytes::new()).expect("a request");
+                drop(script.send(asked).await.expect("an answer"));
+                assert_eq!(drive(&mut Bare, request.clone()), StatusCode::OK);
+            });
+            assert!(script.asked_once());
+        });
+    group.lane(lane.fixed(calls))
+}
+
+/// Calls of callers whom nobody has seen before; what the server will answer to each is thought of beforehand.
+fn caller(guard: Inbound, key: Arc<Key>, answers: Arc<Script>) -> impl FnMut() -> Request<Full<Bytes>> {
+    move || {
+        let subject = claims();
+        answers.is_to_say(&key, &subject);
+        call(Some(&admitted(&guard, &key.token(&subject))))
+    }
+}
+
 /// A stack whose every call has a new caller, and whose authorization server has each answer ready.
 fn lane(group: &mut Group, name: &str, key: &Arc<Key>, calls: usize, auth: ClientAuth) -> usize {
     let script = Arc::new(Script { answers: Mutex::default(), keys: Sts::of(key) });
@@ -82,12 +107,7 @@ fn lane(group: &mut Group, name: &str, key: &Arc<Key>, calls: usize, auth: Clien
             .expect("a stack");
     let (mut service, runtime) = (egress.layer(Bare), runtime());
     let (guard, key, answers) = (guard(&ledger, &audit(), key), key.clone(), script.clone());
-    let caller = move || {
-        let subject = claims();
-        answers.is_to_say(&key, &subject);
-        call(Some(&admitted(&guard, &key.token(&subject))))
-    };
-    let lane = Lane::over_input(name, caller, move |request: &Request<_>| {
+    let lane = Lane::over_input(name, caller(guard, key, answers), move |request: &Request<_>| {
         runtime.block_on(async {
             let response = service.call(request.clone()).await.expect("an answer");
             assert_eq!(response.status(), StatusCode::OK);

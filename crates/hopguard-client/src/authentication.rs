@@ -161,6 +161,17 @@ impl ClientAuth {
         Ok(())
     }
 
+    /// How many bytes it adds to a form, about: so much room set aside saves a second buffer.
+    #[must_use]
+    pub fn form_room(&self) -> usize {
+        match &self.method {
+            Method::ClientSecretBasic(_) => 0,
+            Method::PrivateKeyJwt(_) => 1024,
+            Method::ClientSecretPost(_) => 256,
+            Method::AssertionFile { .. } => 2048,
+        }
+    }
+
     /// RFC 7523 section 3.
     fn assertion(&self, key: &SigningKey, audience: &str, now: UnixTime) -> Result<Zeroizing<String>, Fault> {
         let claims = json!({

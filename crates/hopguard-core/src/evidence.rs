@@ -226,9 +226,12 @@ impl Admitted {
     }
 }
 
-/// A token obtained by exchange or for ourselves, proven to be no wider than its route expects.
+/// A token obtained by exchange or for ourselves, proven to be no wider than its route expects. Cloning it shares it.
 #[derive(Clone, Debug)]
-pub struct Granted {
+pub struct Granted(Arc<Grant>);
+
+#[derive(Clone, Debug)]
+struct Grant {
     token: Arc<RawToken>,
     // Made once, and wiped like the token itself when the last clone is dropped.
     authorization: Result<HeaderValue, Fault>,
@@ -236,8 +239,8 @@ pub struct Granted {
     // Absent for a token of our own.
     parent: Option<Fingerprint>,
     obtained: UnixTime,
-    // Absent for the many that need none.
-    waived: Option<Arc<[Waived]>>,
+    // None for the many that need none.
+    waived: Box<[Waived]>,
 }
 
 impl Granted {
@@ -249,50 +252,59 @@ impl Granted {
         parent: Fingerprint,
         obtained: UnixTime,
     ) -> Self {
-        let authorization = token.as_bearer().ok_or(Fault::GrantUnreadable);
-        Self { token, authorization, facts, parent: Some(parent), obtained, waived: None }
+        Self::made(token, facts, Some(parent), obtained)
     }
 
     /// For the client credentials grant, after [`prove_own`](crate::prove_own), and nobody else.
     #[must_use]
     pub fn assert_own(token: Arc<RawToken>, facts: Arc<Facts>, obtained: UnixTime) -> Self {
+        Self::made(token, facts, None, obtained)
+    }
+
+    fn made(
+        token: Arc<RawToken>,
+        facts: Arc<Facts>,
+        parent: Option<Fingerprint>,
+        obtained: UnixTime,
+    ) -> Self {
         let authorization = token.as_bearer().ok_or(Fault::GrantUnreadable);
-        Self { token, authorization, facts, parent: None, obtained, waived: None }
+        Self(Arc::new(Grant { token, authorization, facts, parent, obtained, waived: Box::default() }))
     }
 
     /// The same grant, with the relaxations that [`prove_narrowing`](crate::prove_narrowing) said it needed.
     #[must_use]
-    pub fn needing(self, waived: Vec<Waived>) -> Self {
-        Self { waived: (!waived.is_empty()).then(|| waived.into()), ..self }
+    pub fn needing(mut self, waived: Vec<Waived>) -> Self {
+        Arc::make_mut(&mut self.0).waived = waived.into();
+        self
     }
 
     /// The relaxations that it needed. Each use of the grant is a use of these, and worth a `waiver_used`
     /// event.
     #[must_use]
     pub fn waived(&self) -> &[Waived] {
-        self.waived.as_deref().unwrap_or_default()
+        &self.0.waived
     }
 
     /// What the grant says.
     #[must_use]
     pub fn facts(&self) -> &Arc<Facts> {
-        &self.facts
+        &self.0.facts
     }
 
     pub(crate) fn token(&self) -> &RawToken {
-        &self.token
+        &self.0.token
     }
 
     /// The token that was exchanged for it; `None` if it is our own.
     #[must_use]
     pub fn parent(&self) -> Option<Fingerprint> {
-        self.parent
+        self.0.parent
     }
 
     /// When it was obtained.
     #[must_use]
     pub fn obtained(&self) -> UnixTime {
-        self.obtained
+        self.0.obtained
     }
 
     /// The `Authorization` value that shows this grant, marked sensitive.
@@ -300,7 +312,7 @@ impl Granted {
     /// # Errors
     ///
     /// [`Fault::GrantUnreadable`] if the token has bytes that a header cannot hold.
-    pub fn authorization(&self) -> Result<HeaderValue, Fault> {
-        self.authorization.clone()
+    pub fn authorization(&self) -> Result<&HeaderValue, Fault> {
+        self.0.authorization.as_ref().map_err(|fault| *fault)
     }
 }

@@ -70,6 +70,8 @@ mod evidence_for_tests;
 mod told_tests;
 #[cfg(test)]
 mod ledger_edges_tests;
+#[cfg(test)]
+mod scan_edges_tests;
 
 pub use acknowledgement::{Acknowledgement, Acknowledger};
 pub use actor::{Actor, ActorChain};
@@ -107,7 +109,7 @@ pub use scope::{InvalidScope, ScopeSet};
 pub use scope_guard::ScopeGuard;
 pub use step_up::StepUp;
 pub use time::{Clock, Monotonic, UnixTime, minutes, seconds};
-pub use token::{RawToken, TokenForm};
+pub use token::{FormPart, RawToken, TokenForm};
 pub use transaction::{TXN_TOKEN, Transaction};
 pub use ttl::{Ttl, TtlGuard};
 pub use validity::{Leeway, MAX_LEEWAY, check_validity};

@@ -730,3 +730,27 @@ fn value16(byte: u8) -> u8 {
 fn is_base64url(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence_for_tests::opaque_token;
+
+    /// However long a body is, and however often it begins like a credential.
+    #[test]
+    fn a_text_keeps_a_window_and_no_more() {
+        let (ledger, now) = (Ledger::bounded(), UnixTime::from_secs(1000));
+        let credential = "opaque-7Qm2ZkV9xT4bLw8RnYc5Jd1H";
+        ledger.remember_received(&opaque_token(credential, 2000), now).unwrap();
+        let looking = Looking::new(&ledger, None, None, now).unwrap();
+        let mut text = Text::new(1, 1);
+        let part = format!("{} and something else; ", &credential[..20]);
+        for _ in 0..10 {
+            text.feed(&looking, part.repeat(1000).as_bytes());
+            assert!(text.buffer.len() <= looking.keep + 3 * BLOCK, "{}", text.buffer.len());
+            assert!(text.nominees.len() <= 1, "{}", text.nominees.len());
+        }
+        assert!(text.base > 300_000);
+        assert!(looking.into_found().is_empty());
+    }
+}

@@ -93,14 +93,13 @@ impl ScopeSet {
     #[must_use]
     pub fn is_subset_of(&self, other: &Self) -> bool {
         // Both are sorted: each is walked once, so that two long sets cost no more than their lengths.
-        let mut held: &str = &other.0;
+        let mut held = other.0.as_bytes();
         self.iter().all(|scope| {
             while !held.is_empty() {
-                let rest = held.strip_prefix(scope);
-                let found = rest.filter(|rest| rest.is_empty() || rest.starts_with(' '));
-                let next = memchr::memchr(b' ', held.as_bytes()).and_then(|end| held.get(end + 1..));
-                held = next.unwrap_or_default();
-                if found.is_some() {
+                let end = held.iter().position(|&byte| byte == b' ').unwrap_or(held.len());
+                let found = held.get(..end) == Some(scope.as_bytes());
+                held = held.get(end + 1..).unwrap_or_default();
+                if found {
                     return true;
                 }
             }

@@ -143,28 +143,90 @@ impl AsRef<[u8]> for Wiped {
 #[derive(Default)]
 pub struct TokenForm(Zeroizing<String>);
 
+/// Parameters of a token request that hold nothing secret, encoded once for many requests.
+#[derive(Clone, Debug, Default)]
+pub struct FormPart(Box<str>);
+
+impl FormPart {
+    /// These parameters, in this order.
+    #[must_use]
+    pub fn of<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        let mut form = TokenForm::new();
+        pairs.into_iter().for_each(|(name, value)| form.append(name.as_ref(), value.as_ref()));
+        Self(form.0.as_str().into())
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True for none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 impl TokenForm {
+    /// A new buffer has so many bytes at least: all that were set aside are wiped in the end.
+    const LEAST: usize = 512;
+
     /// An empty form.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// An empty form with room for so many bytes.
+    #[must_use]
+    pub fn with_room(bytes: usize) -> Self {
+        Self(Zeroizing::new(String::with_capacity(bytes)))
+    }
+
     /// Adds one parameter.
     pub fn append(&mut self, name: &str, value: &str) {
+        let lengths = (encoded_len(name), encoded_len(value));
+        self.make_room(lengths.0 + lengths.1 + 2);
+        self.separate();
+        self.push(name, lengths.0);
+        self.0.push('=');
+        self.push(value, lengths.1);
+    }
+
+    /// Adds parameters that are encoded already.
+    pub fn append_part(&mut self, part: &FormPart) {
+        if !part.is_empty() {
+            self.make_room(part.len() + 1);
+            self.separate();
+            self.0.push_str(&part.0);
+        }
+    }
+
+    fn make_room(&mut self, more: usize) {
         // Growing by doubling would leave unwiped copies of a token behind.
-        let needed = self.0.len() + 3 * (name.len() + value.len()) + 2;
+        let needed = self.0.len() + more;
         if needed > self.0.capacity() {
-            let mut larger = Zeroizing::new(String::with_capacity(needed.max(4096)));
+            let mut larger = Zeroizing::new(String::with_capacity(needed.max(Self::LEAST)));
             larger.push_str(&self.0);
             self.0 = larger;
         }
+    }
+
+    fn separate(&mut self) {
         if !self.0.is_empty() {
             self.0.push('&');
         }
-        self.0.extend(utf8_percent_encode(name, FORM));
-        self.0.push('=');
-        self.0.extend(utf8_percent_encode(value, FORM));
+    }
+
+    fn push(&mut self, text: &str, encoded: usize) {
+        // Tokens are made of letters that stand for themselves.
+        if encoded == text.len() {
+            self.0.push_str(text);
+        } else {
+            self.0.extend(utf8_percent_encode(text, FORM));
+        }
     }
 
     /// Adds a parameter whose value is a token.
@@ -177,6 +239,18 @@ impl TokenForm {
     pub fn into_bytes(self) -> Bytes {
         Bytes::from_owner(Wiped(self.0))
     }
+}
+
+/// How long a text is as [`FORM`] encodes it.
+fn encoded_len(text: &str) -> usize {
+    // Without branches, and summed up in bytes, so that many are looked at together.
+    let is_escaped = |&byte: &u8| {
+        let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+        let other = (byte == b'*') | (byte == b'-') | (byte == b'.') | (byte == b'_');
+        u8::from(!(letter | (byte.wrapping_sub(b'0') < 10) | other))
+    };
+    let escaped = |piece: &[u8]| usize::from(piece.iter().map(is_escaped).sum::<u8>());
+    text.len() + 2 * text.as_bytes().chunks(128).map(escaped).sum::<usize>()
 }
 
 impl fmt::Debug for TokenForm {
@@ -210,29 +284,52 @@ mod tests {
         assert!(!RawToken::new("x").is_empty());
     }
 
+    #[test]
+    fn what_is_encoded_beforehand_stands_as_if_it_were_not() {
+        let pairs = [("scope", "a b"), ("audience", "https://ä")];
+        let (mut one, mut other) = (TokenForm::new(), TokenForm::with_room(3));
+        for form in [&mut one, &mut other] {
+            form.append_token("subject_token", &RawToken::new("x.y-z_"));
+        }
+        pairs.iter().for_each(|(name, value)| one.append(name, value));
+        other.append_part(&FormPart::of(Vec::<(&str, &str)>::new()));
+        other.append_part(&FormPart::of(pairs));
+        assert_eq!(one.into_bytes(), other.into_bytes());
+        let mut alone = TokenForm::new();
+        alone.append_part(&FormPart::of(pairs));
+        assert_eq!(alone.into_bytes(), "scope=a%20b&audience=https%3A%2F%2F%C3%A4");
+    }
+
+    #[test]
+    fn a_length_is_that_of_the_encoded_text() {
+        for byte in 0..=255_u8 {
+            let text = format!("a{}z", char::from(byte));
+            assert_eq!(encoded_len(&text), utf8_percent_encode(&text, FORM).to_string().len(), "{byte}");
+        }
+    }
+
     /// Growing in place would leave bytes behind that nobody wipes.
     #[test]
     fn a_form_never_grows_in_place() {
-        for (name, value) in [
-            (0, 0),
-            (0, 1),
-            (1, 0),
-            (0, 1361),
-            (0, 1362),
-            (1362, 0),
-            (0, 1363),
-            (1363, 0),
-            (681, 681),
-            (700, 700),
-        ] {
+        let begun = || {
             let mut form = TokenForm::new();
             form.append("firs", "%");
-            let room = form.0.capacity();
-            let left = room - form.0.len();
+            form
+        };
+        let (room, left) = (begun().0.capacity(), begun().0.capacity() - begun().0.len());
+        let third = left / 3;
+        for (name, value) in
+            [(0, 0), (0, 1), (1, 0), (0, third - 1), (third - 1, 0), (0, third), (third, 0), (third, third)]
+        {
+            let mut form = begun();
             form.append(&"%".repeat(name), &"%".repeat(value));
-            // Either it had room for the worst that encoding makes of it, or a new buffer was filled to measure.
+            // Either it had room for all of it, or a new buffer was filled to measure.
             let needed = 3 * (name + value) + 2;
             assert_eq!(form.0.capacity() > room, needed > left, "{name} {value}");
+            assert!(form.0.capacity() == room || form.0.capacity() == form.0.len(), "{name} {value}");
+            let mut form = begun();
+            let part = FormPart::of([("%".repeat(name), "%".repeat(value))]);
+            form.append_part(&part);
             assert!(form.0.capacity() == room || form.0.capacity() == form.0.len(), "{name} {value}");
         }
     }

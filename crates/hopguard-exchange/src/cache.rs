@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hopguard_core::{Clock, Denial, Facts, Fingerprint, Granted, Monotonic, UnixTime, Withdrawals};
+use hopguard_core::{Denial, Facts, Fingerprint, Granted, Monotonic, UnixTime, Withdrawals};
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
@@ -198,10 +198,9 @@ impl GrantCache {
         key: GrantKey,
         parent: Option<&Facts>,
         withdrawals: &Withdrawals,
-        clock: &dyn Clock,
+        now: Millis,
     ) -> Option<Found> {
         let kept = self.kept.get(&key)?;
-        let now = clock.unix_millis();
         let live = now < kept.life.served_until
             // A second lock beside the key: no grant crosses from one subject token to another.
             && kept.granted.parent() == parent.map(|parent| parent.fingerprint)
@@ -276,6 +275,8 @@ impl fmt::Debug for GrantCache {
 mod tests {
     use hopguard_core::{Destination, Exchange, Ledger, RawToken, seconds};
     use proptest::prelude::*;
+
+    use hopguard_core::Clock as _;
 
     use super::*;
     use crate::key::GrantKeys;
@@ -352,8 +353,10 @@ mod tests {
         let one = granted("one", &parent, START + 200);
         cache.keep(key(1), one, 100, life((START + 180) * 1000, (START + 200) * 1000), START * 1000);
         let claims = || {
-            let found = cache.grant(key(1), Some(&parent), ledger.withdrawals(), &*clock).unwrap();
-            let again = cache.grant(key(1), Some(&parent), ledger.withdrawals(), &*clock).unwrap();
+            let found =
+                cache.grant(key(1), Some(&parent), ledger.withdrawals(), clock.unix_millis()).unwrap();
+            let again =
+                cache.grant(key(1), Some(&parent), ledger.withdrawals(), clock.unix_millis()).unwrap();
             (found.claims_renewal(), again.claims_renewal())
         };
         clock.advance(Duration::from_millis(99_999));
@@ -380,7 +383,8 @@ mod tests {
             START * 1000,
         );
         assert_eq!(claims(), (true, false));
-        let found = cache.grant(key(1), Some(&parent), ledger.withdrawals(), &*clock).unwrap().granted();
+        let found =
+            cache.grant(key(1), Some(&parent), ledger.withdrawals(), clock.unix_millis()).unwrap().granted();
         assert_eq!(found.facts().fingerprint, three.facts().fingerprint);
     }
 
@@ -420,8 +424,9 @@ mod tests {
         parent.expires = UnixTime::from_secs(START + 300);
         let one = granted("one", &parent, START + 200);
         cache.keep(key(1), one.clone(), 100, served((START + 180) * 1000), START * 1000);
-        let found =
-            |parent: &Facts| cache.grant(key(1), Some(parent), ledger.withdrawals(), &*clock).is_some();
+        let found = |parent: &Facts| {
+            cache.grant(key(1), Some(parent), ledger.withdrawals(), clock.unix_millis()).is_some()
+        };
         assert!(found(&parent));
         clock.advance(Duration::from_millis(179_999));
         assert!(found(&parent));
@@ -458,7 +463,7 @@ mod tests {
         let (cache, clock, ledger) = (GrantCache::new(100), FakeClock::at(START), Ledger::bounded());
         let mut parent = facts();
         parent.expires = UnixTime::from_secs(START + 300);
-        let hot = || cache.grant(key(0), Some(&parent), ledger.withdrawals(), &*clock).is_some();
+        let hot = || cache.grant(key(0), Some(&parent), ledger.withdrawals(), clock.unix_millis()).is_some();
         cache.keep(key(0), granted("hot", &parent, START + 300), 100, served(u64::MAX), 0);
         for n in 1..1000 {
             assert!(hot(), "evicted after {n}");

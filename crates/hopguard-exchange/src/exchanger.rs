@@ -22,7 +22,7 @@ use crate::flight::{Boarding, Flights, Pilot};
 use crate::key::{GrantKey, GrantKeys};
 use crate::prepared::Prepared;
 use crate::profile::StsProfile;
-use crate::request::{Identity, exchange_form, own_form, token_request};
+use crate::request::{Identity, own_form, token_request};
 use crate::retry::{Attempts, Budget, Trouble, chance};
 use crate::status::{Counts, ExchangeStatus};
 
@@ -137,9 +137,16 @@ impl Exchanger {
     /// [`grant`](Self::grant) would refuse.
     #[must_use]
     pub fn cached(&self, subject: &Admitted, prepared: &Prepared) -> Option<Granted> {
+        self.cached_at(subject, prepared, self.0.clock.unix_millis())
+    }
+
+    /// As [`cached`](Self::cached), by the time that the caller has read from the same clock just now: milliseconds
+    /// since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub fn cached_at(&self, subject: &Admitted, prepared: &Prepared, now: u64) -> Option<Granted> {
         // Whether the caller's token is alive is judged with the grant.
         self.0.check_fit(subject, prepared.target()).ok()?;
-        self.0.serve(prepared.keys().key(subject.facts()), subject, prepared)
+        self.0.serve(prepared.keys().key(subject.facts()), subject, prepared, now)
     }
 
     /// The grant for calls to a destination, exchanging the caller's token if need be.
@@ -168,7 +175,7 @@ impl Exchanger {
             return Box::pin(ready(Err(refusal)));
         }
         let key = prepared.keys().key(subject.facts());
-        if let Some(granted) = self.0.serve(key, subject, prepared) {
+        if let Some(granted) = self.0.serve(key, subject, prepared, self.0.clock.unix_millis()) {
             return Box::pin(ready(Ok((granted, CacheState::Hit))));
         }
         Box::pin(Arc::clone(&self.0).wait_for(Job::of(key, subject, prepared)))
@@ -249,13 +256,19 @@ impl Inner {
         Ok(())
     }
 
-    pub(crate) fn kept(&self, key: GrantKey, parent: Option<&Facts>) -> Option<Found> {
-        self.cache.grant(key, parent, self.ledger.withdrawals(), &*self.clock)
+    pub(crate) fn kept(&self, key: GrantKey, parent: Option<&Facts>, now: Millis) -> Option<Found> {
+        self.cache.grant(key, parent, self.ledger.withdrawals(), now)
     }
 
     /// The live grant under `key`, which this use may be the one to renew.
-    fn serve(self: &Arc<Self>, key: GrantKey, subject: &Admitted, prepared: &Prepared) -> Option<Granted> {
-        let found = self.kept(key, Some(subject.facts()))?;
+    fn serve(
+        self: &Arc<Self>,
+        key: GrantKey,
+        subject: &Admitted,
+        prepared: &Prepared,
+        now: Millis,
+    ) -> Option<Granted> {
+        let found = self.kept(key, Some(subject.facts()), now)?;
         Some(self.used(key, &found, || Job::of(key, subject, prepared)))
     }
 
@@ -295,12 +308,12 @@ impl Inner {
         let (key, parent) = (job.key, job.purpose.parent().cloned());
         let parent = parent.as_deref();
         self.check_alive(parent)?;
-        let landed = || match self.kept(key, parent) {
+        let landed = || match self.kept(key, parent, self.clock.unix_millis()) {
             Some(found) => Some(Ok(found.granted())),
             None => self.cache.refusal(key, self.clock.monotonic()).map(Err),
         };
         // A flight under way may be a renewal, and whoever finds a live grant has no need to wait for it.
-        if let Some(found) = self.kept(key, parent) {
+        if let Some(found) = self.kept(key, parent, self.clock.unix_millis()) {
             return Ok((found.granted(), CacheState::Hit));
         }
         let (passenger, state) = match self.flights.board(key, landed) {
@@ -368,7 +381,7 @@ impl Inner {
             // Made anew for each attempt: an assertion is good for one.
             let form = match purpose {
                 Purpose::OnBehalf { token, prepared, .. } => {
-                    exchange_form(token, self.actor.as_ref(), prepared.target())?
+                    prepared.form().form(token, self.actor.as_ref(), self.auth.form_room())?
                 }
                 Purpose::Own(target) => own_form(target),
             };

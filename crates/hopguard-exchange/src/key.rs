@@ -4,26 +4,34 @@ use std::collections::hash_map::DefaultHasher;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
-use hopguard_core::{AsOurselves, Asked, Destination, Exchange, Facts, Waived};
+use hopguard_core::{AsOurselves, Asked, Destination, Exchange, Facts, Fingerprint, Waived};
 
 use crate::request::{ACCESS_TOKEN, GRANT_TYPE, OWN_GRANT_TYPE};
 
-/// What a grant is kept under: 128 bits of a hash whose key was drawn when the process started.
+/// What a grant is kept under: what is asked where, as 128 bits of a hash whose key was drawn when the process
+/// started, and the fingerprint of the token that it is asked for, all of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct GrantKey([u64; 2]);
+pub(crate) struct GrantKey {
+    route: [u64; 2],
+    subject: Option<Fingerprint>,
+}
 
 impl Hash for GrantKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // Both halves are hashes of the whole, and equality compares both.
-        let [one, other] = self.0;
-        state.write_u64(one ^ other.rotate_left(32));
+        // A fingerprint is as good as random, and whoever has tokens made does not know how it is mixed; equality
+        // compares everything.
+        let [one, other] = self.route;
+        let [a, b, c, d, e, f, g, h, ..] = self.subject.map_or([0; 32], |subject| *subject.as_bytes());
+        let mixed = (u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ one).wrapping_mul(other | 1);
+        state.write_u64(mixed ^ mixed.rotate_left(32));
     }
 }
 
 impl fmt::Debug for GrantKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [half, _] = self.0;
-        write!(f, "GrantKey({:08x})", half >> 32)
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        write!(f, "GrantKey({:08x})", hasher.finish() >> 32)
     }
 }
 
@@ -66,8 +74,7 @@ impl GrantKeys {
         all.number(u64::from(target.asks_for_jwt()));
         all.asked(target.asked());
         all.text(destination.as_str());
-        all.hash_waiting();
-        RouteKeys(all)
+        RouteKeys(all.finish())
     }
 
     /// The key for a token of our own: it has no subject.
@@ -78,26 +85,23 @@ impl GrantKeys {
         all.maybe(target.expected_subject().map(|subject| &**subject));
         all.asked(target.asked());
         all.text(destination.as_str());
-        all.finish()
+        GrantKey { route: all.finish(), subject: None }
     }
 }
 
 /// Makes the keys of one route.
-#[derive(Clone, Debug)]
-pub(crate) struct RouteKeys(Dimensions);
+#[derive(Clone, Copy)]
+pub(crate) struct RouteKeys([u64; 2]);
 
 impl RouteKeys {
     /// The key for exchanging the token that `subject` describes.
     ///
-    /// The fingerprint leaves the signature out, and may: the token was verified, so whoever holds another
-    /// signature over the same claims holds the same authority.
-    pub(crate) fn key(&self, subject: &Facts) -> GrantKey {
-        // INVARIANT: I7 — every dimension of the request, each preceded by its length.
-        let mut all = self.0.clone();
-        all.bytes(subject.fingerprint.as_bytes());
-        all.text(&subject.issuer);
-        all.text(&subject.subject);
-        all.finish()
+    /// Issuer and subject stand in what the fingerprint is made of, and nobody else's tokens come here: each is of the
+    /// exchanger's own issuer. The fingerprint leaves the signature out, and may: the token was verified, so whoever
+    /// holds another signature over the same claims holds the same authority.
+    pub(crate) const fn key(&self, subject: &Facts) -> GrantKey {
+        // INVARIANT: I7 — every dimension of the request.
+        GrantKey { route: self.0, subject: Some(subject.fingerprint) }
     }
 }
 
@@ -203,10 +207,10 @@ impl Dimensions {
         }
     }
 
-    fn finish(mut self) -> GrantKey {
+    fn finish(mut self) -> [u64; 2] {
         self.hash_waiting();
         let [one, other] = &self.hashers;
-        GrantKey([one.finish(), other.finish()])
+        [one.finish(), other.finish()]
     }
 }
 
@@ -214,7 +218,7 @@ impl Dimensions {
 mod tests {
     use std::time::Duration;
 
-    use hopguard_core::{Fingerprint, UnixTime, Waiver};
+    use hopguard_core::{UnixTime, Waiver};
     use proptest::prelude::*;
 
     use super::*;
@@ -238,7 +242,9 @@ mod tests {
 
     fn key(keys: &GrantKeys, asked: &Asked) -> GrantKey {
         let mut subject = facts();
-        subject.fingerprint = Fingerprint::of_bytes(asked.token.as_bytes());
+        // As what is signed tells them apart, whatever they hold.
+        let claims = serde_json::json!([asked.token, asked.issuer, asked.subject]).to_string();
+        subject.fingerprint = Fingerprint::of_bytes(claims.as_bytes());
         subject.issuer = asked.issuer.as_str().into();
         subject.subject = asked.subject.as_str().into();
         let mut target =

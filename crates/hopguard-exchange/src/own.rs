@@ -14,7 +14,7 @@ impl Exchanger {
     #[must_use]
     pub fn own_cached(&self, target: &AsOurselves, destination: &Destination) -> Option<Granted> {
         let key = self.0.keys.own_key(target, destination);
-        let found = self.0.kept(key, None)?;
+        let found = self.0.kept(key, None, self.0.clock.unix_millis())?;
         Some(self.0.used(key, &found, || Job::own(key, target, destination)))
     }
 

@@ -7,6 +7,7 @@ use hopguard_core::{Destination, Exchange};
 
 use crate::Exchanger;
 use crate::key::RouteKeys;
+use crate::request::ExchangeParts;
 
 /// What is asked for calls to one destination, by [`Exchanger::prepare`]. Cloning it shares it.
 #[derive(Clone)]
@@ -16,6 +17,7 @@ struct Inner {
     target: Exchange,
     destination: Destination,
     keys: RouteKeys,
+    form: ExchangeParts,
 }
 
 impl Prepared {
@@ -34,6 +36,10 @@ impl Prepared {
     pub(crate) fn keys(&self) -> &RouteKeys {
         &self.0.keys
     }
+
+    pub(crate) fn form(&self) -> &ExchangeParts {
+        &self.0.form
+    }
 }
 
 impl fmt::Debug for Prepared {
@@ -47,6 +53,7 @@ impl Exchanger {
     #[must_use]
     pub fn prepare(&self, target: &Exchange, destination: &Destination) -> Prepared {
         let keys = self.0.keys.of_route(target, destination);
-        Prepared(Arc::new(Inner { target: target.clone(), destination: destination.clone(), keys }))
+        let (target, destination, form) = (target.clone(), destination.clone(), ExchangeParts::of(target));
+        Prepared(Arc::new(Inner { target, destination, keys, form }))
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hopguard_client::ClientAuth;
-use hopguard_core::{AsOurselves, Asked, Exchange, Fault, RawToken, TokenForm, UnixTime};
+use hopguard_core::{AsOurselves, Asked, Exchange, Fault, FormPart, RawToken, TokenForm, UnixTime};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 
 use crate::actor::ActorToken;
@@ -26,46 +26,64 @@ pub(crate) struct Identity<'a> {
     pub(crate) auth: &'a ClientAuth,
 }
 
-/// What asks for `target` in exchange for `subject` (RFC 8693 section 2.1).
-pub(crate) fn exchange_form(
-    subject: &RawToken,
-    actor: Option<&ActorToken>,
-    target: &Exchange,
-) -> Result<TokenForm, Fault> {
-    let mut form = TokenForm::new();
-    form.append("grant_type", GRANT_TYPE);
-    // INVARIANT: I3 — the one place where a received token is written into a request; the exchanger checked
-    // that the endpoint belongs to the token's own issuer.
-    form.append_token("subject_token", subject);
-    form.append("subject_token_type", ACCESS_TOKEN);
-    // INVARIANT: I4 — an actor that cannot be proven is not left out.
-    if let Some(actor) = actor {
-        actor.append_to(&mut form)?;
+/// What asks for a target in exchange for whatever token, but for tokens: encoded once for all of a route's callers.
+#[derive(Debug)]
+pub(crate) struct ExchangeParts {
+    grant_type: FormPart,
+    subject_type: FormPart,
+    asked: FormPart,
+}
+
+impl ExchangeParts {
+    pub(crate) fn of(target: &Exchange) -> Self {
+        let requested = if target.asks_for_jwt() { JWT } else { ACCESS_TOKEN };
+        let requested = ("requested_token_type", requested.to_owned());
+        Self {
+            grant_type: FormPart::of([("grant_type", GRANT_TYPE)]),
+            subject_type: FormPart::of([("subject_token_type", ACCESS_TOKEN)]),
+            asked: FormPart::of(std::iter::once(requested).chain(asked_for(target.asked()))),
+        }
     }
-    form.append("requested_token_type", if target.asks_for_jwt() { JWT } else { ACCESS_TOKEN });
-    append_asked(&mut form, target.asked());
-    Ok(form)
+
+    /// The form that asks in exchange for `subject` (RFC 8693 section 2.1), with `room` for what the client's
+    /// authentication adds.
+    pub(crate) fn form(
+        &self,
+        subject: &RawToken,
+        actor: Option<&ActorToken>,
+        room: usize,
+    ) -> Result<TokenForm, Fault> {
+        const NAME: &str = "subject_token";
+        let Self { grant_type, subject_type, asked } = self;
+        let parts = grant_type.len() + subject_type.len() + asked.len();
+        let mut form = TokenForm::with_room(parts + NAME.len() + subject.len() + room + 8);
+        form.append_part(grant_type);
+        // INVARIANT: I3 — the one place where a received token is written into a request; the exchanger checked
+        // that the endpoint belongs to the token's own issuer.
+        form.append_token(NAME, subject);
+        form.append_part(subject_type);
+        // INVARIANT: I4 — an actor that cannot be proven is not left out.
+        if let Some(actor) = actor {
+            actor.append_to(&mut form)?;
+        }
+        form.append_part(asked);
+        Ok(form)
+    }
 }
 
 /// What asks for a token of our own.
 pub(crate) fn own_form(target: &AsOurselves) -> TokenForm {
     let mut form = TokenForm::new();
     form.append("grant_type", OWN_GRANT_TYPE);
-    append_asked(&mut form, target.asked());
+    asked_for(target.asked()).for_each(|(name, value)| form.append(name, &value));
     form
 }
 
-fn append_asked(form: &mut TokenForm, asked: &Asked) {
-    if let Some(audience) = asked.asked_audience() {
-        form.append("audience", audience);
-    }
-    for resource in asked.resources() {
-        form.append("resource", resource);
-    }
-    let scopes = asked.scopes();
-    if !scopes.is_empty() {
-        form.append("scope", &scopes.to_string());
-    }
+fn asked_for(asked: &Asked) -> impl Iterator<Item = (&'static str, String)> {
+    let audience = asked.asked_audience().map(|audience| ("audience", audience.to_string()));
+    let resources = asked.resources().iter().map(|resource| ("resource", resource.to_string()));
+    let scopes = Some(asked.scopes()).filter(|scopes| !scopes.is_empty());
+    audience.into_iter().chain(resources).chain(scopes.map(|scopes| ("scope", scopes.to_string())))
 }
 
 /// The request with this form to `endpoint`, the token endpoint of `us.issuer`.
@@ -99,7 +117,7 @@ mod tests {
     }
 
     fn acting(actor: Option<&ActorToken>, target: &Exchange) -> Result<Request<Bytes>, Fault> {
-        sent(exchange_form(&RawToken::new("aaa.bbb.ccc"), actor, target)?)
+        sent(ExchangeParts::of(target).form(&RawToken::new("aaa.bbb.ccc"), actor, 0)?)
     }
 
     fn sent(form: TokenForm) -> Result<Request<Bytes>, Fault> {

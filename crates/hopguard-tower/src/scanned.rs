@@ -113,6 +113,8 @@ impl<E: fmt::Display> fmt::Display for BodyError<E> {
 impl<E: fmt::Debug + fmt::Display> std::error::Error for BodyError<E> {}
 
 struct Watch {
+    /// What may not leave yet.
+    waiting: VecDeque<Bytes>,
     /// None for a body that passes unread.
     scanner: Option<Inflating>,
     watcher: Box<dyn Watcher>,
@@ -140,8 +142,8 @@ pub struct ScannedBody<B: Body> {
     /// The first of what may leave; the others queue behind it.
     first: Option<Bytes>,
     ready: VecDeque<Bytes>,
-    waiting: VecDeque<Bytes>,
-    end: Option<End<B::Error>>,
+    // Boxed, because requests are moved about and few bodies end in any other way than by being over.
+    end: Option<Box<End<B::Error>>>,
 }
 
 impl<B: Body> ScannedBody<B> {
@@ -226,7 +228,9 @@ impl<B: Body> ScannedBody<B> {
             Inflating::new(coding, scanner.with_limits(limits))
         });
         let hop = judge.hop.clone();
-        self.watch = Some(Box::new(Watch { scanner, watcher, hop, told_beyond, seen: 0, released: 0 }));
+        let waiting = VecDeque::new();
+        self.watch =
+            Some(Box::new(Watch { waiting, scanner, watcher, hop, told_beyond, seen: 0, released: 0 }));
         Ok(())
     }
 
@@ -235,14 +239,15 @@ impl<B: Body> ScannedBody<B> {
         while self.at_hand() < most as u64
             && let Poll::Ready(true) = self.advance(context)
         {}
-        match &self.end {
+        match self.end.as_deref() {
             Some(End::Blocked(refused)) => Some(refused.clone()),
             _ => None,
         }
     }
 
     fn at_hand(&self) -> u64 {
-        self.first.iter().chain(&self.ready).chain(&self.waiting).map(|bytes| bytes.len() as u64).sum()
+        let waiting = self.watch.iter().flat_map(|watch| &watch.waiting);
+        self.first.iter().chain(&self.ready).chain(waiting).map(|bytes| bytes.len() as u64).sum()
     }
 
     fn push_ready(&mut self, bytes: Bytes) {
@@ -286,7 +291,7 @@ impl<B: Body> ScannedBody<B> {
             }
             Some(Err(error)) => {
                 self.finish();
-                self.end = Some(End::Broken(error));
+                self.end = Some(Box::new(End::Broken(error)));
             }
             None => self.finish(),
         }
@@ -304,22 +309,13 @@ impl<B: Body> ScannedBody<B> {
         match watch.judge(&bytes) {
             Ok(released) => {
                 let mut free = usize::try_from(released - before).unwrap_or(usize::MAX);
-                if self.waiting.is_empty() && bytes.len() <= free {
+                if watch.waiting.is_empty() && bytes.len() <= free {
                     self.push_ready(bytes);
                     return;
                 }
-                self.waiting.push_back(bytes);
-                while let Some(mut first) = self.waiting.pop_front() {
-                    if first.len() > free {
-                        let part = first.split_to(free);
-                        self.waiting.push_front(first);
-                        if !part.is_empty() {
-                            self.push_ready(part);
-                        }
-                        break;
-                    }
-                    free -= first.len();
-                    self.push_ready(first);
+                watch.waiting.push_back(bytes);
+                while let Some(part) = self.watch.as_mut().and_then(|watch| watch.freed(&mut free)) {
+                    self.push_ready(part);
                 }
             }
             Err(refused) => self.block(refused),
@@ -334,7 +330,7 @@ impl<B: Body> ScannedBody<B> {
         match verdict {
             Ok(()) => {
                 self.finish();
-                self.end = Some(End::Trailers(trailers));
+                self.end = Some(Box::new(End::Trailers(trailers)));
             }
             Err(refused) => self.block(refused),
         }
@@ -343,8 +339,7 @@ impl<B: Body> ScannedBody<B> {
     /// No more comes: what was withheld did not become a credential.
     fn finish(&mut self) {
         self.inner = None;
-        self.watch = None;
-        while let Some(bytes) = self.waiting.pop_front() {
+        for bytes in self.watch.take().map(|watch| watch.waiting).unwrap_or_default() {
             self.push_ready(bytes);
         }
     }
@@ -352,13 +347,24 @@ impl<B: Body> ScannedBody<B> {
     fn block(&mut self, refused: Refused) {
         self.inner = None;
         self.watch = None;
-        self.waiting.clear();
         // What was judged before may be on its way already; the body must not look complete.
-        self.end = Some(End::Blocked(refused));
+        self.end = Some(Box::new(End::Blocked(refused)));
     }
 }
 
 impl Watch {
+    /// The next of what waits, as far as `free` bytes go.
+    fn freed(&mut self, free: &mut usize) -> Option<Bytes> {
+        let mut first = self.waiting.pop_front()?;
+        if first.len() <= *free {
+            *free -= first.len();
+            return Some(first);
+        }
+        let part = first.split_to(std::mem::take(free));
+        self.waiting.push_front(first);
+        (!part.is_empty()).then_some(part)
+    }
+
     /// How many bytes may leave.
     fn judge(&mut self, bytes: &Bytes) -> Result<u64, Refused> {
         self.seen += bytes.len() as u64;
@@ -393,8 +399,7 @@ impl Watch {
 
 impl<B: Body> Default for ScannedBody<B> {
     fn default() -> Self {
-        let (ready, waiting) = (VecDeque::new(), VecDeque::new());
-        Self { inner: None, watch: None, first: None, ready, waiting, end: None }
+        Self { inner: None, watch: None, first: None, ready: VecDeque::new(), end: None }
     }
 }
 
@@ -423,7 +428,7 @@ impl<B: Body> Body for ScannedBody<B> {
                 ready!(self.advance(context));
                 continue;
             }
-            return Poll::Ready(self.end.take().map(|end| match end {
+            return Poll::Ready(self.end.take().map(|end| match *end {
                 End::Blocked(refused) => Err(BodyError::Blocked(refused)),
                 End::Broken(error) => Err(BodyError::Inner(error)),
                 End::Trailers(trailers) => Ok(Frame::trailers(trailers)),

@@ -76,12 +76,65 @@ const fn piece(bytes: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use hopguard_core::{ActorChain, MayAct, ScopeSet};
+
     use super::*;
+    use crate::keys::{KeySet, Lookup};
+    use crate::tests::{ISSUER, Rig, Signer, claims, set_of};
 
     #[test]
     fn a_piece_is_what_an_allocator_hands_out() {
         for (asked, handed) in [(0, 0), (1, 32), (24, 32), (25, 48), (40, 48), (41, 64), (1000, 1008)] {
             assert_eq!(piece(asked), handed, "{asked}");
         }
+    }
+
+    /// Facts without any text, of a key that is not counted.
+    fn bare() -> Verdict {
+        let signer = Signer::es256("k1");
+        let mut facts = Facts::clone(&Rig::fixed(&[&signer]).check(&signer.token(&claims())).unwrap());
+        (facts.subject, facts.client, facts.token_id) = ("".into(), None, None);
+        (facts.audiences, facts.scopes, facts.actors) =
+            (Arc::new([]), ScopeSet::empty(), ActorChain::empty());
+        (facts.may_act, facts.confirmation) = (None, Confirmation::None);
+        let set = KeySet::read(set_of(&[&signer]).as_bytes(), ISSUER, None, None).unwrap();
+        let Lookup::Found(key) = set.find(Some("k1"), signer.algorithm) else { panic!("no key") };
+        Verdict { facts: Arc::new(facts), key: key.clone(), issuer: 0 }
+    }
+
+    #[track_caller]
+    fn adds(change: impl FnOnce(&mut Facts), expected: usize) {
+        let mut verdict = bare();
+        let before = footprint(&verdict);
+        change(Arc::make_mut(&mut verdict.facts));
+        assert_eq!(footprint(&verdict) - before, expected);
+    }
+
+    /// Written down as numbers: what one text costs, a list of texts, two counters before a text.
+    #[test]
+    fn everything_that_a_token_brings_is_counted() {
+        // The subject, the audiences and the scopes are a piece each, though there is nothing in them.
+        let itself = 128 + size_of::<Verdict>() + (16 + size_of::<Facts>() + 8).next_multiple_of(16);
+        assert_eq!(footprint(&bare()), itself + 3 * 32);
+        let text = |length: usize| "x".repeat(length);
+        let actor = |subject, issuer: Option<usize>| Actor {
+            subject: text(subject).into(),
+            issuer: issuer.map(|length| text(length).into()),
+        };
+        adds(|facts| facts.subject = text(100).into(), 128 - 32);
+        adds(|facts| facts.client = Some(text(100).into()), 128);
+        adds(|facts| facts.token_id = Some(text(100).into()), 112);
+        adds(|facts| facts.audiences = Arc::new([text(100).into(), text(40).into()]), 64 - 32 + 112 + 48);
+        let scopes = format!("{} {}", text(19), text(20));
+        adds(|facts| facts.scopes = ScopeSet::parse(&scopes).unwrap(), 80 - 32);
+        let chain = vec![actor(100, Some(40)), actor(40, None)];
+        adds(|facts| facts.actors = ActorChain::from_outermost(chain), 144 + 112 + 48 + 48);
+        adds(|facts| facts.may_act = Some(MayAct { parties: vec![actor(60, Some(100))] }), 80 + 80 + 112);
+        adds(|facts| facts.confirmation = Confirmation::Jkt(text(43).into()), 64);
+        adds(|facts| facts.confirmation = Confirmation::Certificate(text(100).into()), 112);
+        let both = || Confirmation::Both { jkt: text(43).into(), certificate: text(100).into() };
+        adds(|facts| facts.confirmation = both(), 64 + 112);
     }
 }

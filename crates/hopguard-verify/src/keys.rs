@@ -279,6 +279,58 @@ mod tests {
         skipped(&rsa, |jwk| jwk["n"] = json!(encode(&[0xfe; 256])));
     }
 
+    /// The library refuses many of these as well. That it does so is not what we rely on.
+    #[test]
+    fn weak_keys_are_skipped_for_our_own_reason() {
+        let (ec, rsa) = (Signer::es256("k1").jwk(), Signer::new(Algorithm::Rs256, Some("k2")).jwk());
+        let number = |bytes: usize, first: u8, last: u8| {
+            let mut n = vec![0x55; bytes];
+            (n[0], n[bytes - 1]) = (first, last);
+            json!(encode(&n))
+        };
+        let (length, zero) = ("2048", "begins with a zero byte");
+        let range = "its exponent is below 65537 or too large, or one of its numbers is even";
+        let coordinates = "its coordinates have the wrong length";
+        for (jwk, name, value, why) in [
+            (&rsa, "n", number(256, 0x7f, 1), length),
+            (&rsa, "n", number(1025, 1, 1), length),
+            (&rsa, "n", number(257, 0, 1), zero),
+            (&rsa, "n", number(256, 0xff, 2), range),
+            (&rsa, "e", json!(encode(&[0, 1, 0, 1])), zero),
+            (&rsa, "e", json!("AQAC"), range),
+            (&rsa, "e", json!(encode(&[0xff, 0xff])), range),
+            (&rsa, "e", json!(encode(&[4, 0, 0, 0, 1])), range),
+            (&ec, "x", json!(encode(&[1; 31])), coordinates),
+            (&ec, "y", json!(encode(&[1; 31])), coordinates),
+            (&ec, "y", json!(encode(&[1; 33])), coordinates),
+        ] {
+            let mut jwk = jwk.clone();
+            jwk[name] = value;
+            let lines = warned(std::slice::from_ref(&jwk));
+            assert!(matches!(&*lines, [line] if line.contains(why)), "{jwk}: {lines:?}");
+        }
+        // A curve that nothing is accepted on is no silence either.
+        let mut other = ec;
+        (other["crv"], other["alg"]) = (json!("secp256k1"), json!(null));
+        other.as_object_mut().unwrap().remove("alg");
+        assert!(matches!(&*warned(&[other]), [line] if line.contains("fits no accepted algorithm")));
+    }
+
+    #[test]
+    fn a_key_without_an_algorithm_serves_its_curves_own() {
+        for algorithm in
+            [Algorithm::Rs256, Algorithm::Es256, Algorithm::Es384, Algorithm::Es512, Algorithm::EdDsa]
+        {
+            let jwk = Signer::new(algorithm, Some("k")).bare_jwk();
+            let found = set(std::slice::from_ref(&jwk));
+            assert!(matches!(found.find(Some("k"), algorithm), Lookup::Found(_)), "{jwk}");
+            assert_eq!(found.len(), 1);
+            for kty in ["RSA", "EC", "OKP"].into_iter().filter(|kty| jwk["kty"] != *kty) {
+                skipped(&jwk, |jwk| jwk["kty"] = json!(kty));
+            }
+        }
+    }
+
     #[test]
     fn ed25519_points_of_small_order_are_skipped() {
         let ed = Signer::new(Algorithm::EdDsa, Some("k3")).jwk();
@@ -348,6 +400,8 @@ mod tests {
             .with_ansi(false)
             .without_time()
             .finish();
+        // Beside a second one, no other test's thread decides alone, and for good, that nobody listens to a warning.
+        let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
         tracing::subscriber::with_default(subscriber, || drop(set(keys)));
         let bytes = captured.0.lock().unwrap();
         String::from_utf8(bytes.clone()).unwrap().lines().map(str::to_owned).collect()

@@ -179,4 +179,11 @@ mod tests {
         assert!(memory.tag(&"a".repeat(TOKEN)).is_some());
         assert!(memory.tag(&"a".repeat(TOKEN + 1)).is_none());
     }
+
+    #[test]
+    fn tags_are_spread_by_what_is_random_in_them() {
+        let place = |first: u8| Spread.hash_one(Tag([first; 16]));
+        let places: std::collections::BTreeSet<_> = (0..=255).map(place).collect();
+        assert_eq!(places.len(), 256);
+    }
 }

@@ -62,5 +62,12 @@ mod tests {
         let mut base = [0x66; 32];
         base[0] = 0x58;
         assert!(is_canonical(&base) && !has_small_order(&base));
+        // One byte that is less makes it less, wherever it stands.
+        for at in 1..32 {
+            let mut less = [0xff; 32];
+            less[at] = 0x7e;
+            less[31] &= 0x7f;
+            assert!(is_canonical(&less) && !has_small_order(&less), "{at}");
+        }
     }
 }

@@ -7,13 +7,17 @@ use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use hopguard::{Admitted, AsOurselves, Clock, OnBehalfOf, RawToken, Static, Withdrawal, minutes, seconds};
+use hopguard::{
+    Admitted, AsOurselves, ClientAuth, Clock, Egress, Exchange, OnBehalfOf, RawToken, Static, StsEndpoint,
+    Withdrawal, minutes, seconds,
+};
+use hopguard_core::Waiver;
 use hopguard_testkit::{Misbehaviour, WireAnswer, WireRecorder};
 use http::{Request, Response};
 use tokio::task::JoinSet;
 use tower::{Layer, Service, ServiceExt};
 
-use crate::world::World;
+use crate::world::{INVENTORY, SECRET, World};
 
 const KEY: &str = "sk_live_4eC39HqLyjWDarjtT1zdp7dc";
 const STOCK: &str = "/stock/42";
@@ -152,6 +156,32 @@ async fn a_busy_client_is_given_nothing_that_is_over() {
         assert_eq!(world.sink.with_code("sent").len(), 1, "what is not sent is not written down as sent");
         world.sink.sole(code);
     }
+}
+
+/// I16: a grant that was taken by a waiver is good for as long as the waiver, and not for as long as the wait.
+#[tokio::test]
+async fn a_busy_client_is_given_nothing_whose_waiver_has_ended() {
+    let (world, client) = (World::new().await, Busy::default());
+    let waiver =
+        Waiver::new("the old server writes no act", "payments", world.clock.now().after(seconds(30)));
+    let endpoint = StsEndpoint::at(&world.sts.issuer(), ClientAuth::client_secret_basic("orders", SECRET));
+    let stock = Exchange::audience(INVENTORY).scope("stock:read").requires("orders:read");
+    let egress = Egress::builder(&world.ledger, &world.audit, endpoint)
+        .route(&world.peer.url(""), stock.dangerous_without_actor(waiver))
+        .clock(world.clock.clone())
+        .build()
+        .unwrap();
+    world.sts.misbehave(Misbehaviour::NoActor);
+    let (caller, service) = (world.caller().await, egress.layer(client.clone()));
+    let call = || calling(service.clone(), request(&world, STOCK, OnBehalfOf::caller(&caller)));
+    assert_eq!(call().join_next().await.unwrap().unwrap(), "sent");
+    client.set(true);
+    let mut waiting = call();
+    client.is_waited_for().await;
+    world.clock.advance(seconds(30));
+    client.set(false);
+    assert_eq!(waiting.join_next().await.unwrap().unwrap(), "waiver_expired");
+    assert_eq!(client.calls(), 1);
 }
 
 /// After the peer's 401 the client is busy as well. Nobody can name the new grant yet, to withdraw it.

@@ -32,6 +32,11 @@ impl Destination {
     }
 
     pub(super) fn is(&self, origin: &Origin<'_>) -> bool {
+        let digits = origin.port.checked_ilog10().unwrap_or(0) as usize + 1;
+        // Most that differ do so in length already.
+        if self.0.len() != origin.scheme.len() + "://:".len() + origin.host.len() + digits {
+            return false;
+        }
         let rest = self.0.strip_prefix(origin.scheme).and_then(|rest| rest.strip_prefix("://"));
         rest.and_then(|rest| rest.split_at_checked(origin.host.len())).is_some_and(|(host, port)| {
             // Most URLs spell the host as we do.

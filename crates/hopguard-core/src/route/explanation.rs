@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use super::RouteRule;
 use super::demand::Requires;
-use super::map::RouteRule;
 use crate::Fault;
 
 /// How one route stands to a call.

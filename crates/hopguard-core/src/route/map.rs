@@ -1,254 +1,12 @@
 //! The routes, and which of them a call takes.
 
-use std::fmt;
-
 use http::{HeaderMap, HeaderName, Method, Uri};
 
-use super::demand::Requires;
-use super::destination::{Destination, Origin, parse_absolute};
+use super::destination::Origin;
 use super::explanation::{Considered, Explanation, Fit};
 use super::target::{is_ambiguous_path, origin_of_target};
-use super::{AsOurselves, Exchange, Static};
+use super::{Route, RouteRule};
 use crate::Fault;
-
-/// What is done for calls to a route.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum RouteRule {
-    /// Exchange the caller's token.
-    Exchange(Exchange),
-    /// Show a token of our own.
-    AsOurselves(AsOurselves),
-    /// Show a secret from the configuration.
-    Static(Static),
-    /// Send without any credential.
-    Anonymous,
-    /// Refuse, for a path below an origin that is otherwise open.
-    Deny,
-}
-
-impl RouteRule {
-    /// The kind's name, as configuration files write it.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Exchange(_) => "exchange",
-            Self::AsOurselves(_) => "as_ourselves",
-            Self::Static(_) => "static",
-            Self::Anonymous => "anonymous",
-            Self::Deny => "deny",
-        }
-    }
-
-    /// What the caller's token must hold; `None` for kinds that give no credential.
-    #[must_use]
-    pub const fn required(&self) -> Option<&Requires> {
-        match self {
-            Self::Exchange(exchange) => Some(exchange.required()),
-            Self::AsOurselves(own) => Some(own.demand().required()),
-            Self::Static(fixed) => Some(fixed.demand().required()),
-            Self::Anonymous | Self::Deny => None,
-        }
-    }
-
-    fn problem(&self) -> Option<&'static str> {
-        match self {
-            Self::Exchange(exchange) => exchange.problem(),
-            Self::AsOurselves(own) => own.problem(),
-            Self::Static(fixed) => fixed.problem(),
-            Self::Anonymous | Self::Deny => None,
-        }
-    }
-}
-
-/// What says of one route how it is called: [`Exchange`], [`AsOurselves`] or [`Static`] once they state who may cause
-/// the call, [`Anonymous`](crate::Anonymous), [`Deny`](crate::Deny), or a [`RouteRule`].
-#[diagnostic::on_unimplemented(
-    message = "the rule of this route does not say which callers may cause the call",
-    label = "`.requires(\"…\")` is missing",
-    note = "name the scopes that the caller's own token must hold: `.requires(\"orders:read\")`",
-    note = "or say by name that every admitted caller may: `.requires_none()`"
-)]
-pub trait IntoRule {
-    /// The rule.
-    fn into_rule(self) -> RouteRule;
-}
-
-macro_rules! rules {
-    ($($rule:ty),*) => { $(
-        impl IntoRule for $rule {
-            fn into_rule(self) -> RouteRule {
-                self.into()
-            }
-        }
-    )* };
-}
-
-rules!(RouteRule, Exchange, AsOurselves, Static, Anonymous, Deny);
-
-impl From<AsOurselves> for RouteRule {
-    fn from(own: AsOurselves) -> Self {
-        Self::AsOurselves(own)
-    }
-}
-
-impl From<Static> for RouteRule {
-    fn from(fixed: Static) -> Self {
-        Self::Static(fixed)
-    }
-}
-
-impl From<Exchange> for RouteRule {
-    fn from(exchange: Exchange) -> Self {
-        Self::Exchange(exchange)
-    }
-}
-
-/// Calls to this route carry no credential at all.
-#[derive(Clone, Copy, Debug)]
-pub struct Anonymous;
-
-/// Calls to this route are refused, below an origin that is otherwise open.
-#[derive(Clone, Copy, Debug)]
-pub struct Deny;
-
-impl From<Anonymous> for RouteRule {
-    fn from(Anonymous: Anonymous) -> Self {
-        Self::Anonymous
-    }
-}
-
-impl From<Deny> for RouteRule {
-    fn from(Deny: Deny) -> Self {
-        Self::Deny
-    }
-}
-
-/// One line of the route map.
-#[derive(Clone, Debug)]
-pub struct Route {
-    destination: Destination,
-    prefix: Box<str>,
-    /// Sorted; `None` for every method.
-    methods: Option<Box<[Method]>>,
-    rule: RouteRule,
-}
-
-/// A route that cannot be used; the text reads on from the route's name.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct InvalidRoute(pub &'static str);
-
-impl Route {
-    /// The route for everything at and below `url`: `https://host`, `https://host:port/path`.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidRoute`] for what is no absolute URL, for plain `http` to anything but loopback, and for an
-    /// exchange without audience or with malformed scopes.
-    pub fn new(url: &str, rule: RouteRule) -> Result<Self, InvalidRoute> {
-        let uri = parse_absolute(url).map_err(InvalidRoute)?;
-        let destination =
-            Destination::of(&uri).ok_or(InvalidRoute("is not an absolute http or https URL"))?;
-        if uri.query().is_some() || is_ambiguous_path(uri.path()) {
-            return Err(InvalidRoute("has a query or a path that can be read in two ways"));
-        }
-        if let Some(problem) = rule.problem() {
-            return Err(InvalidRoute(problem));
-        }
-        let prefix = uri.path().trim_end_matches('/').into();
-        Ok(Self { destination, prefix, methods: None, rule })
-    }
-
-    /// The same route for these methods only. A call with another method finds no route here, and none above
-    /// it either: the most specific path decides.
-    ///
-    /// ```
-    /// use hopguard_core::{Anonymous, Route};
-    /// use http::Method;
-    ///
-    /// let route = Route::new("https://status.example", Anonymous.into())?.methods([Method::GET, Method::HEAD])?;
-    /// assert_eq!(route.to_string(), "GET, HEAD https://status.example:443");
-    /// # Ok::<(), hopguard_core::InvalidRoute>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidRoute`] for no method at all.
-    pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Result<Self, InvalidRoute> {
-        let mut all: Vec<Method> = methods.into_iter().collect();
-        all.sort_by(|a, b| a.as_str().cmp(b.as_str()));
-        all.dedup();
-        if all.is_empty() {
-            return Err(InvalidRoute("takes no method at all"));
-        }
-        self.methods = Some(all.into());
-        Ok(self)
-    }
-
-    /// The path at and below which it holds; empty for the whole origin.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        &self.prefix
-    }
-
-    fn takes(&self, method: &Method) -> bool {
-        self.methods.as_ref().is_none_or(|methods| methods.contains(method))
-    }
-
-    /// True if some call would fit both equally well.
-    fn collides(&self, other: &Self) -> bool {
-        let methods = match (&self.methods, &other.methods) {
-            (None, None) => true,
-            (Some(ours), Some(theirs)) => ours.iter().any(|method| theirs.contains(method)),
-            // One that names the method fits better than one that takes any.
-            _ => false,
-        };
-        // Prefixes that differ by case alone refuse each other's calls, so that neither could ever serve.
-        let same = self.prefix == other.prefix && methods;
-        let twins = self.prefix != other.prefix && self.prefix.eq_ignore_ascii_case(&other.prefix);
-        self.destination == other.destination && (same || twins)
-    }
-
-    /// Where it leads.
-    #[must_use]
-    pub fn destination(&self) -> &Destination {
-        &self.destination
-    }
-
-    /// What is done for calls there.
-    #[must_use]
-    pub fn rule(&self) -> &RouteRule {
-        &self.rule
-    }
-
-    fn is_at(&self, uri: &Uri) -> bool {
-        self.destination.is_of(uri) && self.covers(uri.path())
-    }
-
-    fn covers(&self, path: &str) -> bool {
-        path.strip_prefix(self.prefix.as_ref()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    }
-
-    /// True if a server that ignores case would see a path of this route, and we do not.
-    fn covers_by_case(&self, path: &str) -> bool {
-        let same = |start: &str| start.eq_ignore_ascii_case(&self.prefix) && start != &*self.prefix;
-        path.split_at_checked(self.prefix.len())
-            .is_some_and(|(start, rest)| same(start) && (rest.is_empty() || rest.starts_with('/')))
-    }
-}
-
-impl fmt::Display for Route {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(methods) = &self.methods {
-            for (at, method) in methods.iter().enumerate() {
-                write!(f, "{}{method}", if at == 0 { "" } else { ", " })?;
-            }
-            f.write_str(" ")?;
-        }
-        write!(f, "{}{}", self.destination, self.prefix)
-    }
-}
 
 /// The route that was found for a call.
 #[derive(Clone, Copy, Debug)]
@@ -300,7 +58,7 @@ impl RouteMap {
         let found = self.find(method, uri, origin)?;
         // INVARIANT: I2 — whatever is not listed is refused.
         match found {
-            Some(choice) if !matches!(choice.route.rule, RouteRule::Deny) => Ok(choice),
+            Some(choice) if !matches!(choice.route.rule(), RouteRule::Deny) => Ok(choice),
             _ => Err(Fault::DestinationUnlisted),
         }
     }
@@ -315,17 +73,17 @@ impl RouteMap {
         let mut best: Option<RouteChoice<'_>> = None;
         let mut longest = None;
         let (mut by_path, mut by_case) = (false, false);
-        for (index, route) in self.0.iter().enumerate().filter(|(_, r)| r.destination.is(origin)) {
-            by_path |= !route.prefix.is_empty();
+        for (index, route) in self.0.iter().enumerate().filter(|(_, r)| r.destination().is(origin)) {
+            by_path |= !route.path().is_empty();
             by_case |= route.covers_by_case(uri.path());
-            let length = Some(route.prefix.len());
+            let length = Some(route.path().len());
             if !route.covers(uri.path()) || length < longest {
                 continue;
             }
             if length > longest {
                 (longest, best) = (length, None);
             }
-            if route.takes(method) && (best.is_none() || route.methods.is_some()) {
+            if route.takes(method) && (best.is_none() || route.names_methods()) {
                 best = Some(RouteChoice { index, route });
             }
         }
@@ -345,9 +103,9 @@ impl RouteMap {
     pub fn judge(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<RouteChoice<'_>, Fault> {
         let choice = self.choose_at(method, uri, &origin_of_target(uri, headers)?)?;
         let same_path = |other: &&Route| {
-            other.destination == choice.route.destination && other.prefix == choice.route.prefix
+            other.destination() == choice.route.destination() && other.path() == choice.route.path()
         };
-        if self.0.iter().filter(same_path).any(|route| route.methods.is_some())
+        if self.0.iter().filter(same_path).any(|route| route.names_methods())
             && OVERRIDES.iter().any(|name| headers.contains_key(name))
         {
             return Err(Fault::TargetUnreadable);
@@ -362,29 +120,29 @@ impl RouteMap {
         let taken = Origin::of(uri)
             .and_then(|origin| self.find(method, uri, &origin).ok())
             .and_then(|found| found.map(|choice| choice.index));
-        let longest = self.0.iter().filter(|route| route.is_at(uri)).map(|route| route.prefix.len()).max();
+        let longest = self.0.iter().filter(|route| route.is_at(uri)).map(|route| route.path().len()).max();
         let considered = self.0.iter().enumerate().map(|(index, route)| {
-            let fit = if !route.destination.is_of(uri) {
+            let fit = if !route.destination().is_of(uri) {
                 Fit::OtherOrigin
             } else if route.covers_by_case(uri.path()) {
                 Fit::PathDiffersByCase
             } else if !route.covers(uri.path()) {
                 Fit::OtherPath
-            } else if Some(route.prefix.len()) != longest {
+            } else if Some(route.path().len()) != longest {
                 Fit::LessSpecificPath
             } else if !route.takes(method) {
                 Fit::OtherMethod
             } else if taken.is_some_and(|taken| taken != index) {
                 Fit::MethodNamedElsewhere
-            } else if matches!(route.rule, RouteRule::Deny) {
+            } else if matches!(route.rule(), RouteRule::Deny) {
                 Fit::Denies
             } else {
                 Fit::Fits
             };
-            Considered { index, route: route.to_string(), kind: route.rule.name(), fit }
+            Considered { index, route: route.to_string(), kind: route.rule().name(), fit }
         });
         let considered = considered.collect();
-        Explanation::new(verdict.map(|choice| choice.route.rule.clone()), considered)
+        Explanation::new(verdict.map(|choice| choice.route.rule().clone()), considered)
     }
 }
 
@@ -401,6 +159,7 @@ mod tests {
 
     use super::*;
     use crate::Waiver;
+    use crate::route::Exchange;
 
     fn map(routes: &[(&str, RouteRule)]) -> RouteMap {
         let routes = routes.iter().map(|(url, rule)| Route::new(url, rule.clone()).unwrap()).collect();

@@ -19,6 +19,8 @@ mod asked;
 mod exchange;
 mod ourselves;
 mod fixed;
+mod rule;
+mod line;
 mod map;
 mod explanation;
 
@@ -28,6 +30,8 @@ pub use destination::{Destination, parse_absolute};
 pub use exchange::Exchange;
 pub use explanation::{Considered, Explanation, Fit};
 pub use fixed::Static;
-pub use map::{Anonymous, Deny, IntoRule, InvalidRoute, Route, RouteChoice, RouteMap, RouteRule};
+pub use line::{InvalidRoute, Route};
+pub use map::{RouteChoice, RouteMap};
 pub use ourselves::AsOurselves;
+pub use rule::{Anonymous, Deny, IntoRule, RouteRule};
 pub use target::{is_ambiguous_path, request_target_rejects};

@@ -9,7 +9,7 @@ use crate::Hop;
 
 /// What a static route attaches.
 #[derive(Debug)]
-pub(super) struct Attachment {
+pub(crate) struct Attachment {
     name: HeaderName,
     value: HeaderValue,
     /// For withdrawals; the audit never shows them.
@@ -22,11 +22,11 @@ impl Attachment {
     /// # Errors
     ///
     /// What the calls of the route are refused with: a secret that the block would not know is not sent.
-    pub(super) fn enter(hop: &Hop, route: &Static, destination: &Destination) -> Result<Self, Fault> {
+    pub(super) fn enter(hop: &Hop, route: &Static, destination: &Destination) -> Result<Arc<Self>, Fault> {
         let (name, value) = route.attachment().ok_or(Fault::OwnCredentialUnavailable)?;
         // INVARIANT: I2 — whatever else sends it elsewhere is stopped by the passthrough block.
         hop.ledger().remember_configured(route, destination, hop.now())?;
-        Ok(Self { name, value, facts: Arc::new(Facts::of_configured(route.secret())) })
+        Ok(Arc::new(Self { name, value, facts: Arc::new(Facts::of_configured(route.secret())) }))
     }
 
     /// The header, unless the secret was withdrawn or the request brings a value of its own.
@@ -44,7 +44,7 @@ impl Attachment {
         &self.facts
     }
 
-    pub(super) fn header(&self) -> (HeaderName, HeaderValue) {
-        (self.name.clone(), self.value.clone())
+    pub(super) const fn header(&self) -> (&HeaderName, &HeaderValue) {
+        (&self.name, &self.value)
     }
 }

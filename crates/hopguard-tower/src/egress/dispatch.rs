@@ -63,11 +63,10 @@ where
             request.extensions_mut().remove::<super::OnBehalfOf>();
             request.extensions_mut().remove::<Passage>();
         }
-        let hop = self.hop.clone();
         let Some(matched) = matched else {
             // INVARIANT: I1 — only the exchange says that a route was matched.
-            let unmatched = Matched::new(hop.begin(Some(request.method()), request.headers()), None);
-            let refused = unmatched.refuse(&hop, "egress", Fault::EvidenceMissing.into());
+            let unmatched = Matched::new(self.hop.begin(Some(request.method()), request.headers()), None);
+            let refused = unmatched.refuse(&self.hop, "egress", Fault::EvidenceMissing.into());
             return ResponseFuture::Refused { refused: Some(refused) };
         };
         // The exchange has judged in this very call that what is attached is good still.
@@ -76,10 +75,9 @@ where
                 future: self.inner.call(request),
                 outcome: Some(outcome),
                 matched: Some(matched),
-                hop,
             },
             Ok((outcome, safe)) => {
-                let held = Held { request, outcome, matched, hop };
+                let held = Held { request, outcome, matched };
                 ResponseFuture::Waiting { kept: Kept::until(safe, &mut self.inner, held) }
             }
             Err(refused) => ResponseFuture::Refused { refused: Some(refused) },
@@ -119,7 +117,6 @@ pin_project! {
             future: S::Future,
             outcome: Option<OutcomeGuard>,
             matched: Option<Outgoing>,
-            hop: Hop,
         },
         /// Refused.
         Refused {
@@ -133,7 +130,6 @@ pub struct Held<B> {
     request: Request<B>,
     outcome: OutcomeGuard,
     matched: Outgoing,
-    hop: Hop,
 }
 
 impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
@@ -141,15 +137,13 @@ impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
     fn poll_safe(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let ResponseProjection::Waiting { kept } = self.as_mut().project() else { return Poll::Ready(()) };
         let (safe, mut inner, held) = ready!(Kept::poll(kept, context));
-        let Held { request, outcome, matched, hop } = held;
+        let Held { request, outcome, matched } = held;
+        let hop = outcome.hop().clone();
         let next = match safe {
             Ok(()) => match matched.0.still_leaves(&hop, request.headers()) {
-                Ok(()) => Self::Sent {
-                    future: inner.call(request),
-                    outcome: Some(outcome),
-                    matched: Some(matched),
-                    hop,
-                },
+                Ok(()) => {
+                    Self::Sent { future: inner.call(request), outcome: Some(outcome), matched: Some(matched) }
+                }
                 // INVARIANT: I13 — the disk may have been slow.
                 Err(refusal) => {
                     match &refusal {
@@ -180,7 +174,7 @@ where
         ready!(self.as_mut().poll_safe(context));
         match self.project() {
             ResponseProjection::Waiting { .. } => Poll::Pending,
-            ResponseProjection::Sent { future, outcome, matched, hop } => {
+            ResponseProjection::Sent { future, outcome, matched } => {
                 let answer = ready!(future.poll(context));
                 let Some(mut outcome) = outcome.take() else { return Poll::Pending };
                 let response = match answer {
@@ -196,7 +190,7 @@ where
                     && let Some(matched) = matched
                     && !matched.0.follows
                 {
-                    let refused = matched.0.refuse(hop, "egress", Fault::RedirectRefused.into());
+                    let refused = matched.0.refuse(outcome.hop(), "egress", Fault::RedirectRefused.into());
                     return Poll::Ready(Err(EgressError::Refused(refused)));
                 }
                 Poll::Ready(Ok(response.map(|body| AuditedBody::watched(body, outcome))))

@@ -110,11 +110,9 @@
 //! It decides what is attached, and writes that down: `passed`, alone, before the client is called. What else the request carries is for the passthrough block below it.
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use hopguard_client::BoxFuture;
 use hopguard_core::{Admitted, Asked, Fault, Requested, Route, RouteMap, RouteRule};
 use hopguard_exchange::{Exchanger, Prepared};
 use http::{Request, Response};
@@ -126,6 +124,7 @@ use super::error::EgressError;
 use super::explain::Explained;
 use super::outgoing::Matched;
 use super::renewal::{Budget, Replayable};
+use super::sending::ResponseFuture;
 use super::ticket::Call;
 use crate::Hop;
 
@@ -146,7 +145,7 @@ pub(super) struct Inner {
     /// One per route: what the exchanger works with.
     pub(super) prepared: Vec<Option<Prepared>>,
     /// One per route: the secret that is attached there.
-    pub(super) attachments: Vec<Option<Result<Attachment, Fault>>>,
+    pub(super) attachments: Vec<Option<Result<Arc<Attachment>, Fault>>>,
     /// One per route; routes of one destination share theirs.
     pub(super) budgets: Vec<Arc<Budget>>,
     pub(super) exchanger: Exchanger,
@@ -252,45 +251,21 @@ where
     S::Future: Send,
     S::Error: Send,
     B: Replayable + Send + 'static,
-    R: Send,
+    R: Send + 'static,
 {
     type Response = S::Response;
     type Error = EgressError<S::Error>;
-    type Future = ResponseFuture<S::Response, S::Error>;
+    type Future = ResponseFuture<S, B>;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (layer, inner) = (self.layer.inner.clone(), self.inner.clone());
-        ResponseFuture {
-            run: match self.layer.redirects_at_most {
-                0 => layer.run(inner, request),
-                hops => Box::pin(async move { layer.follow(inner, request, hops).await }),
-            },
+        let (exchange, inner) = (self.layer.inner.clone(), self.inner.clone());
+        match self.layer.redirects_at_most {
+            0 => ResponseFuture::begin(exchange, inner, request),
+            hops => ResponseFuture::Waiting { run: Box::pin(exchange.follow(inner, request, hops)) },
         }
-    }
-}
-
-/// The peer's answer, or why there is none.
-///
-/// Boxed, because an `async` block that may exchange, send, exchange once more and send again has no name;
-/// one allocation beside a call over the network.
-pub struct ResponseFuture<T, E> {
-    run: BoxFuture<'static, Result<T, EgressError<E>>>,
-}
-
-impl<T, E> std::future::Future for ResponseFuture<T, E> {
-    type Output = Result<T, EgressError<E>>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.run.as_mut().poll(context)
-    }
-}
-
-impl<T, E> fmt::Debug for ResponseFuture<T, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }

@@ -13,6 +13,7 @@ mod error;
 mod exchange;
 mod ticket;
 mod sending;
+mod waiting;
 mod attachment;
 mod explain;
 mod renewal;

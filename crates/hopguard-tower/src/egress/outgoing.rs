@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use hopguard_core::{
-    Admitted, CacheState, Decision, Denial, Destination, Direction, Event, EventKind, Facts, Fault, Refusal,
-    Requested, TXN_TOKEN, UnixTime,
+    Admitted, CacheState, Decision, Denial, Destination, Direction, Event, EventKind, Facts, Fault, Granted,
+    Refusal, Requested, TXN_TOKEN, UnixTime,
 };
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::attachment::Attachment;
 use crate::Hop;
 use crate::answer::Refused;
 use crate::hop::Record;
@@ -28,18 +30,54 @@ pub(crate) struct Matched {
     pub(crate) rule: Option<&'static str>,
     pub(crate) subject: Option<Admitted>,
     pub(crate) requested: Option<Arc<Requested>>,
-    pub(crate) grant: Option<Arc<Facts>>,
-    pub(crate) attached: Option<HeaderValue>,
-    /// The header that it stands in, where that is not `Authorization`.
-    pub(crate) attached_in: Option<HeaderName>,
-    /// What the attached secret is, where it is one of the configuration. No event shows it.
-    pub(crate) secret: Option<Arc<Facts>>,
+    pub(crate) attached: Attached,
     /// The grant is our own: it was not made from the caller's token.
     pub(crate) as_ourselves: bool,
     /// A redirect is handed back, for the exchange to judge anew.
     pub(crate) follows: bool,
     pub(crate) cache: Option<CacheState>,
     pub(crate) attempt: u8,
+}
+
+/// The credential that goes along.
+#[derive(Clone, Debug)]
+pub(crate) enum Attached {
+    Nothing,
+    Grant(Granted),
+    /// One of the configuration. No event shows it.
+    Secret(Arc<Attachment>),
+}
+
+impl Attached {
+    /// The header that shows it; `None` where there is nothing to show.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::GrantUnreadable`] for a grant that no header can hold.
+    pub(crate) fn header(&self) -> Result<Option<(&HeaderName, &HeaderValue)>, Fault> {
+        static IN: HeaderName = AUTHORIZATION;
+        match self {
+            Self::Nothing => Ok(None),
+            Self::Grant(granted) => Ok(Some((&IN, granted.authorization()?))),
+            Self::Secret(attachment) => Ok(Some(attachment.header())),
+        }
+    }
+
+    /// What the grant says, if it is one.
+    pub(crate) fn grant(&self) -> Option<&Granted> {
+        match self {
+            Self::Grant(granted) => Some(granted),
+            _ => None,
+        }
+    }
+
+    fn facts(&self) -> Option<&Arc<Facts>> {
+        match self {
+            Self::Nothing => None,
+            Self::Grant(granted) => Some(granted.facts()),
+            Self::Secret(attachment) => Some(attachment.facts()),
+        }
+    }
 }
 
 /// May anything be done for this caller still?
@@ -66,10 +104,7 @@ impl Matched {
             rule: None,
             subject,
             requested: None,
-            grant: None,
-            attached: None,
-            attached_in: None,
-            secret: None,
+            attached: Attached::Nothing,
             as_ourselves: false,
             follows: false,
             cache: None,
@@ -81,23 +116,22 @@ impl Matched {
     ///
     /// # Errors
     ///
-    /// What ended it meanwhile: the caller's expiry or withdrawal, or that of what is attached.
+    /// What ended it meanwhile: the caller's expiry or withdrawal, or that of what is attached, or the end of a waiver
+    /// that it needs.
     pub(crate) fn still_sendable(&self, hop: &Hop, now: UnixTime) -> Result<(), Refusal> {
-        if self.attached.is_none() {
-            return Ok(());
-        }
+        let Some(sent) = self.attached.facts() else { return Ok(()) };
         if let Some(subject) = &self.subject {
             still_good(hop, subject, now)?;
         }
-        if let Some(sent) = self.grant.as_ref().or(self.secret.as_ref()) {
-            if now >= sent.expires {
-                return Err(Fault::GrantExpired.into());
-            }
-            if hop.ledger().withdrawals().strikes(sent) {
-                return Err(Fault::GrantWithdrawn.into());
-            }
+        if now >= sent.expires {
+            return Err(Fault::GrantExpired.into());
         }
-        Ok(())
+        if hop.ledger().withdrawals().strikes(sent) {
+            return Err(Fault::GrantWithdrawn.into());
+        }
+        // INVARIANT: I16 — what was taken by a waiver ends with the waiver.
+        let waived = self.attached.grant().map(Granted::waived).unwrap_or_default();
+        if waived.iter().all(|one| one.waiver.holds(now)) { Ok(()) } else { Err(Fault::WaiverExpired.into()) }
     }
 
     /// As [`Matched::still_sendable`], for a request that the passthrough block has let through.
@@ -123,7 +157,7 @@ impl Matched {
         event.destination = self.destination.as_ref().map(|destination| destination.shared().clone());
         event.rule = self.rule;
         event.requested.clone_from(&self.requested);
-        event.grant.clone_from(&self.grant);
+        event.grant = self.attached.grant().map(|granted| granted.facts().clone());
         event.cache = self.cache;
         event.attempt = Some(self.attempt);
         event

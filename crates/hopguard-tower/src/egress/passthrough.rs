@@ -206,7 +206,7 @@ impl<S> Layer<S> for PassthroughLayer {
     type Service = Passthrough<S>;
 
     fn layer(&self, inner: S) -> Passthrough<S> {
-        Passthrough { inner, layer: self.clone() }
+        Passthrough { inner, layer: Arc::new(self.clone()) }
     }
 }
 
@@ -214,7 +214,8 @@ impl<S> Layer<S> for PassthroughLayer {
 #[derive(Clone, Debug)]
 pub struct Passthrough<S> {
     inner: S,
-    layer: PassthroughLayer,
+    // Shared, because a service is cloned for each call.
+    layer: Arc<PassthroughLayer>,
 }
 
 impl<S, B> Service<Request<B>> for Passthrough<S>
@@ -289,11 +290,10 @@ impl PassthroughLayer {
         if let Some(value) = &transaction {
             scanner = scanner.with_transaction(value);
         }
-        scanner = match (&matched.attached, &matched.attached_in) {
-            (Some(value), None) => scanner.with_attached(value),
-            (Some(value), Some(name)) => scanner.with_attached_in(name, value),
-            (None, _) => scanner,
-        };
+        // What no header can hold was not attached either.
+        if let Ok(Some((name, value))) = matched.attached.header() {
+            scanner = scanner.with_attached_in(name, value);
+        }
         // Under a waiver each of them is written down, not only the first.
         for finding in scanner.findings(&parts.uri, &parts.headers) {
             self.rule.found(&matched, &finding)?;
@@ -503,7 +503,7 @@ struct Held<B: Body> {
     request: Request<ScannedBody<B>>,
     blocked: Option<Slot>,
     matched: Arc<Matched>,
-    layer: PassthroughLayer,
+    layer: Arc<PassthroughLayer>,
 }
 
 pin_project! {

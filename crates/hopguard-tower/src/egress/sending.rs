@@ -1,269 +1,240 @@
-//! One call on its way: its grant, what is attached, the one renewal, and the redirects that it follows.
+//! One call on its way: its route, its grant, what is attached.
+//!
+//! Most calls find their grant at hand and their client ready, and are sent in one go. Whatever has to wait, for the
+//! authorization server, for the client, or for a second grant, goes on from there in `waiting.rs`, on the heap.
 
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use hopguard_client::{BoxFuture, Durably};
-use hopguard_core::{
-    Admitted, CacheState, Decision, Destination, EventKind, Fault, Granted, Refusal, Remembered, UnixTime,
-};
-use http::header::{AUTHORIZATION, HeaderName};
-use http::{Request, Response, request};
-use tower::ServiceExt;
+use hopguard_client::BoxFuture;
+use hopguard_core::{Admitted, CacheState, Decision, EventKind, Fault, Granted, Refusal, UnixTime};
+use http::header::HeaderName;
+use http::{Request, Response};
+use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::again::Copied;
 use super::error::EgressError;
 use super::exchange::Inner;
-use super::outgoing::{Follows, Matched, Outgoing, still_good};
-use super::redirect::{is_redirect, onward};
+use super::outgoing::{Attached, Follows, Matched, Outgoing};
 use super::renewal::{Replayable, asks_for_renewal, may_be_renewed};
 use super::subject::OnBehalfOf;
 use super::ticket::{Call, Need};
+use super::waiting::Renewable;
 use crate::hop::{Passage, Record};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-impl Inner {
-    /// Sends the call, and what its redirects ask for in its place.
-    pub(super) async fn follow<S, B, R>(
-        self: Arc<Self>,
-        inner: S,
-        mut request: Request<B>,
-        hops: u8,
-    ) -> Result<Response<R>, EgressError<S::Error>>
+pin_project! {
+    /// The peer's answer, or why there is none.
+    #[project = Stage]
+    pub enum ResponseFuture<S, B>
     where
-        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Send,
-        B: Replayable + Send + 'static,
-        R: Send,
+        S: Service<Request<B>>,
     {
-        for hop in 0..=hops {
-            let (mut parts, body) = request.into_parts();
-            // Nobody's but ours to say.
-            parts.extensions.remove::<Outgoing>();
-            let spare = (parts.clone(), body.replay());
-            parts.extensions.insert(Follows);
-            let response = self.clone().run(inner.clone(), Request::from_parts(parts, body)).await?;
-            if !is_redirect(response.status()) {
-                return Ok(response);
-            }
-            let (parts, body) = spare;
-            let subject = OnBehalfOf::of(&parts.extensions).cloned();
-            let mut matched = Matched::new(self.record(&parts, subject.as_ref()), subject);
-            matched.destination = Destination::of(&parts.uri);
-            let refuse = |refusal| EgressError::Refused(matched.refuse(&self.hop, "egress", refusal));
-            let onward = onward(response.status(), response.headers(), parts, body).filter(|_| hop < hops);
-            drop(response);
-            // INVARIANT: I12 — what follows is a call of its own, or there is none.
-            let (parts, body) = onward.ok_or_else(|| refuse(Fault::RedirectRefused.into()))?;
-            let mut event = matched.event(&self.hop, "egress", Decision::Allow("redirect_followed"));
-            event.kind = EventKind::Notice;
-            self.hop.audit().write(event).map_err(|full| refuse(Refusal::Fault(full.into())))?;
-            request = Request::from_parts(parts, body);
-        }
-        // The last round returns, because it follows nothing.
-        let (parts, _) = request.into_parts();
-        let matched = Matched::new(self.record(&parts, None), None);
-        Err(EgressError::Refused(matched.refuse(&self.hop, "egress", Fault::RedirectRefused.into())))
+        /// Nothing was done yet.
+        Begun { begun: Option<Begun<S, B>> },
+        /// On its way.
+        Sent { #[pin] future: S::Future, renewable: Option<Box<Renewable<S, B>>> },
+        /// Something has to be waited for. Boxed, because an `async` block has no name; one allocation beside a call
+        /// over the network.
+        Waiting { run: BoxFuture<'static, Result<S::Response, EgressError<S::Error>>> },
     }
+}
 
-    /// Sends the call. Whatever needs no waiting is judged at once, so that the future is no larger than the wait.
-    pub(super) fn run<S, B, R>(
-        self: Arc<Self>,
-        mut inner: S,
-        request: Request<B>,
-    ) -> BoxFuture<'static, Result<Response<R>, EgressError<S::Error>>>
-    where
-        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Send,
-        B: Replayable + Send + 'static,
-        R: Send,
-    {
-        let (mut parts, body) = request.into_parts();
-        // The evidence goes no further: a peer in the same process must not take it for its own.
-        let (subject, as_ourselves) = OnBehalfOf::taken_from(&mut parts.extensions);
-        let mut matched = Arc::new(Matched::new(self.record(&parts, subject.as_ref()), subject));
-        let begun = Arc::make_mut(&mut matched);
-        // Most calls carry nothing else, and then there is nothing to look for.
-        if !parts.extensions.is_empty() {
-            parts.extensions.remove::<Outgoing>();
-            parts.extensions.remove::<Passage>();
-            begun.follows = parts.extensions.remove::<Follows>().is_some();
-        }
-        let ticket = self.ticket(Call::of(&parts, as_ourselves), begun);
-        Box::pin(async move {
-            let index = ticket.map_err(|refusal| self.refused(&matched, refusal))?;
-            let granted = self.grant(index, Arc::make_mut(&mut matched)).await;
-            let granted = granted.map_err(|refusal| self.refused(&matched, refusal))?;
-            // A copy is kept only where it may be needed.
-            let begun = UnixTime::from_secs(matched.record.started_millis / 1000);
-            let old = granted.filter(|grant| may_be_renewed(grant, begun));
-            let again =
-                old.and_then(|old| Some(Again { old, body: body.replay()?, copied: Copied::of(&parts)? }));
-            let client = inner.ready().await.map_err(EgressError::Peer)?;
-            self.judge_again(&mut matched)?;
-            self.announce(&mut matched).await?;
-            let response = client.call(attach(parts, body, &matched)).await.map_err(EgressError::Peer)?;
-            match again {
-                Some(again) if asks_for_renewal(response.status(), response.headers()) => {
-                    // On the heap, so that those to whom this does not happen pay nothing for it.
-                    Box::pin(self.renewed(&mut inner, index, matched, again, response)).await
+/// What a call begins with.
+pub struct Begun<S, B> {
+    pub(super) exchange: Arc<Inner>,
+    pub(super) inner: S,
+    request: Request<B>,
+}
+
+impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
+    pub(super) const fn begin(exchange: Arc<Inner>, inner: S, request: Request<B>) -> Self {
+        Self::Begun { begun: Some(Begun { exchange, inner, request }) }
+    }
+}
+
+impl<S, B, R> Future for ResponseFuture<S, B>
+where
+    S: Service<Request<B>, Response = Response<R>> + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    B: Replayable + Send + 'static,
+    R: Send + 'static,
+{
+    type Output = Result<Response<R>, EgressError<S::Error>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let next = match self.as_mut().project() {
+                Stage::Begun { begun } => {
+                    let Some(at) = begun.as_mut() else { return Poll::Pending };
+                    let judged = at.judge(context);
+                    // Taken in any case: whatever happens, it is not begun twice.
+                    let Some(begun) = begun.take() else { return Poll::Pending };
+                    let (index, matched, at_hand, ready) = judged?;
+                    let sending = Sending { begun, matched, index };
+                    match (at_hand, ready) {
+                        // Nothing has waited since it was judged.
+                        (true, true) if !sending.begun.exchange.alone => {
+                            let (future, renewable) = sending.send()?;
+                            Self::Sent { future, renewable }
+                        }
+                        (true, _) => Self::Waiting { run: Box::pin(sending.once_ready()) },
+                        (false, _) => Self::Waiting { run: Box::pin(sending.exchanged()) },
+                    }
                 }
-                _ => Ok(response),
-            }
-        })
+                Stage::Sent { future, renewable } => {
+                    let response = ready!(future.poll(context)).map_err(EgressError::Peer)?;
+                    match renewable.take() {
+                        Some(renewable) if asks_for_renewal(response.status(), response.headers()) => {
+                            Self::Waiting { run: Box::pin(renewable.renewed(response)) }
+                        }
+                        _ => return Poll::Ready(Ok(response)),
+                    }
+                }
+                Stage::Waiting { run } => return run.as_mut().poll(context),
+            };
+            self.set(next);
+        }
     }
+}
 
-    /// The answer to the call with a new grant, if it may be sent once more.
-    async fn renewed<S, B, R>(
-        &self,
-        inner: &mut S,
-        index: usize,
-        mut matched: Arc<Matched>,
-        again: Again<B>,
-        response: Response<R>,
-    ) -> Result<Response<R>, EgressError<S::Error>>
-    where
-        S: Service<Request<B>, Response = Response<R>>,
-    {
-        let Again { old, body, copied } = again;
-        if !self.budgets.get(index).is_some_and(|budget| budget.spend(self.hop.clock().monotonic())) {
-            return Ok(response);
-        }
-        let Some(parts) = copied.into_parts() else { return Ok(response) };
-        drop(response);
-        match (self.need(index), &matched.subject) {
-            (Ok(Need::Grant(prepared)), Some(subject)) => self.exchanger.forget(subject, prepared, &old),
-            (Ok(Need::Own(target, destination)), _) => self.exchanger.forget_own(target, destination, &old),
-            _ => {}
-        }
-        // INVARIANT: I13 — the peer may have taken its time, and nothing is asked for a caller who is gone.
-        if let Some(subject) = &matched.subject {
-            still_good(&self.hop, subject, self.hop.now())
-                .map_err(|denial| self.refused(&matched, denial.into()))?;
-        }
-        Arc::make_mut(&mut matched).attempt = 2;
-        let notice = Decision::Allow("grant_renewed");
-        let mut event = matched.event(&self.hop, "egress", notice);
-        event.kind = EventKind::Notice;
-        let written = self.hop.audit().write(event);
-        written.map_err(|full| self.refused(&matched, Refusal::Fault(full.into())))?;
-        let granted = self.grant(index, Arc::make_mut(&mut matched)).await;
-        granted.map_err(|refusal| self.refused(&matched, refusal))?;
-        let client = inner.ready().await.map_err(EgressError::Peer)?;
-        self.judge_again(&mut matched)?;
-        self.announce(&mut matched).await?;
-        client.call(attach(parts, body, &matched)).await.map_err(EgressError::Peer)
+impl<S: Service<Request<B>>, B> fmt::Debug for ResponseFuture<S, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
+}
 
-    /// Judges what is attached once more, right before it is sent.
-    fn judge_again<E>(&self, matched: &mut Arc<Matched>) -> Result<(), EgressError<E>> {
-        // INVARIANT: I13, I18 — the authorization server and the client may have taken their time.
-        let now = self.hop.now();
-        Arc::make_mut(matched).record.now = now;
-        let verdict = matched.still_sendable(&self.hop, now);
-        verdict.map_err(|refusal| self.refused(matched, refusal))
-    }
+/// The route, what is known of the call, whether its grant is at hand, whether its client is ready.
+type Judged = (usize, Matched, bool, bool);
 
-    /// Writes down what is attached, where no step below does.
-    async fn announce<E>(&self, matched: &mut Arc<Matched>) -> Result<(), EgressError<E>> {
-        if !self.alone {
-            return Ok(());
+impl<S: Service<Request<B>>, B> Begun<S, B> {
+    /// All that is judged before anything is fetched; whether the grant is at hand, and the client ready.
+    fn judge(&mut self, context: &mut Context<'_>) -> Result<Judged, EgressError<S::Error>> {
+        let Self { exchange, inner, request } = self;
+        // The evidence goes no further: a peer in the same process must not take it for its own.
+        let (subject, as_ourselves) = OnBehalfOf::taken_from(request.extensions_mut());
+        let mut matched = Matched::new(exchange.record(request, subject.as_ref()), subject);
+        // Most calls carry nothing else, and then there is nothing to look for.
+        let extensions = request.extensions_mut();
+        if !extensions.is_empty() {
+            extensions.remove::<Outgoing>();
+            extensions.remove::<Passage>();
+            matched.follows = extensions.remove::<Follows>().is_some();
         }
-        let event = matched.event(&self.hop, "egress", Decision::Allow("passed"));
-        // INVARIANT: I11 — what is not written down does not happen. The client that was ready is kept meanwhile.
-        let full = |matched: &Matched, full| self.refused(matched, Refusal::Fault(Fault::from(full)));
-        let safe = self.hop.audit().write_durably(event).map_err(|none| full(matched, none))?;
-        if safe.is_done() {
-            return Ok(());
-        }
-        Durably::new(safe).await.map_err(|late| full(matched, late))?;
-        self.judge_again(matched)
+        let index = exchange.ticket(Call::of(request, as_ourselves), &mut matched);
+        let index = index.map_err(|refusal| exchange.refused(&matched, refusal))?;
+        // The record was begun just now.
+        let now = matched.record.started_millis;
+        let at_hand = exchange.at_hand(index, &mut matched, now);
+        let at_hand = at_hand.map_err(|refusal| exchange.refused(&matched, refusal))?;
+        let ready = at_hand && inner.poll_ready(context).map_err(EgressError::Peer)?.is_ready();
+        Ok((index, matched, at_hand, ready))
     }
+}
 
-    fn refused<E>(&self, matched: &Matched, refusal: Refusal) -> EgressError<E> {
+/// A call that may be made, before it is.
+pub(super) struct Sending<S, B> {
+    pub(super) begun: Begun<S, B>,
+    pub(super) matched: Matched,
+    pub(super) index: usize,
+}
+
+/// The client's answer to come, and what it takes to make the call once more.
+type Sent<S, B> = (<S as Service<Request<B>>>::Future, Option<Box<Renewable<S, B>>>);
+
+impl<S: Service<Request<B>>, B: Replayable> Sending<S, B> {
+    /// Hands the request to the client, which is ready.
+    pub(super) fn send(self) -> Result<Sent<S, B>, EgressError<S::Error>> {
+        let Self { begun: Begun { exchange, mut inner, mut request }, matched, index } = self;
+        // A copy is kept only where it may be needed.
+        let begun = UnixTime::from_secs(matched.record.started_millis / 1000);
+        let old = matched.attached.grant().filter(|grant| may_be_renewed(grant, begun));
+        let again = old.and_then(|_| Some((request.body().replay()?, Copied::of(&request)?)));
+        let matched = Arc::new(matched);
+        exchange.attach(&mut request, &matched)?;
+        let future = inner.call(request);
+        let renewable =
+            again.map(|(body, copied)| Box::new(Renewable { exchange, inner, body, copied, matched, index }));
+        Ok((future, renewable))
+    }
+}
+
+impl Inner {
+    pub(super) fn refused<E>(&self, matched: &Matched, refusal: Refusal) -> EgressError<E> {
         EgressError::Refused(matched.refuse(&self.hop, "egress", refusal))
     }
 
     /// The record of the hop that makes this call: its caller's, or one of its own.
-    fn record(&self, parts: &request::Parts, subject: Option<&Admitted>) -> Record {
+    pub(super) fn record<B>(&self, request: &Request<B>, subject: Option<&Admitted>) -> Record {
         match subject {
-            Some(caller) => self.hop.begin_for(caller, &parts.method, &parts.headers),
-            None => self.hop.begin(Some(&parts.method), &parts.headers),
+            Some(caller) => self.hop.begin_for(caller, request.method(), request.headers()),
+            None => self.hop.begin(Some(request.method()), request.headers()),
         }
     }
 
-    async fn grant(&self, index: usize, matched: &mut Matched) -> Result<Option<Granted>, Refusal> {
-        let need = self.need(index)?;
-        let (granted, cache) = match &need {
-            Need::Nothing => return Ok(None),
+    /// Finds what is to be attached, if it is there already; false if it has to be asked for.
+    pub(super) fn at_hand(&self, index: usize, matched: &mut Matched, now: u64) -> Result<bool, Refusal> {
+        let found = match self.need(index)? {
+            Need::Nothing => return Ok(true),
             Need::Secret(_, attachment) => {
-                let attachment = (*attachment)?;
-                let (name, value) = attachment.header();
-                (matched.attached, matched.attached_in) = (Some(value), Some(name));
-                matched.secret = Some(attachment.facts().clone());
-                return Ok(None);
+                matched.attached = Attached::Secret(attachment?.clone());
+                return Ok(true);
             }
             Need::Grant(prepared) => {
                 // INVARIANT: I4 — a route that exchanges never goes on without.
                 let subject = matched.subject.as_ref().ok_or(Fault::EvidenceMissing)?;
-                match self.exchanger.cached(subject, prepared) {
-                    Some(granted) => (granted, CacheState::Hit),
-                    None => self.fetched(self.exchanger.grant(subject, prepared), matched).await?,
-                }
+                self.exchanger.cached_at(subject, prepared, now)
             }
-            Need::Own(target, destination) => match self.exchanger.own_cached(target, destination) {
-                Some(granted) => (granted, CacheState::Hit),
-                None => self.fetched(self.exchanger.own_grant(target, destination), matched).await?,
-            },
+            Need::Own(target, destination) => {
+                matched.as_ourselves = true;
+                self.exchanger.own_cached(target, destination)
+            }
         };
-        matched.as_ourselves = matches!(need, Need::Own(..));
-        matched.attached = Some(granted.authorization()?);
-        matched.grant = Some(granted.facts().clone());
-        matched.cache = Some(cache);
+        found.map_or(Ok(false), |granted| self.hold(granted, CacheState::Hit, matched).map(|()| true))
+    }
+
+    /// Takes this grant along.
+    pub(super) fn hold(
+        &self,
+        granted: Granted,
+        cache: CacheState,
+        matched: &mut Matched,
+    ) -> Result<(), Refusal> {
+        (matched.attached, matched.cache) = (Attached::Grant(granted), Some(cache));
         // INVARIANT: I16 — each use is written down, and what cannot be written is not done.
-        for waived in granted.waived() {
+        for waived in matched.attached.grant().map(Granted::waived).unwrap_or_default() {
             let mut event = matched.event(&self.hop, "egress", Decision::Allow("waiver_used"));
             event.kind = EventKind::Notice;
             event.waiver = Some(Box::new(waived.clone()));
             self.hop.audit().write(event).map_err(Fault::from)?;
         }
-        Ok(Some(granted))
+        Ok(())
     }
 
-    /// A grant that had to be asked for, and what the ledger did about it.
-    async fn fetched(
+    /// Makes the request what is to leave.
+    pub(super) fn attach<B, E>(
         &self,
-        asking: BoxFuture<'static, Result<(Granted, CacheState), Refusal>>,
-        matched: &Matched,
-    ) -> Result<(Granted, CacheState), Refusal> {
-        let answer = asking.await?;
-        let evicted = self.exchanger.take_ledger_overflows() > 0;
-        self.hop.note(Remembered { evicted }, &matched.record);
-        Ok(answer)
+        request: &mut Request<B>,
+        matched: &Arc<Matched>,
+    ) -> Result<(), EgressError<E>> {
+        // INVARIANT: I4 — what cannot be shown is not left out.
+        let shown = matched.attached.header().map_err(|fault| self.refused(matched, fault.into()))?;
+        if let Some((name, value)) = shown {
+            request.headers_mut().insert(name.clone(), value.clone());
+        }
+        if let Some(trace) = &matched.record.trace
+            && !request.headers().contains_key(TRACEPARENT)
+            && let Some(value) = trace.header_value()
+        {
+            request.headers_mut().insert(TRACEPARENT, value);
+        }
+        request.extensions_mut().insert(Outgoing(matched.clone()));
+        Ok(())
     }
-}
-
-/// What it takes to send a call once more.
-struct Again<B> {
-    old: Granted,
-    body: B,
-    copied: Copied,
-}
-
-fn attach<B>(mut parts: request::Parts, body: B, matched: &Arc<Matched>) -> Request<B> {
-    if let Some(value) = &matched.attached {
-        let name = matched.attached_in.clone().unwrap_or(AUTHORIZATION);
-        parts.headers.insert(name, value.clone());
-    }
-    if let Some(trace) = &matched.record.trace
-        && !parts.headers.contains_key(TRACEPARENT)
-        && let Some(value) = trace.header_value()
-    {
-        parts.headers.insert(TRACEPARENT, value);
-    }
-    parts.extensions.insert(Outgoing(matched.clone()));
-    Request::from_parts(parts, body)
 }

@@ -1,8 +1,10 @@
 //! Which route does a call take, and may its caller use it? Everything that is judged before anything is fetched.
 
+use std::sync::Arc;
+
 use hopguard_core::{AsOurselves, Demand, Destination, Fault, Refusal, RouteRule};
 use hopguard_exchange::Prepared;
-use http::{HeaderMap, Method, Uri, request};
+use http::{HeaderMap, Method, Request, Uri};
 
 use super::attachment::Attachment;
 use super::exchange::Inner;
@@ -19,9 +21,8 @@ pub(super) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn of(parts: &'a request::Parts, as_ourselves: bool) -> Self {
-        let request::Parts { method, uri, headers, .. } = parts;
-        Self { method, uri, headers, as_ourselves }
+    pub(super) fn of<B>(request: &'a Request<B>, as_ourselves: bool) -> Self {
+        Self { method: request.method(), uri: request.uri(), headers: request.headers(), as_ourselves }
     }
 }
 
@@ -31,7 +32,7 @@ pub(super) enum Need<'a> {
     /// For the caller.
     Grant(&'a Prepared),
     Own(&'a AsOurselves, &'a Destination),
-    Secret(&'a Demand, Result<&'a Attachment, Fault>),
+    Secret(&'a Demand, Result<&'a Arc<Attachment>, Fault>),
 }
 
 impl Inner {

@@ -317,6 +317,41 @@ mod tests {
         refused("act", nested(40), "token_malformed");
     }
 
+    /// What is shared between tokens is what both say, whatever was read before.
+    #[test]
+    fn a_chain_is_its_own_tokens_and_shared_where_it_is_the_same() {
+        let (issuer, alike) = (Arc::from("https://sts.internal"), Alike::default());
+        let chain = |act: &Value| {
+            let mut claims = good();
+            claims["act"] = act.clone();
+            let (text, fingerprint) = (claims.to_string(), Fingerprint::of_token("a.b.c"));
+            let origin =
+                Origin { issuer: &issuer, key_id: None, fingerprint, fingerprinted_len: 3, alike: &alike };
+            Claims::read(text.as_bytes()).unwrap().into_facts(&origin, None, 8).unwrap().actors
+        };
+        let by = |sub: &str, iss: &str| json!({"sub": sub, "iss": iss});
+        let all = [
+            json!({"sub": "a"}),
+            json!({"sub": "a", "act": {"sub": "b"}}),
+            json!({"sub": "b", "act": {"sub": "a"}}),
+            json!({"sub": "b"}),
+            by("a", "https://i"),
+            by("a", "https://j"),
+            json!({"sub": "a", "act": by("b", "https://i")}),
+        ];
+        let first: Vec<_> = all.iter().map(chain).collect();
+        for (act, first) in all.iter().zip(&first) {
+            let (mut rest, mut said) = (act, Vec::new());
+            while let Some(sub) = rest["sub"].as_str() {
+                let issuer = rest["iss"].as_str().map(Box::from);
+                said.push(Actor { subject: sub.into(), issuer });
+                rest = &rest["act"];
+            }
+            assert_eq!(first.actors(), said, "{act}");
+            assert!(std::ptr::eq(first.actors(), chain(act).actors()), "{act}");
+        }
+    }
+
     #[test]
     fn may_act_is_enforced_in_every_spelling() {
         let parties = |value| with("may_act", value).unwrap().may_act.unwrap().parties;

@@ -66,6 +66,22 @@ fn one_object_and_nothing_else() {
 }
 
 #[test]
+fn numbers_are_spelled_as_json_spells_them() {
+    for number in
+        ["0", "-0", "7", "0.5", "-1.25", "1e2", "1E2", "1e+2", "1E-2", "1.5e3", "123456789012345678901"]
+    {
+        taken(format!("{{\"x\":{number}}}").as_bytes(), true);
+    }
+    let beyond = format!("1{}", "0".repeat(400));
+    for number in [
+        "1.", ".5", "1e", "1e+", "1e+-2", "1.e5", "-", "+1", "00", "-01", "0x1", "1e5.0", "1_0", "-1e999",
+        &beyond,
+    ] {
+        taken(format!("{{\"x\":{number}}}").as_bytes(), false);
+    }
+}
+
+#[test]
 fn text_is_valid_unicode() {
     taken(b"{\"x\":\"\xff\"}", false);
     taken(b"{\"\xc3\x28\":1}", false);

@@ -101,7 +101,10 @@ async fn an_unknown_kid_has_a_budget() {
         rig.verify(&new.token(&long_claims("good"))).await.unwrap();
     }
     assert_eq!(rig.issuer.fetches(), 2);
+    // Nobody is even told to wait.
+    assert_eq!(rig.check(&never.token(&claims())).err(), Some("key_unknown"));
     rig.clock.advance(seconds(5));
+    assert_eq!(rig.check(&never.token(&claims())).err(), Some("needs keys"));
     for _ in 0..100 {
         assert_eq!(rig.verify(&never.token(&claims())).await.err(), Some("key_unknown"));
     }
@@ -259,7 +262,13 @@ async fn a_failed_early_fetch_takes_nothing_away() {
 
 /// Keeps the codes of what is written.
 #[derive(Debug, Default)]
-struct Codes(Mutex<Vec<&'static str>>);
+pub(super) struct Codes(Mutex<Vec<&'static str>>);
+
+impl Codes {
+    pub(super) fn written(&self) -> Vec<&'static str> {
+        self.0.lock().unwrap().clone()
+    }
+}
 
 impl AuditSink for Codes {
     fn reserve(&self) -> Result<(), AuditFull> {
@@ -287,5 +296,5 @@ async fn every_fetch_is_written_down() {
     rig.clock.advance(minutes(5));
     rig.check(&signer.token(&long_claims("2"))).unwrap();
     rig.settle().await;
-    assert_eq!(*codes.0.lock().unwrap(), ["keys_refreshed", "keys_refresh_failed"]);
+    assert_eq!(codes.written(), ["keys_refreshed", "keys_refresh_failed"]);
 }

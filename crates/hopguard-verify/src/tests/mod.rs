@@ -7,6 +7,7 @@ mod bounds;
 mod remembered;
 mod differential;
 mod profiled;
+mod transactions;
 mod seeds;
 mod sources;
 mod wycheproof;

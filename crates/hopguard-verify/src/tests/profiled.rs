@@ -265,6 +265,8 @@ fn a_profile_without_a_rule_does_not_build() {
     problem(acme().typ("JWT").requires("azp").requires_value("aud", "x"), no_rule);
     problem(acme().typ("JWT").requires_one_of("token_use", &[]), no_rule);
     problem(acme().typ("JWT").requires_prefix("jti", ""), no_rule);
+    problem(acme().typ("JWT").requires_prefix("azp", "at."), no_rule);
+    problem(acme().typ("JWT").requires_prefix("jti", "at."), None);
     problem(acme(), Some("accepts no `typ`"));
     problem(acme().typ("logout+jwt").requires("x"), Some("no access token"));
     problem(acme().typ("application/DPoP+jwt").requires("x"), Some("no access token"));

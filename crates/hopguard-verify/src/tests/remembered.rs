@@ -21,6 +21,17 @@ fn the_same_token_is_verified_once() {
 }
 
 #[test]
+fn each_signature_that_is_checked_is_counted() {
+    let (signer, other) = (Signer::es256("k1"), Signer::es256("k1"));
+    let rig = Rig::fixed(&[&signer]);
+    let (good, bad) = (signer.token(&claims()), other.token(&claims()));
+    for (token, expected) in [(&good, 1), (&good, 1), (&bad, 2), (&bad, 3), (&good, 3)] {
+        let _ = rig.check(token);
+        assert_eq!(rig.verifier.signature_checks(), expected);
+    }
+}
+
+#[test]
 fn a_verdict_belongs_to_the_whole_token() {
     let signer = Signer::es256("k1");
     let rig = Rig::fixed(&[&signer]);

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use hopguard_core::{minutes, seconds};
+use hopguard_core::{Audit, minutes, seconds};
 
+use super::lifecycle::Codes;
 use super::*;
 
 const OAUTH: &str = "/.well-known/oauth-authorization-server";
@@ -91,6 +92,26 @@ async fn a_set_that_did_not_change_is_not_sent_again() {
     assert_eq!(rig.issuer.tags()[..4], [None, some("\"a\""), some("\"a\""), some("\"a\"")]);
     assert_eq!(rig.issuer.tags().last(), Some(&None));
     assert!(rig.issuer.tags().contains(&some("\"b\"")));
+}
+
+/// What a set is known by at one place says nothing about another place.
+#[tokio::test]
+async fn a_tag_is_shown_where_it_was_given_and_nowhere_else() {
+    let signer = Signer::es256("k1");
+    let rig = discovering(&signer);
+    rig.issuer.answer(tagged(200, "\"a\"", &[&signer]));
+    rig.verify(&signer.token(&long_claims("1"))).await.unwrap();
+    let moved = json!({"issuer": ISSUER, "jwks_uri": format!("{JWKS}/next")}).to_string();
+    *rig.issuer.metadata.lock().unwrap() = Answer::Status(200, moved);
+    rig.clock.advance(minutes(61));
+    rig.verify(&signer.token(&long_claims("2"))).await.unwrap();
+    let asked = rig.issuer.asked.lock().unwrap().pop();
+    assert_eq!(asked, Some(("/jwks/next".to_owned(), None)));
+    // There it is shown again.
+    rig.clock.advance(minutes(6));
+    rig.verify(&signer.token(&long_claims("3"))).await.unwrap();
+    let asked = rig.issuer.asked.lock().unwrap().pop();
+    assert_eq!(asked, Some(("/jwks/next".to_owned(), Some("\"a\"".to_owned()))));
 }
 
 fn claims_later(minutes: u64) -> Value {
@@ -206,6 +227,29 @@ async fn a_file_is_read_again_when_it_changes() {
     rig.clock.advance(seconds(2));
     rig.verify(&new.token(&long_claims("3"))).await.unwrap();
     assert_eq!(rig.issuer.asked.lock().unwrap().len(), 0);
+}
+
+/// A file is looked at every few seconds: that it is still the same is no news.
+#[tokio::test]
+async fn only_a_change_of_a_file_is_written_down() {
+    let (old, new) = (Signer::es256("old"), Signer::es256("new"));
+    let (file, codes) = (Scratch::new("news"), Arc::new(Codes::default()));
+    let audit = Audit::new("orders", "1", codes.clone());
+    file.write(&set_of(&[&old]));
+    let rig = Rig::built(&[], |builder| builder.issuer(Issuer::at(ISSUER).jwks_file(&file.0)).audit(&audit));
+    let token = old.token(&long_claims("1"));
+    for _ in 0..3 {
+        rig.verify(&token).await.unwrap();
+        rig.clock.advance(seconds(11));
+    }
+    assert_eq!(codes.written(), ["keys_refreshed"]);
+    file.write(&set_of(&[&old, &new]));
+    rig.verify(&token).await.unwrap();
+    fs::remove_file(&file.0).unwrap();
+    rig.clock.advance(seconds(11));
+    rig.verify(&token).await.unwrap();
+    assert_eq!(codes.written(), ["keys_refreshed", "keys_refreshed", "keys_refresh_failed"]);
+    assert_eq!(rig.verifier.key_sets().swap_remove(0).failures, 1);
 }
 
 #[tokio::test]

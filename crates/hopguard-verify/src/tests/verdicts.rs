@@ -151,6 +151,34 @@ fn a_name_may_be_spelled_in_other_ways() {
     }
 }
 
+/// Claims that are no JSON are not even read where the bytes show a stranger, another kind of token, or a key that
+/// nobody has: those are the bulk of what strangers send.
+#[test]
+fn strangers_are_refused_before_claims_are_read() {
+    let signer = Signer::es256("k1");
+    let rig = Rig::fixed(&[&signer]);
+    let (ours, evil) = (format!("{{\"iss\":\"{ISSUER}\""), "{\"iss\":\"https://evil\"");
+    let head = |name: &str, value: &str| {
+        let mut head = signer.header();
+        head[name] = json!(value);
+        head.to_string()
+    };
+    for (header, claims, code) in [
+        (head("kid", "k1"), evil, "issuer_unknown"),
+        (head("kid", "k2"), &ours, "key_unknown"),
+        (head("typ", "JWT"), &ours, "token_type_mismatch"),
+        // Not sure, so they are read: another spelling, no issuer at all, a key that is there.
+        (head("kid", "k1"), "{\"iss\":\"https:\\/\\/evil\"", "token_malformed"),
+        (head("kid", "k2"), &format!("{ours},\"a\":\"\\n\""), "token_malformed"),
+        (head("kid", "k1"), "{\"iss\":\"\"", "token_malformed"),
+        (head("kid", "k1"), "{\"sub\":\"a\"", "token_malformed"),
+        (head("kid", "k1"), &ours, "token_malformed"),
+    ] {
+        assert_eq!(rig.check(&signer.raw(&header, claims)).err(), Some(code), "{header} {claims}");
+    }
+    assert_eq!(rig.verifier.signature_checks(), 0);
+}
+
 #[test]
 fn the_shape_is_judged_first() {
     let signer = Signer::es256("k1");
@@ -319,6 +347,22 @@ fn an_issuer_serves_the_algorithms_that_are_configured() {
     assert_eq!((check(only.clone(), &rs), check(only, &ps)), (Some("algorithm_refused"), None));
 }
 
+/// A key that names its algorithm serves that one only, and only if its issuer may use it.
+#[test]
+fn a_key_of_an_algorithm_that_is_not_configured_does_not_serve() {
+    let rs = Signer::new(Algorithm::Rs256, Some("k1"));
+    let ec = Signer::es256("k2");
+    let issuer = |algorithms: &[Algorithm]| {
+        Issuer::at(ISSUER).keys_fixed(&set_of(&[&rs, &ec])).algorithms(algorithms.iter().copied())
+    };
+    let check = |algorithms: &[Algorithm]| {
+        Rig::built(&[], |builder| builder.issuer(issuer(algorithms))).check(&rs.token(&claims())).err()
+    };
+    assert_eq!(check(&[Algorithm::Es256, Algorithm::Rs256]), None);
+    assert_eq!(check(&[Algorithm::Es256]), Some("key_unknown"));
+    assert_eq!(check(&[Algorithm::Es256, Algorithm::Ps256]), Some("key_unknown"));
+}
+
 #[test]
 fn withdrawals_strike_fresh_and_remembered_tokens() {
     let signer = Signer::es256("k1");
@@ -413,6 +457,25 @@ fn a_wrong_configuration_names_every_problem() {
             "actors_at_most",
         ]
     );
+}
+
+#[test]
+fn settings_may_be_as_large_as_they_may_be() {
+    let signer = Signer::es256("k1");
+    let set = set_of(&[&signer]);
+    let built = |settings: fn(VerifierBuilder) -> VerifierBuilder| {
+        Rig::built(&[], |builder| settings(builder.issuer(Issuer::at(ISSUER).keys_fixed(&set))))
+    };
+    let mut deep = claims();
+    for _ in 1..31 {
+        deep["act"] = json!({"sub": "a", "act": deep["act"]});
+    }
+    let rig = built(|builder| builder.actors_at_most(31).leeway(seconds(60)).token_at_most(64 * 1024));
+    assert_eq!(rig.check(&signer.token(&deep)).unwrap().actors.depth(), 31);
+    let mut long = claims();
+    long["note"] = json!("x".repeat(32 * 1024));
+    rig.check(&signer.token(&long)).unwrap();
+    assert_eq!(built(|builder| builder.token_at_most(1)).check("ab").err(), Some("token_too_large"));
 }
 
 proptest! {
