@@ -192,9 +192,20 @@ HttpTransportBuilder::extra_root            transport.extra_roots_file
 HttpTransportBuilder::build                 - no setting
 ";
 
-/// Types with methods of the same shape that nobody sets up a service with: what a request or a token is, and times.
-const NO_SETTINGS: &[&str] =
-    &["Admitted", "BodyScanner", "EgressError", "Granted", "Monotonic", "Presented", "Scanner", "UnixTime"];
+/// Types with methods of the same shape that nobody sets up a service with: what a request, a connection or a token is,
+/// and times.
+const NO_SETTINGS: &[&str] = &[
+    "Admitted",
+    "BodyScanner",
+    "EgressError",
+    "Front",
+    "Granted",
+    "Id",
+    "Monotonic",
+    "Presented",
+    "Scanner",
+    "UnixTime",
+];
 
 /// Types that are settings and have no method that changes them.
 const MADE_AT_ONCE: &[&str] = &["Ttl", "LongStream", "OpenPaths", "ClientAuth"];
