@@ -193,7 +193,7 @@ pub(crate) fn admit(key: &Key, ledger: &Ledger) -> Admitted {
 /// The evidence that the inbound stack leaves for the handler.
 pub(crate) fn admitted(guard: &hopguard_tower::Inbound, token: &str) -> Admitted {
     use futures_util::FutureExt;
-    let mut service = guard.layer(Witness);
+    let mut service = guard.around(Witness);
     let response = service.call(request(token)).now_or_never().expect("no waiting").expect("an answer");
     response.extensions().get::<Admitted>().expect("an admitted request").clone()
 }

@@ -15,7 +15,6 @@ use hopguard_tower::{OpenPaths, PeerAddress};
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use serde_json::Value;
-use tower_layer::Layer;
 
 use crate::clock::Whose;
 use crate::harness::{Group, Lane, Pace};
@@ -64,7 +63,7 @@ fn first(
     let mut group = Group::new(Whose::Thread);
 
     let stack = guard(&Ledger::bounded(), &audit(), &key);
-    let mut service = stack.layer(Bare);
+    let mut service = stack.around(Bare);
     for token in tokens.iter().take(fill) {
         assert_eq!(drive(&mut service, arrived(request(token))), StatusCode::OK);
     }
@@ -126,7 +125,7 @@ pub(crate) fn seen(_: Pace) -> Group {
     // A hundred callers, so that no lookup is more predictable than a busy service's.
     let tokens = es256.tokens(100);
     let stack = guard(&Ledger::bounded(), &audit(), &es256);
-    let mut service = stack.layer(Bare);
+    let mut service = stack.around(Bare);
     let mut next = requests(&tokens);
     let seen = group.lane(Lane::new("hopguard", move || {
         assert_eq!(drive(&mut service, arrived(next())), StatusCode::OK);
@@ -182,7 +181,7 @@ pub(crate) fn refused(_: Pace) -> Group {
         assert_eq!(drive(&mut Bare, next()), StatusCode::OK);
     }));
     for (case, token) in cases {
-        let mut service = stack.layer(Bare);
+        let mut service = stack.around(Bare);
         let mut next = requests(&[token.into()]);
         let lane = group.lane(Lane::new(case, move || {
             assert_eq!(drive(&mut service, arrived(next())), StatusCode::UNAUTHORIZED);

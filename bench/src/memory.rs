@@ -16,7 +16,6 @@ use http::StatusCode;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, UnitWeighter};
 use serde_json::{Value, json};
-use tower_layer::Layer;
 
 use crate::clock::Whose;
 use crate::harness::{Group, Lane, Pace};
@@ -112,7 +111,7 @@ fn resident_of(flood: usize) -> f64 {
 pub(crate) fn resident(flood: usize) {
     let key = Key::eddsa();
     let stack = guard(&Ledger::bounded(), &audit(), &key);
-    let mut service = stack.layer(Bare);
+    let mut service = stack.around(Bare);
     let mut see = |count: usize| {
         for _ in 0..count {
             assert_eq!(drive(&mut service, arrived(request(&key.token(&claims())))), StatusCode::OK);

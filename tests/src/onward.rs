@@ -315,7 +315,7 @@ pub async fn admit(guard: &Inbound, token: &str) -> Admitted {
     });
     let request =
         Request::get("/orders/42").header("authorization", format!("Bearer {token}")).body(String::new());
-    let Ok(response) = guard.layer(keeping).oneshot(request.expect("a request")).await;
+    let Ok(response) = guard.around(keeping).oneshot(request.expect("a request")).await;
     assert_eq!(response.status(), 200);
     let admitted = kept.lock().unwrap().take();
     admitted.expect("the caller was admitted")

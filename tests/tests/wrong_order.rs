@@ -23,6 +23,18 @@ use tower::util::{BoxCloneSyncService, MapRequestLayer};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_layer::Layer;
 
+/// `Router::layer` would leave unguarded what is added after it, and so would `MethodRouter::layer`. This is ambiguous,
+/// and does not compile, where the complete stack is a layer that they take.
+const _: fn() = {
+    trait IsNoLayer<Unless> {
+        fn holds() {}
+    }
+    struct Layered;
+    impl<T> IsNoLayer<()> for T {}
+    impl<T: Layer<axum::routing::Route>> IsNoLayer<Layered> for T {}
+    <Inbound as IsNoLayer<_>>::holds
+};
+
 const GUARDS: &[&str] = &["bind", "audience", "ttl", "scope"];
 
 /// Fails unless the answer is this fault, an event says so, and no handler was reached. Returns the event.
@@ -263,9 +275,9 @@ async fn a_stack_inside_another_begins_without_evidence() {
         async { Ok::<_, std::convert::Infallible>(http::Response::new(Body::empty())) }
     });
     let around = |guard: &Inbound, service: Boxed| {
-        let layers = ServiceBuilder::new().map_response(|r: http::Response<_>| r.map(Body::new));
-        let within = |r: http::Request<Upload<Body>>| r.map(Body::new);
-        BoxCloneSyncService::new(layers.layer(guard.clone()).map_request(within).service(service)) as Boxed
+        let outside = ServiceBuilder::new().map_response(|r: http::Response<_>| r.map(Body::new));
+        let inside = ServiceBuilder::new().map_request(|r: http::Request<Upload<Body>>| r.map(Body::new));
+        BoxCloneSyncService::new(outside.service(guard.around(inside.service(service)))) as Boxed
     };
     let guarded = inner.guard.clone().open(OpenPaths::paths(["/health"]));
     let both = around(&outer.guard, around(&guarded, BoxCloneSyncService::new(handler)));

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use hopguard_core::{
-    Actor, ActorChain, Confirmation, Decision, Denial, Direction, Event, EventKind, Facts, Fingerprint,
+    Actor, ActorChain, Confirmation, Decision, Denial, Direction, Event, EventKind, Facts, Fingerprint, Origin,
     ScopeSet, UnixTime,
 };
 
 pub(crate) fn decided(decision: Decision) -> Event {
-    let (service, instance): (Arc<str>, Arc<str>) = ("orders".into(), "1".into());
-    Event::new(7, (&service, &instance), Direction::Inbound, EventKind::Decision, "inbound", decision)
+    Event::new(7, &Origin::new("orders", "1"), Direction::Inbound, EventKind::Decision, "inbound", decision)
 }
 
 /// A denial that says its number, to be found again in what was written.
@@ -56,6 +55,6 @@ pub(crate) fn hostile() -> Event {
     event.route = Some(forged.into());
     event.destination = Some(forged.into());
     event.place = Some(forged.into());
-    event.service = forged.into();
+    event.origin = Origin::new(forged, "1");
     event
 }

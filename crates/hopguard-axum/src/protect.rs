@@ -1,7 +1,27 @@
 //! Puts the stack in front of a finished router, so that nothing can be added past it.
 //!
 //! `Router::layer` guards only the routes that are there when it is called, and not the fallback of a router
-//! merged later. [`Protect::protect`] takes the router whole and gives back a service that has no `route`.
+//! merged later. [`Protect::protect`] takes the router whole and gives back a service that has no `route`. The stack is
+//! no layer, so that `Router::layer`, `route_layer` and `MethodRouter::layer` do not take it:
+//!
+//! ```compile_fail,E0277
+//! # use axum::{Router, routing::get};
+//! # use hopguard_tower::Inbound;
+//! # fn unguarded(guard: Inbound) -> Router {
+//! let router = Router::new().route("/orders/{id}", get(async || "an order"));
+//! router.layer(guard).route("/later", get(async || "open to anybody"))
+//! # }
+//! ```
+//!
+//! ```
+//! # use axum::{Router, routing::get};
+//! # use hopguard_axum::{Protect, Protected};
+//! # use hopguard_tower::{Inbound, OpenPaths};
+//! # fn guarded(guard: Inbound) -> Protected {
+//! let router = Router::new().route("/orders/{id}", get(async || "an order"));
+//! guard.protect(router.route("/later", get(async || "guarded")), OpenPaths::none())
+//! # }
+//! ```
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -19,7 +39,6 @@ use hopguard_tower::{Inbound, OpenPaths, PeerAddress, PublishedMetadata, Scanned
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 use tokio::net::TcpListener;
-use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::problem::render;
@@ -34,7 +53,7 @@ impl Protect for Inbound {
     fn protect(&self, router: Router, open: OpenPaths) -> Protected {
         let metadata = self.resource_metadata().cloned();
         let guard = self.clone().open(open);
-        Protected { service: guard.layer(Inner(router)), metadata, guard }
+        Protected { service: guard.around(Inner(router)), metadata, guard }
     }
 }
 

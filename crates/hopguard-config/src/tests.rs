@@ -120,7 +120,7 @@ fn the_example_loads_and_builds() {
     assert_eq!(config.warnings(), [] as [&str; 0]);
     let parts = config.build().unwrap_or_else(|errors| panic!("{errors}"));
     assert!(parts.egress.is_some());
-    assert_eq!(&**parts.audit.service(), "orders");
+    assert_eq!(parts.audit.service(), "orders");
     let published = parts.inbound.resource_metadata().unwrap();
     assert_eq!(published.url(), "https://orders.internal/.well-known/oauth-protected-resource/v1");
     assert!(parts.flush(std::time::Duration::from_secs(5)));

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::{Acknowledgement, Decision, Direction, Event, EventKind, Fault};
+use crate::{Acknowledgement, Decision, Direction, Event, EventKind, Fault, Origin};
 
 /// The sink takes no more events; whoever asked must refuse its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,8 +74,7 @@ pub struct Audit(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    service: Arc<str>,
-    instance: Arc<str>,
+    origin: Arc<Origin>,
     sink: Arc<dyn AuditSink>,
     strangers: Lane,
 }
@@ -99,13 +98,13 @@ impl Audit {
         limits: StrangerLimits,
     ) -> Self {
         let strangers = Lane { limits, ends: AtomicU64::new(0), counts: Mutex::default() };
-        Self(Arc::new(Inner { service: service.into(), instance: instance.into(), sink, strangers }))
+        Self(Arc::new(Inner { origin: Origin::new(service, instance), sink, strangers }))
     }
 
     /// The service's name.
     #[must_use]
-    pub fn service(&self) -> &Arc<str> {
-        &self.0.service
+    pub fn service(&self) -> &str {
+        &self.0.origin.service
     }
 
     /// A new event in this service's name.
@@ -119,7 +118,7 @@ impl Audit {
         gate: &'static str,
         decision: Decision,
     ) -> Event {
-        Event::new(time_millis, (&self.0.service, &self.0.instance), direction, kind, gate, decision)
+        Event::new(time_millis, &self.0.origin, direction, kind, gate, decision)
     }
 
     /// Sets aside room for one event.

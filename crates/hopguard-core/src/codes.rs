@@ -28,7 +28,7 @@ pub struct CodeEntry {
 
 const OUTCOMES: &[CodeEntry] = &[
     outcome("admitted", " Every guard of the stack admitted the request."),
-    outcome("passed", " One guard, standing alone, let the request pass."),
+    outcome("passed", " One layer, standing alone, let the request pass."),
     outcome("sent", " The outgoing request was allowed to leave."),
     outcome("exchanged", " The authorization server exchanged a token for a narrower one."),
     outcome("completed", " The response was delivered to its end."),

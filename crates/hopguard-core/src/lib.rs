@@ -81,8 +81,8 @@ pub use config_error::{ConfigErrors, ConfigProblem, Problems};
 pub use confirmation::Confirmation;
 pub use denial::{Challenge, Denial};
 pub use event::{
-    CacheState, Decision, Direction, Event, EventKind, Requested, SCHEMA_VERSION, TraceContext, Unverified,
-    is_steering,
+    CacheState, Decision, Direction, Event, EventKind, Origin, Requested, SCHEMA_VERSION, TraceContext,
+    Unverified, is_steering,
 };
 pub use evidence::{Admitted, Bound, Granted, PeerIdentity, Presented, StackId, Verified};
 pub use facts::{Facts, MayAct};

@@ -142,8 +142,10 @@ where
             ResponseProjection::Calling { future, outcome } => {
                 let mut response = ready!(future.poll(context))?;
                 let Some(mut outcome) = outcome.take() else { return Poll::Pending };
-                outcome.status = Some(response.status().as_u16());
-                outcome.route = response.extensions_mut().remove();
+                outcome.status(response.status().as_u16());
+                if let Some(route) = response.extensions_mut().remove() {
+                    outcome.route(route);
+                }
                 Poll::Ready(Ok(response.map(|inner| AuditedBody::watched(inner, outcome))))
             }
             ResponseProjection::Refused { response } => {
@@ -154,7 +156,11 @@ where
 }
 
 /// Writes the outcome of one request: `completed` when told so, `abandoned` when dropped.
-pub struct OutcomeGuard {
+///
+/// On the heap, because it is handed on from the admission to the answer, its body, and the connection.
+pub struct OutcomeGuard(Box<Open>);
+
+struct Open {
     hop: Hop,
     record: Record,
     direction: Direction,
@@ -176,19 +182,20 @@ impl OutcomeGuard {
         token: Option<Arc<Facts>>,
         destination: Option<Arc<str>>,
     ) -> Self {
-        Self { hop, record, direction, gate, token, destination, route: None, status: None, room: Some(room) }
+        let (route, status, room) = (None, None, Some(room));
+        Self(Box::new(Open { hop, record, direction, gate, token, destination, route, status, room }))
     }
 
     pub(crate) fn status(&mut self, status: u16) {
-        self.status = Some(status);
+        self.0.status = Some(status);
     }
 
     pub(crate) fn route(&mut self, route: RouteTemplate) {
-        self.route = Some(route);
+        self.0.route = Some(route);
     }
 
     pub(crate) fn hop(&self) -> &Hop {
-        &self.hop
+        &self.0.hop
     }
 
     pub(crate) fn completed(mut self) {
@@ -206,13 +213,14 @@ impl OutcomeGuard {
     }
 
     fn write(&mut self, decision: Decision) -> Option<Id> {
-        let room = self.room.take()?;
+        let open = &mut *self.0;
+        let room = open.room.take()?;
         let mut event: Event =
-            self.hop.event(&self.record, self.direction, EventKind::Outcome, self.gate, decision);
-        event.token = self.token.take();
-        event.destination = self.destination.take();
-        event.route = self.route.take().map(RouteTemplate::into_shared);
-        event.status = self.status;
+            open.hop.event(&open.record, open.direction, EventKind::Outcome, open.gate, decision);
+        event.token = open.token.take();
+        event.destination = open.destination.take();
+        event.route = open.route.take().map(RouteTemplate::into_shared);
+        event.status = open.status;
         let id = event.id;
         room.fill(event);
         Some(id)
@@ -227,7 +235,7 @@ impl Drop for OutcomeGuard {
 
 impl fmt::Debug for OutcomeGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OutcomeGuard").field("open", &self.room.is_some()).finish_non_exhaustive()
+        f.debug_struct("OutcomeGuard").field("open", &self.0.room.is_some()).finish_non_exhaustive()
     }
 }
 

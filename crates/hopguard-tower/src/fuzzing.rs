@@ -4,12 +4,12 @@
 use std::sync::{Arc, OnceLock};
 
 use hopguard_client::SystemClock;
-use hopguard_core::{Acknowledgement, Audit, AuditFull, AuditSink, Event, Ledger};
+use hopguard_core::{Acknowledgement, Audit, AuditFull, AuditSink, Denial, Event, Ledger};
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request};
 
 use crate::Hop;
-use crate::inbound::extract;
+use crate::inbound::{extract, why_unreadable};
 
 /// The token that a request with these lines as its `Authorization` headers shows, or the code of its refusal; `None`
 /// for what no client can send.
@@ -28,7 +28,10 @@ pub fn authorization(lines: &[u8]) -> Option<Result<Box<str>, &'static str>> {
     // INVARIANT: I15 — whatever it was, no handler can pass it on.
     assert!(!request.headers().contains_key(AUTHORIZATION), "the credential is still there");
     Some(match extracted {
-        Ok(presented) => Ok(presented.token().dangerous_expose().into()),
+        Ok(presented) => match why_unreadable(presented.token()) {
+            Denial::TokenMalformed => Ok(presented.token().dangerous_expose().into()),
+            denial => Err(denial.code()),
+        },
         Err(denial) => Err(denial.code()),
     })
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use hopguard_core::{
-    Admitted, Audit, Clock, Decision, Direction, Event, EventKind, Fault, Id, Ledger, Monotonic, Refusal,
-    Remembered, StackId, TraceContext, UnixTime, Withdrawal, WithdrawalsFull,
+    Admitted, Audit, Clock, Decision, Denial, Direction, Event, EventKind, Facts, Fault, Id, Ledger,
+    Monotonic, Refusal, Remembered, StackId, TraceContext, UnixTime, Withdrawal, WithdrawalsFull,
 };
 use http::{HeaderMap, HeaderName, Method, Request};
 
@@ -97,6 +97,22 @@ impl Hop {
     #[must_use]
     pub fn now(&self) -> UnixTime {
         self.0.clock.now()
+    }
+
+    /// Is a token that was verified good still, after a wait?
+    ///
+    /// # Errors
+    ///
+    /// [`Denial::TokenExpired`] or [`Denial::TokenWithdrawn`].
+    pub(crate) fn still_good(&self, token: &Facts) -> Result<(), Denial> {
+        // INVARIANT: I13, I18 — what was true before may be so no longer.
+        if self.now() >= token.expires {
+            return Err(Denial::TokenExpired);
+        }
+        if self.ledger().withdrawals().strikes(token) {
+            return Err(Denial::TokenWithdrawn);
+        }
+        Ok(())
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
@@ -197,7 +213,7 @@ impl Hop {
 fn trace_of(headers: &HeaderMap) -> Option<TraceContext> {
     let mut values = headers.get_all(&TRACEPARENT).iter();
     match (values.next(), values.next()) {
-        (Some(value), None) => value.to_str().ok().and_then(TraceContext::parse),
+        (Some(value), None) => TraceContext::parse(value),
         _ => None,
     }
 }

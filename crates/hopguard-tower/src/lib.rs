@@ -22,6 +22,7 @@
 mod hop;
 mod answer;
 mod audited;
+mod kept;
 mod inflate;
 mod scanned;
 pub mod inbound;

@@ -9,13 +9,13 @@ use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use hopguard_audit::{DurableLog, LogKey, LogVerifier, Mended, Promise, verify};
-use hopguard_core::{AuditSink, Decision, Direction, Event, EventKind};
+use hopguard_core::{AuditSink, Decision, Direction, Event, EventKind, Origin};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -90,9 +90,9 @@ fn write(folder: &Path, first: &str) -> Result<(), Failure> {
 }
 
 fn event(number: u64) -> Event {
-    let name: Arc<str> = "crash".into();
+    static ORIGIN: LazyLock<Arc<Origin>> = LazyLock::new(|| Origin::new("crash", "crash"));
     let decision = Decision::Allow("admitted");
-    Event::new(number, (&name, &name), Direction::Inbound, EventKind::Decision, "inbound", decision)
+    Event::new(number, &ORIGIN, Direction::Inbound, EventKind::Decision, "inbound", decision)
 }
 
 /// One line in one write: the pipe holds it whole or not at all.

@@ -10,7 +10,7 @@ use hopguard::{Inbound, Issuer, ResponseRule, ScopeGuard, Ttl, minutes};
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{ServiceExt, service_fn};
 
 use crate::world::{ORDERS, World};
 
@@ -29,7 +29,7 @@ fn scrubbing(world: &World) -> Inbound {
 /// What the caller gets when the handler answers so.
 async fn answer(inbound: &Inbound, token: &str, header: &str, body: &str) -> (u16, bool, String) {
     let (header, body) = (header.to_owned(), body.to_owned());
-    let service = inbound.layer(service_fn(move |_: Request<hopguard::Upload<String>>| {
+    let service = inbound.around(service_fn(move |_: Request<hopguard::Upload<String>>| {
         let response = Response::builder().header("x-debug", &header).body(body.clone()).unwrap();
         async { Ok::<_, Infallible>(response) }
     }));
@@ -80,7 +80,7 @@ async fn a_later_hit_ends_the_stream() {
     let own = world.signed(world.token());
     let (sender, receiver) = tokio::sync::mpsc::unbounded_channel::<Bytes>();
     let mut receiver = Some(receiver);
-    let service = world.inbound.layer(tower::util::service_fn({
+    let service = world.inbound.around(tower::util::service_fn({
         let parts = std::sync::Arc::new(std::sync::Mutex::new(receiver.take()));
         move |_: Request<hopguard::Upload<String>>| {
             let mut receiver = parts.lock().unwrap().take().expect("called once");

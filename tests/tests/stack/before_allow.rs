@@ -18,14 +18,14 @@ use crate::world::World;
 
 /// Keeps events at once, and says that they are safe when told to.
 #[derive(Debug)]
-struct Slow {
+pub struct Slow {
     kept: Arc<MemorySink>,
     waiting: Mutex<Vec<(&'static str, Acknowledger)>>,
 }
 
 impl Slow {
     /// The codes of the events that somebody waits for; what becomes of them is up to the caller.
-    fn take(&self) -> Vec<(&'static str, Acknowledger)> {
+    pub fn take(&self) -> Vec<(&'static str, Acknowledger)> {
         std::mem::take(&mut self.waiting.lock().unwrap())
     }
 }
@@ -55,7 +55,7 @@ impl AuditSink for Slow {
     }
 }
 
-async fn world() -> (World, Arc<Slow>) {
+pub async fn world() -> (World, Arc<Slow>) {
     let mut slow = None;
     let peer = WireRecorder::answering(|_| WireAnswer::text(200, "7 in stock")).await;
     let world = World::audited(peer, |kept| {
@@ -67,7 +67,7 @@ async fn world() -> (World, Arc<Slow>) {
 }
 
 /// Waits, on the one thread that there is, until somebody waits for an event.
-async fn awaited(slow: &Slow) -> Vec<(&'static str, Acknowledger)> {
+pub async fn awaited(slow: &Slow) -> Vec<(&'static str, Acknowledger)> {
     loop {
         let waiting = slow.take();
         if !waiting.is_empty() {
@@ -84,13 +84,13 @@ struct Front {
 }
 
 /// One task beside the test's own, on the same thread.
-fn beside<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> JoinSet<T> {
+pub fn beside<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> JoinSet<T> {
     let mut set = JoinSet::new();
     set.spawn(task);
     set
 }
 
-async fn ended<T: 'static>(mut set: JoinSet<T>) -> T {
+pub async fn ended<T: 'static>(mut set: JoinSet<T>) -> T {
     set.join_next().await.unwrap().unwrap()
 }
 
@@ -98,7 +98,7 @@ async fn ended<T: 'static>(mut set: JoinSet<T>) -> T {
 fn show(world: &World) -> Front {
     let (reached, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
     let (count, keep) = (reached.clone(), seen.clone());
-    let service = world.inbound.layer(service_fn(move |request: Request<hopguard::Upload<String>>| {
+    let service = world.inbound.around(service_fn(move |request: Request<hopguard::Upload<String>>| {
         count.fetch_add(1, Ordering::SeqCst);
         *keep.lock().unwrap() = hopguard_tower::admitted(request.extensions()).cloned();
         async { Ok::<_, Infallible>(Response::new(String::new())) }
@@ -180,10 +180,14 @@ async fn the_peer_is_called_once_it_is_safe_that_it_was() {
     assert_eq!(world.reached(), 1);
 }
 
+/// Whom the handler sees.
+pub type Seen = Arc<Mutex<Option<Admitted>>>;
+
 /// A stack with a layer for transaction tokens, and a request that brings one.
-fn transaction(
+pub fn transaction(
     world: &World,
     reached: &Arc<AtomicUsize>,
+    seen: &Seen,
 ) -> impl Future<Output = Response<String>> + Send + 'static {
     let key = MintKey::es256("tts");
     let issuer = hopguard::Issuer::at("https://tts.internal")
@@ -195,12 +199,13 @@ fn transaction(
     let verifier = verifier.issuer(issuer).build().unwrap();
     let ttl = hopguard::Ttl::lifetime_at_most(hopguard::minutes(10));
     let layer = hopguard::TransactionLayer::new(world.inbound.hop(), verifier, "shop.internal", ttl);
-    let reached = reached.clone();
-    let handler = service_fn(move |_: Request<hopguard::Upload<String>>| {
+    let (reached, seen) = (reached.clone(), seen.clone());
+    let handler = service_fn(move |request: Request<hopguard::Upload<String>>| {
         reached.fetch_add(1, Ordering::Relaxed);
+        *seen.lock().unwrap() = hopguard_tower::admitted(request.extensions()).cloned();
         async { Ok::<_, Infallible>(Response::new(String::new())) }
     });
-    let service = world.inbound.layer(layer.layer(handler));
+    let service = world.inbound.around(layer.layer(handler));
     let now = hopguard::Clock::now(&*world.clock);
     let transaction = Token::access("https://tts.internal", "shop.internal", "alice", now)
         .header("typ", "txntoken+jwt")
@@ -219,7 +224,7 @@ fn transaction(
 }
 
 /// The codes that somebody waits for now, and what lets them go on.
-async fn waited_for(slow: &Slow, code: &str) -> Vec<Acknowledger> {
+pub async fn waited_for(slow: &Slow, code: &str) -> Vec<Acknowledger> {
     let waiting = awaited(slow).await;
     assert_eq!(waiting.iter().map(|(code, _)| *code).collect::<Vec<_>>(), [code]);
     waiting.into_iter().map(|(_, acknowledger)| acknowledger).collect()
@@ -230,7 +235,7 @@ async fn waited_for(slow: &Slow, code: &str) -> Vec<Acknowledger> {
 async fn a_transaction_token_blocks_no_thread() {
     let (world, slow) = world().await;
     let reached = Arc::new(AtomicUsize::new(0));
-    let answer = beside(transaction(&world, &reached));
+    let answer = beside(transaction(&world, &reached, &Seen::default()));
     waited_for(&slow, "admitted").await.into_iter().for_each(Acknowledger::acknowledge);
     let passed = waited_for(&slow, "passed").await;
     assert_eq!(reached.load(Ordering::Relaxed), 0, "the handler waits for the disk");
@@ -242,7 +247,7 @@ async fn a_transaction_token_blocks_no_thread() {
 async fn a_transaction_that_is_not_written_goes_no_further() {
     let (world, slow) = world().await;
     let reached = Arc::new(AtomicUsize::new(0));
-    let answer = beside(transaction(&world, &reached));
+    let answer = beside(transaction(&world, &reached, &Seen::default()));
     waited_for(&slow, "admitted").await.into_iter().for_each(Acknowledger::acknowledge);
     drop(waited_for(&slow, "passed").await);
     assert_eq!((ended(answer).await.status().as_u16(), reached.load(Ordering::Relaxed)), (503, 0));
@@ -255,7 +260,7 @@ async fn a_transaction_is_judged_again_after_the_disk() {
     for own in [false, true] {
         let (world, slow) = world().await;
         let reached = Arc::new(AtomicUsize::new(0));
-        let answer = beside(transaction(&world, &reached));
+        let answer = beside(transaction(&world, &reached, &Seen::default()));
         waited_for(&slow, "admitted").await.into_iter().for_each(Acknowledger::acknowledge);
         let passed = waited_for(&slow, "passed").await;
         let event = world.sink.with_code("passed").pop().unwrap();

@@ -91,7 +91,7 @@ fn equal_routes_and_useless_clients_are_told() {
 
 #[tokio::test]
 async fn a_malformed_key_set_and_an_absent_issuer_are_503_and_not_a_panic() {
-    use tower::{Layer, ServiceExt};
+    use tower::ServiceExt;
     for body in [
         "",
         "{",
@@ -118,7 +118,7 @@ async fn a_malformed_key_set_and_an_absent_issuer_are_503_and_not_a_panic() {
         let now = hopguard::Clock::now(&*clock);
         let token =
             hopguard_testkit::mint::Token::access("https://sts.example", "orders", "alice", now).sign(&key);
-        let service = guard.layer(tower::service_fn(|_: http::Request<hopguard::Upload<String>>| async {
+        let service = guard.around(tower::service_fn(|_: http::Request<hopguard::Upload<String>>| async {
             Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
         }));
         let request = http::Request::get("/").header("authorization", format!("Bearer {token}"));

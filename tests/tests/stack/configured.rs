@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use hopguard::{Clock, Config, EgressError, GuardedClient, Parts};
 use http::{Request, Response};
 use serde_json::json;
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{ServiceExt, service_fn};
 
 use crate::world::{INVENTORY, ORDERS, SECRET, World};
 
@@ -82,7 +82,7 @@ async fn each_setting_of_the_way_in_decides() {
         ("actor", good().claim("act", json!({"sub": "mallory"})), Some("actor_unlisted")),
         ("depth", good().claim("act", deep), Some("actors_too_many")),
     ] {
-        let service = parts.inbound.layer(service_fn(|_: Request<hopguard::Upload<String>>| async {
+        let service = parts.inbound.around(service_fn(|_: Request<hopguard::Upload<String>>| async {
             Ok::<_, Infallible>(Response::new(String::new()))
         }));
         let request = Request::get("/").header("authorization", format!("Bearer {}", world.signed(token)));
@@ -101,7 +101,7 @@ async fn each_route_of_the_way_out_decides() {
     let mut callers = Vec::new();
     for scope in ["orders:read", "orders:write"] {
         let keep = seen.clone();
-        let service = parts.inbound.layer(service_fn(move |request: Request<hopguard::Upload<String>>| {
+        let service = parts.inbound.around(service_fn(move |request: Request<hopguard::Upload<String>>| {
             *keep.lock().unwrap() = hopguard::admitted(request.extensions()).cloned();
             async { Ok::<_, Infallible>(Response::new(String::new())) }
         }));

@@ -14,7 +14,7 @@ use hopguard_testkit::leak::{self, Capture};
 use hopguard_testkit::{Misbehaviour, WireAnswer, WireRecorder, mint::Signature};
 use http::Request;
 use serde_json::{Value, json};
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{ServiceExt, service_fn};
 
 use crate::world::{INVENTORY, SECRET, World};
 
@@ -39,7 +39,7 @@ async fn no_token_shows_anywhere() {
         world.token().raw_payload("{\"iss\":"),
     ] {
         let text = world.signed(bad);
-        let service = world.inbound.layer(service_fn(|_: Request<hopguard::Upload<String>>| async {
+        let service = world.inbound.around(service_fn(|_: Request<hopguard::Upload<String>>| async {
             Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
         }));
         let request = Request::get("/").header("authorization", format!("Bearer {text}")).body(String::new());
@@ -173,7 +173,7 @@ fn requests(good: &str, secret: &str) -> Vec<(&'static str, Option<Request<Strin
 async fn show(inbound: &Inbound, request: Request<String>) -> (String, Option<Admitted>) {
     let seen = Arc::new(Mutex::new(None));
     let keep = seen.clone();
-    let service = inbound.layer(service_fn(move |request: Request<hopguard::Upload<String>>| {
+    let service = inbound.around(service_fn(move |request: Request<hopguard::Upload<String>>| {
         *keep.lock().unwrap() = hopguard_tower::admitted(request.extensions()).cloned();
         async { Ok::<_, Infallible>(http::Response::new(String::new())) }
     }));

@@ -16,6 +16,7 @@ mod renewal;
 mod withdrawal;
 mod waits;
 mod before_allow;
+mod before_allow_alone;
 mod transactions;
 mod waivers;
 mod crowd;

@@ -9,7 +9,7 @@ use hopguard::{
 };
 use http::{Request, Response};
 use metrics_exporter_prometheus::PrometheusBuilder;
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{ServiceExt, service_fn};
 
 use crate::world::{INVENTORY, ORDERS, SECRET, World};
 
@@ -58,7 +58,7 @@ async fn what_happened_and_how_things_stand() {
 
     let seen = Arc::new(Mutex::new(None));
     let keep = seen.clone();
-    let service = guard.layer(service_fn(move |request: Request<hopguard::Upload<String>>| {
+    let service = guard.around(service_fn(move |request: Request<hopguard::Upload<String>>| {
         *keep.lock().unwrap() = hopguard::admitted(request.extensions()).cloned();
         async { Ok::<_, Infallible>(Response::new(String::new())) }
     }));

@@ -149,7 +149,7 @@ async fn answers_of_open_paths_are_looked_through() {
     let inbound = world.inbound.clone().open(OpenPaths::paths(["/health"]));
     let status = async |text: &str, header: &str| {
         let (text, header) = (text.to_owned(), header.to_owned());
-        let service = inbound.layer(service_fn(move |_: Request<hopguard::Upload<String>>| {
+        let service = inbound.around(service_fn(move |_: Request<hopguard::Upload<String>>| {
             let response = Response::builder().header("x-debug", &header).body(text.clone());
             async { Ok::<_, Infallible>(response.unwrap()) }
         }));

@@ -136,13 +136,13 @@ async fn what_was_never_verified_cannot_block() {
 /// Genuine tokens for somebody else take no place in the ledger, so that nobody pushes live entries out with them.
 #[tokio::test]
 async fn what_the_guards_refuse_is_not_remembered() {
-    use tower::{Layer, ServiceExt};
+    use tower::ServiceExt;
     let world = World::new().await;
     for token in
         [world.token().claim("aud", "https://elsewhere.internal"), world.token().claim("exp", 1_900_000_000)]
     {
         let service =
-            world.inbound.layer(tower::service_fn(|_: http::Request<hopguard::Upload<String>>| async {
+            world.inbound.around(tower::service_fn(|_: http::Request<hopguard::Upload<String>>| async {
                 Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
             }));
         let shown = format!("Bearer {}", world.signed(token));

@@ -10,6 +10,7 @@ use hopguard::{
 use hopguard::{ClientAuth, Exchange, HttpTransport, Issuer};
 use hopguard_testkit::{cancel, ready};
 use http::{Request, Response};
+use tower::layer::layer_fn;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 
 use crate::world::{INVENTORY, ORDERS, SECRET, World};
@@ -19,13 +20,13 @@ fn get(token: &str) -> Request<String> {
     request.body(String::new()).unwrap()
 }
 
-fn verifier(world: &World) -> Verifier {
+pub fn verifier(world: &World) -> Verifier {
     let transport = Arc::new(HttpTransport::builder().build().unwrap());
     let builder = Verifier::builder(transport, world.clock.clone(), Spawn::current());
     builder.issuer(Issuer::at(&world.sts.issuer())).build().unwrap()
 }
 
-fn exchanging(world: &World, hop: &Hop, peer: &str) -> ExchangeLayer {
+pub fn exchanging(world: &World, hop: &Hop, peer: &str) -> ExchangeLayer {
     let auth = ClientAuth::client_secret_basic("orders", SECRET);
     let transport = Arc::new(HttpTransport::builder().build().unwrap());
     let exchanger = Exchanger::builder(
@@ -62,9 +63,10 @@ async fn every_layer_of_the_way_in_respects_readiness() {
         .layer(ScopeGuard::all_of(["orders:read"]).layer(&hop))
         .layer(AuditLayer::new(&hop));
     assert_eq!(ready::drive(stack, || get(&token)).await.1, 7);
-    assert_eq!(ready::drive(world.inbound.clone(), || get(&token)).await.1, 7);
+    let guard = layer_fn(|service| world.inbound.around(service));
+    assert_eq!(ready::drive(guard, || get(&token)).await.1, 7);
     let open = world.inbound.clone().open(hopguard::OpenPaths::paths(["/x"]));
-    assert_eq!(ready::drive(open, || get(&token)).await.1, 7);
+    assert_eq!(ready::drive(layer_fn(|service| open.around(service)), || get(&token)).await.1, 7);
 }
 
 /// A peer in the same process gets the request with its extensions; the caller's evidence is not among them, even
@@ -119,7 +121,7 @@ async fn a_request_dropped_at_any_poll_leaves_nothing_behind() {
         Ok::<_, Infallible>(Response::new(String::from("x")))
     });
     let polls = cancel::at_every_poll(
-        || world.inbound.layer(slow).oneshot(get(&text)),
+        || world.inbound.around(slow).oneshot(get(&text)),
         async |_| {
             // Every admission has its outcome, and no place is held.
             let (admitted, outcomes) = (world.sink.with_code("admitted").len(), outcomes(&world));

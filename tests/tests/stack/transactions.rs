@@ -74,7 +74,7 @@ impl Shop {
             *keep.lock().unwrap() = Some((caller, request.headers().clone()));
             async { Ok::<_, Infallible>(Response::new(String::new())) }
         });
-        let service = self.world.inbound.layer(self.layer.layer(handler));
+        let service = self.world.inbound.around(self.layer.layer(handler));
         let access = self.world.signed(self.world.token());
         let mut request = Request::get("/").header("authorization", format!("Bearer {access}"));
         for transaction in transactions {

@@ -46,7 +46,7 @@ async fn a_grant_without_an_actor_passes_until_the_waiver_ends() {
 
 #[tokio::test]
 async fn a_foreign_audience_passes_until_the_waiver_ends() {
-    use tower::{Layer, ServiceExt};
+    use tower::ServiceExt;
     let world = World::new().await;
     let until = world.clock.now().after(seconds(30));
     let guard = AudienceGuard::exactly(ORDERS)
@@ -63,7 +63,7 @@ async fn a_foreign_audience_passes_until_the_waiver_ends() {
         .unwrap();
     let status = async |audiences: &[&str]| {
         let token = world.signed(world.token().claim("aud", audiences));
-        let service = inbound.layer(tower::service_fn(|_: http::Request<hopguard::Upload<String>>| async {
+        let service = inbound.around(tower::service_fn(|_: http::Request<hopguard::Upload<String>>| async {
             Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
         }));
         let request = http::Request::get("/").header("authorization", format!("Bearer {token}"));

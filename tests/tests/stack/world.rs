@@ -12,7 +12,7 @@ use hopguard_testkit::mint::Token;
 use hopguard_testkit::{FakeClock, MemorySink, MisbehavingSts, WireAnswer, WireRecorder};
 use hopguard_tower::EgressBuilder;
 use http::{Request, Response};
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{ServiceExt, service_fn};
 
 pub const ORDERS: &str = "https://orders.internal";
 pub const INVENTORY: &str = "https://inventory.internal";
@@ -105,7 +105,7 @@ impl World {
     pub async fn admit(&self, token: &str) -> Admitted {
         let seen = Arc::new(Mutex::new(None));
         let keep = seen.clone();
-        let service = self.inbound.layer(service_fn(move |request: Request<Upload<String>>| {
+        let service = self.inbound.around(service_fn(move |request: Request<Upload<String>>| {
             *keep.lock().unwrap() = hopguard_tower::admitted(request.extensions()).cloned();
             async { Ok::<_, Infallible>(Response::new(String::new())) }
         }));

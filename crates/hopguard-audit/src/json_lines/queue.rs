@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hopguard_core::{Acknowledgement, Acknowledger, AuditFull, Decision, Direction, Event, EventKind};
+use hopguard_core::{Acknowledgement, Acknowledger, AuditFull, Decision, Direction, Event, EventKind, Origin};
 
 use super::{Promise, QueueStatus};
 
@@ -80,8 +80,7 @@ enum Writer {
 /// Events that found no place, as one count in the name of the last of them.
 struct Lost {
     count: u64,
-    service: Arc<str>,
-    instance: Arc<str>,
+    origin: Arc<Origin>,
     time_millis: u64,
 }
 
@@ -109,8 +108,7 @@ impl Lane {
         self.lost_ever = self.lost_ever.saturating_add(count);
         self.lost = Some(Lost {
             count: before.saturating_add(count),
-            service: event.service.clone(),
-            instance: event.instance.clone(),
+            origin: event.origin.clone(),
             time_millis: event.time_millis,
         });
     }
@@ -123,9 +121,8 @@ impl Lane {
 impl Lost {
     fn into_event(self, gate: &'static str) -> Event {
         let decision = Decision::Allow("audit_lost");
-        let origin = (&self.service, &self.instance);
         let mut event =
-            Event::new(self.time_millis, origin, Direction::Internal, EventKind::Count, gate, decision);
+            Event::new(self.time_millis, &self.origin, Direction::Internal, EventKind::Count, gate, decision);
         event.count = Some(self.count);
         event
     }

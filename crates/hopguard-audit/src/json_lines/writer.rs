@@ -97,10 +97,10 @@ impl Pen<'_> {
 
     fn append(&mut self, event: &Event) {
         if let Some(bytes) = self.cut.take() {
-            let (origin, mended) = ((&event.service, &event.instance), Decision::Allow("audit_mended"));
+            let mended = Decision::Allow("audit_mended");
             let mut notice = Event::new(
                 event.time_millis,
-                origin,
+                &event.origin,
                 Direction::Internal,
                 EventKind::Notice,
                 "audit",

@@ -184,8 +184,8 @@ fn written(event: &Event, line: &mut Vec<u8>) -> Result<(), Error> {
     if let Some(id) = event.request_id {
         object.digits("request_id", &id.digits());
     }
-    object.value("service", &*event.service)?;
-    object.value("instance", &*event.instance)?;
+    object.value("service", &*event.origin.service)?;
+    object.value("instance", &*event.origin.instance)?;
     object.value("direction", &event.direction)?;
     object.value("kind", &event.kind)?;
     // Whoever writes a guard of his own names its gate and its codes.

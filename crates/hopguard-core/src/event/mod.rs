@@ -37,10 +37,8 @@ pub struct Event {
     pub id: Id,
     /// Which request it belongs to; nil for notices.
     pub request_id: Option<Id>,
-    /// The service and the instance of it.
-    pub service: Arc<str>,
-    /// Which process of the service.
-    pub instance: Arc<str>,
+    /// Who writes it.
+    pub origin: Arc<Origin>,
     /// Which way.
     pub direction: Direction,
     /// What kind.
@@ -89,25 +87,40 @@ pub struct Event {
     pub latency: Option<Duration>,
 }
 
+/// On whose behalf events are written. One for all events of a service, so that each costs one count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The service.
+    pub service: Box<str>,
+    /// Which process of it.
+    pub instance: Box<str>,
+}
+
+impl Origin {
+    /// A service, and one instance of it.
+    #[must_use]
+    pub fn new(service: &str, instance: &str) -> Arc<Self> {
+        Arc::new(Self { service: service.into(), instance: instance.into() })
+    }
+}
+
 impl Event {
     /// An event with everything optional left out. Inlined, so that an event is made where it is filled.
     #[inline]
     #[must_use]
     pub fn new(
         time_millis: u64,
-        origin: (&Arc<str>, &Arc<str>),
+        origin: &Arc<Origin>,
         direction: Direction,
         kind: EventKind,
         gate: &'static str,
         decision: Decision,
     ) -> Self {
-        let (service, instance) = (origin.0.clone(), origin.1.clone());
         Self {
             time_millis,
             id: Id::fresh(),
             request_id: None,
-            service,
-            instance,
+            origin: origin.clone(),
             direction,
             kind,
             gate,
@@ -142,10 +155,9 @@ mod tests {
     use crate::{Denial, ScopeSet};
 
     fn full() -> Event {
-        let name: Arc<str> = "orders".into();
+        let origin = Origin::new("orders", "1");
         let decision = Decision::Deny(Denial::TokenExpired);
-        let mut event =
-            Event::new(7, (&name, &name), Direction::Inbound, EventKind::Decision, "inbound", decision);
+        let mut event = Event::new(7, &origin, Direction::Inbound, EventKind::Decision, "inbound", decision);
         event.request_id = Some(Id::fresh());
         event.method = Some("GET");
         event.route = Some("/orders/{id}".into());
@@ -190,15 +202,9 @@ mod tests {
         let members = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect();
         assert_eq!(described("/properties"), members(&written));
         assert_eq!(described("/$defs/token/properties"), members(&written["token"]));
-        let name: Arc<str> = "s".into();
-        let bare = Event::new(
-            1,
-            (&name, &name),
-            Direction::Internal,
-            EventKind::Notice,
-            "x",
-            Decision::Allow("sent"),
-        );
+        let origin = Origin::new("s", "1");
+        let bare =
+            Event::new(1, &origin, Direction::Internal, EventKind::Notice, "x", Decision::Allow("sent"));
         let bare = serde_json::to_value(bare).unwrap();
         let required = schema["required"].as_array().unwrap();
         assert_eq!(required.len(), bare.as_object().unwrap().len());

@@ -27,9 +27,9 @@ impl TraceContext {
     /// assert!(TraceContext::parse("00-00-00-00").is_none());
     /// ```
     #[must_use]
-    pub fn parse(value: &str) -> Option<Self> {
+    pub fn parse(value: impl AsRef<[u8]>) -> Option<Self> {
         // Every part has its place: this stands before every request.
-        let (version, rest) = value.as_bytes().split_first_chunk::<3>()?;
+        let (version, rest) = value.as_ref().split_first_chunk::<3>()?;
         let (high, rest) = rest.split_first_chunk::<16>()?;
         let (low, rest) = rest.split_first_chunk::<16>()?;
         let (first, rest) = rest.split_first()?;

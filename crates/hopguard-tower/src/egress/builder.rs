@@ -481,7 +481,7 @@ impl EgressBuilder {
             (Some(routes), Some(exchanger)) => {
                 let hop = Hop::new(&self.ledger, &self.audit, clock);
                 let exchange =
-                    ExchangeLayer::new(&hop, routes, exchanger).follow_redirects(self.redirects_at_most);
+                    ExchangeLayer::within(&hop, routes, exchanger).follow_redirects(self.redirects_at_most);
                 let passthrough = self.block(&hop);
                 problems.into_result(Egress { hop, exchange, passthrough })
             }

@@ -8,7 +8,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use hopguard_client::Durably;
 use hopguard_core::{Acknowledgement, Decision, Direction, Fault, Refusal};
 use http::{Request, Response};
 use http_body::Body;
@@ -23,6 +22,7 @@ use crate::Hop;
 use crate::answer::Refused;
 use crate::audited::{AuditedBody, OutcomeGuard};
 use crate::hop::Passage;
+use crate::kept::Kept;
 
 /// Makes [`Dispatch`] services. Only the complete builder makes one.
 #[derive(Clone, Debug)]
@@ -77,11 +77,8 @@ where
                 matched: Some(matched),
             },
             Ok((outcome, safe)) => {
-                // The clone was never ready; the one that was is kept.
-                let fresh = self.inner.clone();
-                let inner = std::mem::replace(&mut self.inner, fresh);
-                let held = Held { safe: Durably::new(safe), inner, request, outcome, matched };
-                ResponseFuture::Waiting { held: Some(Box::new(held)) }
+                let held = Held { request, outcome, matched };
+                ResponseFuture::Waiting { kept: Kept::until(safe, &mut self.inner, held) }
             }
             Err(refused) => ResponseFuture::Refused { refused: Some(refused) },
         }
@@ -112,7 +109,7 @@ pin_project! {
         S: Service<Request<B>>,
     {
         /// It is being written that the request is sent.
-        Waiting { held: Option<Box<Held<S, B>>> },
+        Waiting { kept: Option<Box<Kept<S, Held<B>>>> },
         /// On its way.
         Sent {
             #[pin]
@@ -127,10 +124,8 @@ pin_project! {
     }
 }
 
-/// What waits for the disk. On the heap, so that those who do not wait pay nothing for it.
-pub struct Held<S, B> {
-    safe: Durably,
-    inner: S,
+/// What goes on once its event is safe.
+pub struct Held<B> {
     request: Request<B>,
     outcome: OutcomeGuard,
     matched: Outgoing,
@@ -139,14 +134,12 @@ pub struct Held<S, B> {
 impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
     /// Sends the request once it is safe that this is written down.
     fn poll_safe(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let ResponseProjection::Waiting { held } = self.as_mut().project() else { return Poll::Ready(()) };
-        let Some(waiting) = held.as_mut() else { return Poll::Pending };
-        let safe = ready!(Pin::new(&mut waiting.safe).poll(context));
-        let Some(held) = held.take() else { return Poll::Pending };
-        let Held { mut inner, request, outcome, matched, .. } = *held;
+        let ResponseProjection::Waiting { kept } = self.as_mut().project() else { return Poll::Ready(()) };
+        let (safe, mut inner, held) = ready!(Kept::poll(kept, context));
+        let Held { request, outcome, matched } = held;
         let hop = outcome.hop().clone();
         let next = match safe {
-            Ok(()) => match matched.0.still_sendable(&hop, hop.now()) {
+            Ok(()) => match matched.0.still_leaves(&hop, request.headers()) {
                 Ok(()) => {
                     Self::Sent { future: inner.call(request), outcome: Some(outcome), matched: Some(matched) }
                 }
@@ -159,9 +152,7 @@ impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
                     Self::Refused { refused: Some(matched.0.refuse(&hop, "egress", refusal)) }
                 }
             },
-            // INVARIANT: I11 — what is not written down does not happen.
-            Err(full) => {
-                let fault = Fault::from(full);
+            Err(fault) => {
                 outcome.failed(fault);
                 Self::Refused { refused: Some(matched.0.refuse(&hop, "egress", fault.into())) }
             }

@@ -56,7 +56,7 @@
 //! #     .transport(transport.clone())
 //! #     .build()?;
 //! # let (seen, keep) = std::sync::mpsc::channel();
-//! # let handler = guard.layer(tower::service_fn(move |request: Request<hopguard_tower::Upload<String>>| {
+//! # let handler = guard.around(tower::service_fn(move |request: Request<hopguard_tower::Upload<String>>| {
 //! #     seen.send(hopguard_tower::admitted(request.extensions()).cloned()).unwrap();
 //! #     async { Ok::<_, Infallible>(Response::new(String::new())) }
 //! # }));
@@ -107,7 +107,7 @@
 //!
 //! # Security
 //!
-//! It decides what is attached. What else the request carries is for the passthrough block below it.
+//! It decides what is attached, and writes that down: `passed`, alone, before the client is called. What else the request carries is for the passthrough block below it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -137,6 +137,8 @@ pub struct ExchangeLayer {
 
 pub(super) struct Inner {
     pub(super) hop: Hop,
+    /// There is no step of a complete stack below, which would write down that the request was sent.
+    pub(super) alone: bool,
     pub(super) routes: RouteMap,
     /// One per route: what is asked there, made once.
     pub(super) requested: Vec<Option<Arc<Requested>>>,
@@ -153,6 +155,15 @@ impl ExchangeLayer {
     /// Calls go where `routes` says, with grants by `exchanger`.
     #[must_use]
     pub fn new(hop: &Hop, routes: RouteMap, exchanger: Exchanger) -> Self {
+        Self::made(hop, routes, exchanger, true)
+    }
+
+    /// Inside a complete stack, whose last step writes the one event of the sending.
+    pub(super) fn within(hop: &Hop, routes: RouteMap, exchanger: Exchanger) -> Self {
+        Self::made(hop, routes, exchanger, false)
+    }
+
+    fn made(hop: &Hop, routes: RouteMap, exchanger: Exchanger, alone: bool) -> Self {
         let asked = |asked: &Asked| {
             let audience = asked.target_audience().clone();
             Some(Arc::new(Requested { audience, scopes: asked.scopes() }))
@@ -175,7 +186,7 @@ impl ExchangeLayer {
         let attachments = routes.routes().iter().map(attachment).collect();
         let budgets = budgets(routes.routes());
         let hop = hop.clone();
-        let inner = Inner { hop, routes, requested, prepared, attachments, budgets, exchanger };
+        let inner = Inner { hop, alone, routes, requested, prepared, attachments, budgets, exchanger };
         Self { inner: Arc::new(inner), redirects_at_most: 0 }
     }
 

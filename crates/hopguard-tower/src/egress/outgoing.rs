@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use hopguard_core::{
     Admitted, CacheState, Decision, Denial, Destination, Direction, Event, EventKind, Facts, Fault, Granted,
-    Refusal, Requested, UnixTime,
+    Refusal, Requested, TXN_TOKEN, UnixTime,
 };
 use http::header::AUTHORIZATION;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::attachment::Attachment;
 use crate::Hop;
@@ -129,6 +129,19 @@ impl Matched {
         // INVARIANT: I16 — what was taken by a waiver ends with the waiver.
         let waived = self.attached.grant().map(Granted::waived).unwrap_or_default();
         if waived.iter().all(|one| one.waiver.holds(now)) { Ok(()) } else { Err(Fault::WaiverExpired.into()) }
+    }
+
+    /// As [`Matched::still_sendable`], for a request that the passthrough block has let through.
+    pub(crate) fn still_leaves(&self, hop: &Hop, headers: &HeaderMap) -> Result<(), Refusal> {
+        let now = hop.now();
+        self.still_sendable(hop, now)?;
+        // The block has let nothing else pass in this header.
+        match self.subject.as_ref().and_then(Admitted::transaction) {
+            Some(transaction) if headers.contains_key(TXN_TOKEN) => {
+                Ok(transaction.header(hop.ledger().withdrawals(), now).map(drop)?)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The event of a decision about this request.

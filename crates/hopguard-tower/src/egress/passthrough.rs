@@ -69,7 +69,8 @@
 //!
 //! # Readiness
 //!
-//! It decides in `call` and forwards `poll_ready`.
+//! It decides in `call` and forwards `poll_ready`. If the sink promises to write before anything is allowed, a layer that
+//! stands alone keeps the client that was ready until its event is safe, and calls it then; no thread is blocked.
 //!
 //! # Errors
 //!
@@ -87,8 +88,8 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 
 use hopguard_core::{
-    Admitted, Audit, BodyScanner, Clock, Decision, Destination, EventKind, Fault, Finding, FindingKind,
-    Ledger, Relaxation, Scanner, TXN_TOKEN, Waived, Waiver,
+    Acknowledgement, Admitted, Audit, BodyScanner, Clock, Decision, Destination, EventKind, Fault, Finding,
+    FindingKind, Ledger, Relaxation, Scanner, TXN_TOKEN, Waived, Waiver,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, request};
 use http_body::Body;
@@ -101,6 +102,7 @@ use super::outgoing::{Matched, Outgoing};
 use super::subject::OnBehalfOf;
 use crate::Hop;
 use crate::answer::Refused;
+use crate::kept::Kept;
 use crate::scanned::{BodyScan, Judge, ScannedBody, Watcher};
 
 /// A body whose length is known and not above this is judged before anything is sent.
@@ -271,12 +273,12 @@ pub struct Passthrough<S> {
 
 impl<S, B> Service<Request<B>> for Passthrough<S>
 where
-    S: Service<Request<ScannedBody<B>>>,
+    S: Service<Request<ScannedBody<B>>> + Clone,
     B: Body,
 {
     type Response = S::Response;
     type Error = EgressError<S::Error>;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S, B>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context).map_err(EgressError::Peer)
@@ -285,8 +287,15 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
         match self.layer.judge(&mut parts, body) {
-            Ok((body, blocked)) => {
-                ResponseFuture::Passed { future: self.inner.call(Request::from_parts(parts, body)), blocked }
+            Ok(Judged { body, blocked, safe }) => {
+                let request = Request::from_parts(parts, body);
+                match safe {
+                    None => ResponseFuture::Passed { future: self.inner.call(request), blocked },
+                    Some((safe, matched)) => {
+                        let held = Held { request, blocked, matched, layer: self.layer.clone() };
+                        ResponseFuture::Waiting { kept: Kept::until(safe, &mut self.inner, held) }
+                    }
+                }
             }
             Err(refused) => ResponseFuture::Blocked { refused: Some(refused) },
         }
@@ -296,12 +305,16 @@ where
 /// Where a body that is still on its way says that it was blocked.
 type Slot = Arc<OnceLock<Refused>>;
 
+/// A request that may pass.
+struct Judged<B: Body> {
+    body: ScannedBody<B>,
+    blocked: Option<Slot>,
+    /// There, if it must wait until its event is safe.
+    safe: Option<(Acknowledgement, Arc<Matched>)>,
+}
+
 impl PassthroughLayer {
-    fn judge<B: Body>(
-        &self,
-        parts: &mut request::Parts,
-        body: B,
-    ) -> Result<(ScannedBody<B>, Option<Slot>), Refused> {
+    fn judge<B: Body>(&self, parts: &mut request::Parts, body: B) -> Result<Judged<B>, Refused> {
         let hop = &self.rule.hop;
         let (matched, is_here) = match parts.extensions.get::<Outgoing>() {
             // The route was chosen for a destination; a layer in between may not have changed it.
@@ -338,14 +351,29 @@ impl PassthroughLayer {
         for finding in scanner.findings(&parts.uri, &parts.headers) {
             self.rule.found(&matched, &finding)?;
         }
-        let judged = self.judge_body(&matched, destination, parts, body)?;
-        if self.announce {
-            let event = matched.event(hop, "passthrough", Decision::Allow("passed"));
-            let id = event.id;
-            let full = |full| Refused { refusal: Fault::from(full).into(), event: id };
-            hop.audit().write(event).map_err(full)?;
+        let (body, blocked) = self.judge_body(&matched, destination, parts, body)?;
+        if !self.announce {
+            return Ok(Judged { body, blocked, safe: None });
         }
-        Ok(judged)
+        let event = matched.event(hop, "passthrough", Decision::Allow("passed"));
+        let full = |full| matched.refuse(hop, "passthrough", Fault::from(full).into());
+        let safe = hop.audit().write_durably(event).map_err(full)?;
+        Ok(Judged { body, blocked, safe: (!safe.is_done()).then_some((safe, matched)) })
+    }
+
+    /// May a request that was judged leave still, when the disk has answered?
+    fn judge_again(
+        &self,
+        matched: &Matched,
+        headers: &HeaderMap,
+        safe: Result<(), Fault>,
+    ) -> Result<(), Refused> {
+        let hop = &self.rule.hop;
+        // INVARIANT: I13, I18 — what goes along may have expired, or been withdrawn, while the disk was slow.
+        let verdict = safe.map_err(Into::into).and_then(|()| matched.still_leaves(hop, headers));
+        verdict.map_err(|refusal| matched.refuse(hop, "passthrough", refusal))?;
+        let mut over = self.waived.iter().filter(|waived| !waived.waiver.is_in_force(hop.now()));
+        over.try_for_each(|waived| self.rule.relied_on(matched, waived))
     }
 
     fn scanner<'a>(&'a self, matched: &'a Matched, destination: &'a Destination) -> Scanner<'a> {
@@ -523,37 +551,63 @@ impl Watcher for OnTheWay {
     }
 }
 
+/// What goes on once its event is safe.
+struct Held<B: Body> {
+    request: Request<ScannedBody<B>>,
+    blocked: Option<Slot>,
+    matched: Arc<Matched>,
+    layer: Arc<PassthroughLayer>,
+}
+
 pin_project! {
     /// The inner service's answer, or the refusal.
     #[project = ResponseProjection]
-    #[derive(Debug)]
-    pub enum ResponseFuture<F> {
+    pub enum ResponseFuture<S, B>
+    where
+        S: Service<Request<ScannedBody<B>>>,
+        B: Body,
+    {
+        /// The decision is being written.
+        Waiting { kept: Option<Box<Kept<S, Held<B>>>> },
         /// The inner service is at work.
-        Passed { #[pin] future: F, blocked: Option<Arc<OnceLock<Refused>>> },
+        Passed { #[pin] future: S::Future, blocked: Option<Slot> },
         /// Blocked.
         Blocked { refused: Option<Refused> },
     }
 }
 
-impl<F, T, E> Future for ResponseFuture<F>
+impl<S, B> Future for ResponseFuture<S, B>
 where
-    F: Future<Output = Result<T, E>>,
+    S: Service<Request<ScannedBody<B>>>,
+    B: Body,
 {
-    type Output = Result<T, EgressError<E>>;
+    type Output = Result<S::Response, EgressError<S::Error>>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project() {
-            ResponseProjection::Passed { future, blocked } => {
-                let outcome = ready!(future.poll(context));
-                // The peer has seen part of a request; whatever it answered answers something else.
-                if let Some(refused) = blocked.as_ref().and_then(|slot| slot.get()) {
-                    return Poll::Ready(Err(EgressError::Refused(refused.clone())));
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let next = match self.as_mut().project() {
+                ResponseProjection::Waiting { kept } => {
+                    let (safe, mut inner, held) = ready!(Kept::poll(kept, context));
+                    let Held { request, blocked, matched, layer } = held;
+                    match layer.judge_again(&matched, request.headers(), safe) {
+                        Ok(()) => Self::Passed { future: inner.call(request), blocked },
+                        Err(refused) => Self::Blocked { refused: Some(refused) },
+                    }
                 }
-                Poll::Ready(outcome.map_err(EgressError::Peer))
-            }
-            ResponseProjection::Blocked { refused } => refused
-                .take()
-                .map_or(Poll::Pending, |refused| Poll::Ready(Err(EgressError::Refused(refused)))),
+                ResponseProjection::Passed { future, blocked } => {
+                    let outcome = ready!(future.poll(context));
+                    // The peer has seen part of a request; whatever it answered answers something else.
+                    if let Some(refused) = blocked.as_ref().and_then(|slot| slot.get()) {
+                        return Poll::Ready(Err(EgressError::Refused(refused.clone())));
+                    }
+                    return Poll::Ready(outcome.map_err(EgressError::Peer));
+                }
+                ResponseProjection::Blocked { refused } => {
+                    let Some(refused) = refused.take() else { return Poll::Pending };
+                    return Poll::Ready(Err(EgressError::Refused(refused)));
+                }
+            };
+            self.set(next);
         }
     }
 }

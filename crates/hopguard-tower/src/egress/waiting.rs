@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hopguard_client::Durably;
 use hopguard_core::{Decision, Destination, EventKind, Fault, Refusal, Remembered};
 use http::{Request, Response};
 use tower::ServiceExt;
@@ -34,6 +35,7 @@ where
     pub(super) async fn once_ready(mut self) -> Result<Response<R>, EgressError<S::Error>> {
         self.begun.inner.ready().await.map_err(EgressError::Peer)?;
         self.begun.exchange.judge_again(&mut self.matched)?;
+        self.begun.exchange.announce(&mut self.matched).await?;
         let (future, renewable) = self.send()?;
         let response = future.await.map_err(EgressError::Peer)?;
         match renewable {
@@ -98,6 +100,7 @@ where
         granted.map_err(|refusal| exchange.refused(again, refusal))?;
         let client = inner.ready().await.map_err(EgressError::Peer)?;
         exchange.judge_again(again)?;
+        exchange.announce(again).await?;
         exchange.attach(&mut request, &matched)?;
         client.call(request).await.map_err(EgressError::Peer)
     }
@@ -128,6 +131,22 @@ impl Inner {
         matched.record.now = self.hop.now();
         let verdict = matched.still_sendable(&self.hop, matched.record.now);
         verdict.map_err(|refusal| self.refused(matched, refusal))
+    }
+
+    /// Writes down what is attached, where no step below does.
+    async fn announce<E>(&self, matched: &mut Matched) -> Result<(), EgressError<E>> {
+        if !self.alone {
+            return Ok(());
+        }
+        let event = matched.event(&self.hop, "egress", Decision::Allow("passed"));
+        // INVARIANT: I11 — what is not written down does not happen. The client that was ready is kept meanwhile.
+        let full = |matched: &Matched, full| self.refused(matched, Refusal::Fault(Fault::from(full)));
+        let safe = self.hop.audit().write_durably(event).map_err(|none| full(matched, none))?;
+        if safe.is_done() {
+            return Ok(());
+        }
+        Durably::new(safe).await.map_err(|late| full(matched, late))?;
+        self.judge_again(matched)
     }
 
     /// Sends the call, and what its redirects ask for in its place.

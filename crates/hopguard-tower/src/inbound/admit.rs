@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use hopguard_core::{Acknowledgement, Admitted, Bound, Decision, Direction, EventKind, Fault, Refusal};
+use http::Request;
 
 use super::lifetime::{Life, Streams};
 use super::stage::Stage;
@@ -14,8 +15,6 @@ use crate::hop::{Passage, Record};
 
 /// What an admitted request goes on with.
 pub(super) struct Admission {
-    /// What the handler gets.
-    pub(super) passage: Passage,
     /// What writes the outcome.
     pub(super) outcome: OutcomeGuard,
     /// The time that it has.
@@ -33,21 +32,22 @@ impl Admission {
     }
 }
 
-/// Admits what every guard has passed.
-pub(super) fn admit(
+/// Admits what every guard has passed, and leaves it in the request for the handler.
+pub(super) fn admit<B>(
     streams: &Arc<Streams>,
     record: &Record,
     bound: Bound,
-    path: &str,
+    request: &mut Request<B>,
 ) -> Result<Admission, Refused> {
     let hop = &streams.hop;
-    match written(streams, record, &bound, path) {
+    match written(streams, record, &bound, request.uri().path()) {
         Ok((outcome, life, safe)) => {
             let (ledger, trace) = (hop.ledger().id(), record.trace);
             let admitted = Admitted::assert_all_guards_passed(bound, ledger, record.request, trace);
-            let mut passage = Passage::begun(hop, *record);
-            passage.stage = Some(Stage::Admitted(admitted));
-            Ok(Admission { passage, outcome, life, safe })
+            // INVARIANT: I1 — takes the place of whatever evidence was there before the stack.
+            let stage = Some(Stage::Admitted(admitted));
+            request.extensions_mut().insert(Passage { hop: hop.clone(), record: *record, stage });
+            Ok(Admission { outcome, life, safe })
         }
         Err(fault) => Err(refused(hop, record, fault)),
     }

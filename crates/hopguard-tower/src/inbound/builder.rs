@@ -49,7 +49,10 @@ use super::stated::{AudienceStated, IssuerStated, Missing, ScopeStated, Set, Ttl
 use super::verify::VerifyLayer;
 use crate::Hop;
 
-/// The complete inbound stack, as a layer. Cloning it shares keys, caches and counters.
+/// The complete inbound stack: [`around`](Inbound::around) a service. Cloning it shares keys, caches and counters.
+///
+/// It is no [`Layer`], because `axum`'s `Router::layer` would take one, and leave whatever route or fallback is
+/// added after it unguarded. `Protect::protect` of `hopguard-axum` takes a finished router.
 #[derive(Clone, Debug)]
 pub struct Inbound {
     verify: VerifyLayer,
@@ -94,6 +97,33 @@ impl Inbound {
         self
     }
 
+    /// This stack in front of `service`, so that nothing gets there but through it.
+    ///
+    /// Whatever stands further in or further out is put around `service`, or around what this returns:
+    ///
+    /// ```
+    /// # use std::convert::Infallible;
+    /// # use hopguard_tower::{Inbound, Upload};
+    /// # use http::{Request, Response};
+    /// use tower::{ServiceBuilder, service_fn};
+    ///
+    /// # fn guarded(guard: &Inbound) {
+    /// let orders = service_fn(|_: Request<Upload<String>>| async {
+    ///     Ok::<_, Infallible>(Response::new("an order".to_owned()))
+    /// });
+    /// let outside = ServiceBuilder::new().map_request(|request: Request<String>| request);
+    /// let orders = outside.service(guard.around(orders));
+    /// # let _ = orders; }
+    /// ```
+    #[must_use]
+    pub fn around<S: Clone>(&self, service: S) -> Guarded<S> {
+        // INVARIANT: I1 — no `Layer`, which could be laid over some of a router's routes: see the type's docs.
+        let service = ShieldLayer::new(self.hop(), self.response).layer(service);
+        let (open, verify) = (self.open.clone(), self.verify.clone());
+        let (rules, streams) = (self.rules.clone(), self.streams.clone());
+        Front { steps: Arc::new(Steps { open, verify, rules, streams }), service }
+    }
+
     /// A layer for single routes below this stack that demands `scope` as well as what the stack demands.
     #[must_use]
     pub fn tighten(&self, scope: ScopeGuard) -> GateLayer<GuardStep<ScopeGuard>> {
@@ -116,17 +146,6 @@ impl Inbound {
     #[must_use]
     pub fn verifier(&self) -> &Verifier {
         self.verify.verifier()
-    }
-}
-
-impl<S: Clone> Layer<S> for Inbound {
-    type Service = Guarded<S>;
-
-    fn layer(&self, service: S) -> Guarded<S> {
-        let service = ShieldLayer::new(self.hop(), self.response).layer(service);
-        let (open, verify) = (self.open.clone(), self.verify.clone());
-        let (rules, streams) = (self.rules.clone(), self.streams.clone());
-        Front { steps: Arc::new(Steps { open, verify, rules, streams }), service }
     }
 }
 

@@ -24,10 +24,10 @@ use http::header::AUTHORIZATION;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tower::util::Oneshot;
 use tower_service::Service;
 
 use super::admit::{Admission, admit};
+use super::called::Called;
 use super::extract::extract;
 use super::gate::Rules;
 use super::lifetime::{Answering, Offer, ResponseFuture as Timed, Streams, TimedBody, Upload};
@@ -74,11 +74,16 @@ pub(super) struct Steps {
 
 impl Steps {
     /// Everything between a genuine token and the handler.
-    fn admit(&self, verified: Verified, record: &Record, path: &str) -> Result<Admission, Refused> {
+    fn admit<B>(
+        &self,
+        verified: Verified,
+        record: &Record,
+        request: &mut Request<B>,
+    ) -> Result<Admission, Refused> {
         // Verification takes no time that matters to a rule: one reading of the clock serves the whole way in. Who
         // waited for keys has read it again.
         let bound = self.rules.judge(self.verify.hop(), record, verified, record.now)?;
-        admit(&self.streams, record, bound, path)
+        admit(&self.streams, record, bound, request)
     }
 }
 
@@ -113,7 +118,7 @@ where
             // Nobody has checked it, so nobody may take it for checked.
             request.headers_mut().remove(AUTHORIZATION);
             let request = request.map(Upload::untimed);
-            return ResponseFuture::Open { future: Oneshot::new(self.service.clone(), request) };
+            return ResponseFuture::Open { future: Called::with(&self.service, request) };
         }
         let presented = match extract(hop, &mut request) {
             Ok(presented) => presented,
@@ -139,7 +144,7 @@ impl<S> Front<S> {
     /// The token is genuine: judges it by the rules and hands the request on.
     fn proceed<B, R>(
         &self,
-        request: Request<B>,
+        mut request: Request<B>,
         verified: Verified,
         record: &Record,
     ) -> ResponseFuture<S, B, R>
@@ -148,7 +153,7 @@ impl<S> Front<S> {
         B: Body,
         R: Body,
     {
-        match self.steps.admit(verified, record, request.uri().path()) {
+        match self.steps.admit(verified, record, &mut request) {
             Ok(admission) if admission.safe.is_done() => self.enter(request, admission),
             Ok(mut admission) => {
                 let safe = Durably::new(std::mem::replace(&mut admission.safe, Acknowledgement::done()));
@@ -166,12 +171,10 @@ impl<S> Front<S> {
         B: Body,
         R: Body,
     {
-        let Admission { passage, outcome, life, .. } = admission;
-        // INVARIANT: I1 — takes the place of whatever evidence was there before the stack.
-        request.extensions_mut().insert(passage);
+        let Admission { outcome, life, .. } = admission;
         let offer = Offer::instead(&mut request);
         let request = request.map(|body| Upload::watched(body, &life));
-        let future = Oneshot::new(self.service.clone(), request);
+        let future = Called::with(&self.service, request);
         ResponseFuture::Guarded { future: Timed::calling(future, Answering { outcome, life, offer }) }
     }
 }
@@ -201,7 +204,7 @@ pin_project! {
         S: Service<Request<Upload<B>>>,
     {
         /// Without a guard.
-        Open { #[pin] future: Oneshot<S, Request<Upload<B>>> },
+        Open { #[pin] future: Called<S, Request<Upload<B>>> },
         /// Keys are being fetched.
         Checking {
             verdict: BoxFuture<'static, Result<Arc<Facts>, Refusal>>,
@@ -210,7 +213,7 @@ pin_project! {
         /// The admission is being written.
         Writing { held: Option<Box<Held<S, B>>> },
         /// Admitted.
-        Guarded { #[pin] future: Timed<Oneshot<S, Request<Upload<B>>>> },
+        Guarded { #[pin] future: Timed<Called<S, Request<Upload<B>>>> },
         /// Refused.
         Refused { response: Option<Response<TimedBody<R>>> },
     }

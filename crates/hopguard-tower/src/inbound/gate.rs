@@ -52,7 +52,9 @@
 //!
 //! # Readiness
 //!
-//! A gate decides in `call` and forwards `poll_ready`: it clones and boxes nothing.
+//! A gate decides in `call` and forwards `poll_ready`. If the sink promises to write before anything is allowed, the
+//! service that was ready is kept until the event is safe, and called then; no thread is blocked, and the token is judged
+//! once more. Who does not wait clones and boxes nothing.
 //!
 //! # Security
 //!
@@ -61,11 +63,11 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use hopguard_core::{
-    ActorGuard, AudienceGuard, BearerOnly, Bound, Decision, Direction, Event, EventKind, Fault, Guard,
-    Refusal, ScopeGuard, TtlGuard, UnixTime, Verified, Waived,
+    Acknowledgement, ActorGuard, AudienceGuard, BearerOnly, Bound, Decision, Direction, Event, EventKind,
+    Fault, Guard, Refusal, ScopeGuard, TtlGuard, UnixTime, Verified, Waived,
 };
 use http::{Request, Response};
 use pin_project_lite::pin_project;
@@ -76,6 +78,7 @@ use super::stage::{Stage, Step};
 use crate::Hop;
 use crate::answer::Refused;
 use crate::hop::{Passage, Record};
+use crate::kept::Kept;
 
 /// Makes a guard a layer.
 pub trait GuardExt: Guard + Sized {
@@ -178,13 +181,13 @@ impl<S: Clone, T> Clone for Gate<S, T> {
 
 impl<S, T, B, R> Service<Request<B>> for Gate<S, T>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<B>, Response = Response<R>> + Clone,
     T: Step,
     R: Default,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, R>;
+    type Future = ResponseFuture<S, T, B, R>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context)
@@ -192,37 +195,57 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         match self.gate.decide(self.gate.hop.passage(&mut request)) {
-            Ok(()) => ResponseFuture::Passed { future: self.inner.call(request) },
+            Ok(safe) if safe.is_done() => ResponseFuture::Passed { future: self.inner.call(request) },
+            Ok(safe) => {
+                let held = Held { gate: self.gate.clone(), request };
+                ResponseFuture::Waiting { kept: Kept::until(safe, &mut self.inner, held) }
+            }
             Err(refused) => ResponseFuture::Refused { response: Some(refused.answer(&self.gate.hop)) },
         }
     }
 }
 
 impl<T: Step> Inner<T> {
-    fn decide(&self, passage: &mut Passage) -> Result<(), Refused> {
-        let (hop, record) = (&self.hop, &passage.record);
-        // INVARIANT: I15 — a guard behind a verifier that left the holder open finds no evidence.
-        let held = |stage: &Stage| !self.step.needs_holder() || !matches!(stage, Stage::Verified(_));
-        let stage = match passage
-            .stage_of(hop.stack())
-            .and_then(|stage| if held(stage) { Ok(stage) } else { Err(Fault::EvidenceMissing) })
-        {
-            Ok(stage) => stage,
-            Err(fault) => {
-                let event = event(hop, self.step.name(), record, None, Decision::Fault(fault));
-                let refused = Refused { refusal: fault.into(), event: event.id };
-                // Nobody is known here; the fault is ours, whoever called.
-                hop.audit().stranger(event);
-                return Err(refused);
-            }
-        };
-        let token = stage.verified();
+    /// Decides, and writes it down. What is allowed must wait until that is safe.
+    fn decide(&self, passage: &mut Passage) -> Result<Acknowledgement, Refused> {
+        let (hop, record, token) = (&self.hop, &passage.record, self.token(passage)?);
         let changed = pass(hop, &self.step, record, token, hop.now())?;
-        write(hop, event(hop, self.step.name(), record, Some(token), Decision::Allow("passed")))?;
+        let passed = event(hop, self.step.name(), record, Some(token), Decision::Allow("passed"));
+        let safe = hop.audit().write_durably(passed);
+        let safe =
+            safe.map_err(|full| refuse(hop, self.step.name(), record, token, Fault::from(full).into()))?;
         if let Some(bound) = changed {
             passage.stage = Some(Stage::Bound(bound));
         }
-        Ok(())
+        Ok(safe)
+    }
+
+    /// Decides once more, when the disk has answered.
+    fn decide_again(&self, passage: &Passage, safe: Result<(), Fault>) -> Result<(), Refused> {
+        let (hop, record, token) = (&self.hop, &passage.record, self.token(passage)?);
+        let verdict = safe
+            .map_err(Refusal::from)
+            // INVARIANT: I13, I18 — it may have expired, or been withdrawn, while the disk was slow.
+            .and_then(|()| Ok(hop.still_good(token.facts())?))
+            .and_then(|()| self.step.step(token, hop.now()));
+        verdict.map(drop).map_err(|refusal| refuse(hop, self.step.name(), record, token, refusal))
+    }
+
+    /// The token that this gate judges.
+    fn token<'a>(&self, passage: &'a Passage) -> Result<&'a Verified, Refused> {
+        // INVARIANT: I15 — a guard behind a verifier that left the holder open finds no evidence.
+        let held = |stage: &Stage| !self.step.needs_holder() || !matches!(stage, Stage::Verified(_));
+        let stage = passage
+            .stage_of(self.hop.stack())
+            .and_then(|stage| if held(stage) { Ok(stage) } else { Err(Fault::EvidenceMissing) });
+        stage.map(Stage::verified).map_err(|fault| {
+            let decision = Decision::Fault(fault);
+            let event = event(&self.hop, self.step.name(), &passage.record, None, decision);
+            let refused = Refused { refusal: fault.into(), event: event.id };
+            // Nobody is known here; the fault is ours, whoever called.
+            self.hop.audit().stranger(event);
+            refused
+        })
     }
 }
 
@@ -272,16 +295,11 @@ fn pass<T: Step>(
         let mut event = event(hop, step.name(), record, Some(token), Decision::Allow("waiver_used"));
         event.kind = EventKind::Notice;
         event.waiver = Some(Box::new(waived.clone()));
-        write(hop, event)?;
+        let id = event.id;
+        let full = |full| Refused { refusal: Refusal::Fault(Fault::from(full)), event: id };
+        hop.audit().write(event).map_err(full)?;
     }
     Ok(changed)
-}
-
-/// Writes an event without which the request must not go on.
-fn write(hop: &Hop, event: Event) -> Result<(), Refused> {
-    let id = event.id;
-    let full = |full| Refused { refusal: Refusal::Fault(Fault::from(full)), event: id };
-    hop.audit().write(event).map_err(full)
 }
 
 #[cold]
@@ -311,30 +329,53 @@ fn event(
     event
 }
 
+/// What goes on once its event is safe.
+struct Held<T, B> {
+    gate: Arc<Inner<T>>,
+    request: Request<B>,
+}
+
 pin_project! {
     /// The inner service's answer, or the refusal.
     #[project = ResponseProjection]
-    #[derive(Debug)]
-    pub enum ResponseFuture<F, R> {
+    pub enum ResponseFuture<S, T, B, R>
+    where
+        S: Service<Request<B>>,
+    {
+        /// The decision is being written.
+        Waiting { kept: Option<Box<Kept<S, Held<T, B>>>> },
         /// The inner service is at work.
-        Passed { #[pin] future: F },
+        Passed { #[pin] future: S::Future },
         /// Refused.
         Refused { response: Option<Response<R>> },
     }
 }
 
-impl<F, R, E> Future for ResponseFuture<F, R>
+impl<S, T, B, R> Future for ResponseFuture<S, T, B, R>
 where
-    F: Future<Output = Result<Response<R>, E>>,
+    S: Service<Request<B>, Response = Response<R>>,
+    T: Step,
+    R: Default,
 {
-    type Output = F::Output;
+    type Output = Result<Response<R>, S::Error>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project() {
-            ResponseProjection::Passed { future } => future.poll(context),
-            ResponseProjection::Refused { response } => {
-                response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)))
-            }
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let next = match self.as_mut().project() {
+                ResponseProjection::Waiting { kept } => {
+                    let (safe, mut inner, held) = ready!(Kept::poll(kept, context));
+                    let Held { gate, mut request } = held;
+                    match gate.decide_again(gate.hop.passage(&mut request), safe) {
+                        Ok(()) => Self::Passed { future: inner.call(request) },
+                        Err(refused) => Self::Refused { response: Some(refused.answer(&gate.hop)) },
+                    }
+                }
+                ResponseProjection::Passed { future } => return future.poll(context),
+                ResponseProjection::Refused { response } => {
+                    return response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)));
+                }
+            };
+            self.set(next);
         }
     }
 }

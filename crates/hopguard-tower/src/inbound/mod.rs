@@ -15,6 +15,7 @@ mod extract;
 mod verify;
 mod gate;
 mod admit;
+mod called;
 mod lifetime;
 mod transaction;
 mod response;
@@ -25,7 +26,7 @@ mod builder;
 pub(crate) use builder::own_transport;
 pub use builder::{Guarded, Inbound, InboundBuilder};
 #[cfg(any(test, fuzzing))]
-pub(crate) use extract::extract;
+pub(crate) use extract::{extract, why_unreadable};
 pub use front::{Front, OpenPaths};
 pub use gate::{BindLayer, Gate, GateLayer, GuardExt, GuardStep};
 pub use lifetime::{LongStream, StreamError, TimedBody, TimedUpgrade, UpgradeFailed, Upgrading, Upload};

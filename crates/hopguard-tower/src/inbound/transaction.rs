@@ -238,7 +238,7 @@ impl Inner {
         let bound = BearerOnly.bind(verified)?;
         let (verified, now) = (bound.verified(), self.hop.now());
         // INVARIANT: I13 — the caller may have gone while keys were fetched.
-        self.still_good(caller.facts())?;
+        self.hop.still_good(caller.facts())?;
         self.audience.check(verified, now)?;
         self.ttl.check(verified, now)?;
         if !self.any_subject && is_foreign(verified.facts(), caller) {
@@ -249,18 +249,6 @@ impl Inner {
         let event = self.event(record, Some(caller), Some(verified.facts()), Decision::Allow("passed"));
         let safe = self.hop.audit().write_durably(event).map_err(Fault::from)?;
         Ok((Transaction::assert_meant_for(verified.clone(), self.domain.clone()), safe))
-    }
-
-    /// Is the token still good after a wait?
-    fn still_good(&self, facts: &Facts) -> Result<(), Refusal> {
-        // INVARIANT: I13 — what was true before may be so no longer.
-        if self.hop.now() >= facts.expires {
-            return Err(Denial::TokenExpired.into());
-        }
-        if self.hop.ledger().withdrawals().strikes(facts) {
-            return Err(Denial::TokenWithdrawn.into());
-        }
-        Ok(())
     }
 
     /// The decision about one transaction token: whose request, which token, and whose if not the caller's.
@@ -374,8 +362,8 @@ where
                     let facts = transaction.facts().clone();
                     // INVARIANT: I11 — what is not written down does not happen.
                     let safe = safe.map_err(|full| Refusal::from(Fault::from(full)));
-                    let good = safe.and_then(|()| layer.still_good(caller.facts()));
-                    match good.and_then(|()| layer.still_good(&facts)) {
+                    let good = safe.and_then(|()| Ok(layer.hop.still_good(caller.facts())?));
+                    match good.and_then(|()| Ok(layer.hop.still_good(&facts)?)) {
                         Ok(()) => enter(inner, request, caller, transaction),
                         Err(refusal) => {
                             Self::refused(layer.refuse(&record, Some(&caller), Some(&facts), refusal))

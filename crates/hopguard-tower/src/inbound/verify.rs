@@ -45,7 +45,7 @@ use tower::util::Oneshot;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::extract::extract;
+use super::extract::{extract, why_unreadable};
 use super::stage::Stage;
 use crate::Hop;
 use crate::answer::Refused;
@@ -150,7 +150,11 @@ impl VerifyLayer {
 
     /// What can be said about the token without waiting.
     pub(super) fn check(&self, presented: &Presented, now: UnixTime) -> Check {
-        self.verifier.check_at(presented.token(), self.hop.ledger().withdrawals(), now)
+        let token = presented.token();
+        match self.verifier.check_at(token, self.hop.ledger().withdrawals(), now) {
+            Check::Done(Err(Denial::TokenMalformed)) => Check::Done(Err(why_unreadable(token))),
+            check => check,
+        }
     }
 
     /// The verdict once the keys are there. Boxed: it is the rare case, beside a fetch over the network.
@@ -239,18 +243,6 @@ impl VerifyLayer {
         self.hop.audit().refusal(event);
         refused.answer(&self.hop)
     }
-
-    /// Is it still good, once the disk has answered?
-    fn still_good(&self, shown: &Verified) -> Result<(), Refusal> {
-        // INVARIANT: I13 — it may have expired, or been withdrawn, while the disk was slow.
-        if self.hop.now() >= shown.facts().expires {
-            return Err(Denial::TokenExpired.into());
-        }
-        if self.hop.ledger().withdrawals().strikes(shown.facts()) {
-            return Err(Denial::TokenWithdrawn.into());
-        }
-        Ok(())
-    }
 }
 
 /// What waits for the disk. On the heap, so that those who do not wait pay nothing for it.
@@ -327,7 +319,8 @@ where
                     let Held { request, shown, record, inner, .. } = *held;
                     // INVARIANT: I11 — what is not written down does not happen.
                     let safe = safe.map_err(|full| Refusal::from(Fault::from(full)));
-                    match safe.and_then(|()| layer.still_good(&shown)) {
+                    // INVARIANT: I13 — it may have expired, or been withdrawn, while the disk was slow.
+                    match safe.and_then(|()| Ok(layer.hop.still_good(shown.facts())?)) {
                         Ok(()) => ResponseFuture::Calling { future: Oneshot::new(inner, request) },
                         Err(refusal) => Self::refused(layer.refuse_known(&record, &shown, refusal)),
                     }
