@@ -40,6 +40,7 @@ VerifyLayer::new                            - a layer that stands alone is made 
 VerifyLayer::dangerous_leave_holder_open    - a layer that stands alone is made by code
 TransactionLayer::new                       - a layer of the program's own router, with a verifier of its own
 TransactionLayer::subjects_may_differ       - a layer of the program's own router, with a verifier of its own
+TransactionLayer::subjects_of               - a layer that stands alone is made by code
 Issuer::at                                  inbound.issuer.url
 Issuer::jwks_url                            inbound.issuer.jwks_url
 Issuer::jwks_file                           inbound.issuer.jwks_file
