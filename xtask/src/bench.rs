@@ -7,7 +7,7 @@ const PEERS: &str = "peers";
 
 /// Hands the arguments to the package `bench`, or to `peers` if that is the first one. Standard output stays theirs.
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
-    let mut bench = command::cargo(["run", "--quiet", "--release"]);
+    let mut bench = command::cargo(["run", "--quiet", "--profile", "bench"]);
     match arguments.split_first() {
         // Its lock file follows the crates of this workspace, which it depends on by path.
         Some((first, rest)) if first == PEERS => {

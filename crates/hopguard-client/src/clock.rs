@@ -41,10 +41,9 @@ impl Clock for SystemClock {
             .unwrap_or(u64::MAX)
     }
 
-    /// On Linux as of the last tick, 10 ms ago at most: whole seconds are judged several times in each request, and
-    /// a tick costs a fifth of a reading.
+    /// On Linux that of the kernel's last tick, which costs a fifth of a reading.
     #[cfg(target_os = "linux")]
-    fn now(&self) -> UnixTime {
+    fn tick(&self) -> UnixTime {
         let tick = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
         // As above: a clock before the epoch makes every token expired.
         UnixTime::from_secs(u64::try_from(tick.tv_sec).unwrap_or(u64::MAX / 1000))
@@ -64,7 +63,7 @@ mod tests {
     #[test]
     fn both_readings_are_of_one_clock() {
         let before = SystemClock.unix_millis() / 1000;
-        let now = SystemClock.now().as_secs();
+        let now = SystemClock.tick().as_secs();
         assert!((before.saturating_sub(1)..=SystemClock.unix_millis() / 1000).contains(&now));
     }
 

@@ -82,6 +82,12 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     fn now(&self) -> UnixTime {
         UnixTime::from_secs(self.unix_millis() / 1000)
     }
+
+    /// The same as of a few milliseconds ago at most, where that is cheaper: for what is judged once more at every
+    /// step of a request, after [`Clock::now`] has judged it.
+    fn tick(&self) -> UnixTime {
+        self.now()
+    }
 }
 
 /// `n` seconds.

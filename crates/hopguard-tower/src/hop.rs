@@ -117,6 +117,11 @@ impl Hop {
         Ok(())
     }
 
+    /// As [`Hop::now`], as of a moment ago; see [`Clock::tick`].
+    pub(crate) fn tick(&self) -> UnixTime {
+        self.0.clock.tick()
+    }
+
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.clock
     }

@@ -372,7 +372,7 @@ impl Watch {
             self.released = self.seen;
             return Ok(self.released);
         };
-        match scanner.push(bytes, self.hop.now()) {
+        match scanner.push(bytes, self.hop.tick()) {
             Ok(held) => {
                 if scanner.is_beyond() && !self.told_beyond {
                     self.watcher.beyond()?;

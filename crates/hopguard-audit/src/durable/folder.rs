@@ -155,6 +155,12 @@ pub(crate) fn open(folder: &Path, verifier: &LogVerifier, shipped: Option<&Path>
                 .to_owned(),
         );
     }
+    let unsigned = tree.size().saturating_sub(signed.unwrap_or(0));
+    if unsigned > 0 {
+        // A kill leaves as many as were written since the last checkpoint; more were never signed, or their checkpoints
+        // were cut away, which only those shipped elsewhere can show.
+        tracing::warn!(unsigned, "the audit log goes on behind records that no checkpoint of it covers");
+    }
     let length = u64::try_from(known.len() * 32).map_err(|_| "is too large".to_owned())?;
     leaves.set_len(length).map_err(failed("be mended"))?;
     leaves.seek(SeekFrom::Start(0)).map_err(failed("be mended"))?;

@@ -425,9 +425,11 @@ impl Queue {
             .into_iter()
             .partition::<Vec<_>, _>(|(until, _)| *until <= done);
         state.awaited = waiting;
-        written.into_iter().for_each(|(_, acknowledger)| acknowledger.acknowledge());
         self.progress.notify_all();
         self.work.notify_one();
+        drop(state);
+        // Not under the lock: whoever wakes up may hand over the next event at once.
+        written.into_iter().for_each(|(_, acknowledger)| acknowledger.acknowledge());
     }
 
     /// An event that could not be turned into a line.
@@ -445,7 +447,13 @@ impl Queue {
         state.urgent = false;
         // They are refused now rather than when the disk has room again, but for those whose turn is over.
         let settling = state.settling;
-        state.awaited.retain(|(until, _)| settling.is_some_and(|settling| *until <= settling));
+        let (kept, refused) = std::mem::take(&mut state.awaited)
+            .into_iter()
+            .partition(|(until, _)| settling.is_some_and(|settling| *until <= settling));
+        state.awaited = kept;
+        drop(state);
+        drop::<Vec<_>>(refused);
+        let mut state = self.lock();
         if !std::mem::replace(&mut state.failed, true) {
             drop(state);
             tracing::error!(error = %error.kind(), "the audit log cannot be written");
@@ -466,13 +474,14 @@ impl Queue {
         let mut state = self.lock();
         state.ended = true;
         state.failed = true;
-        state.awaited.clear();
+        let refused = std::mem::take(&mut state.awaited);
         state.writers = state.writers.saturating_sub(1);
         let unwritten = state.known.occupied() + state.strangers.occupied();
         let is_last = state.writers == 0;
         self.progress.notify_all();
         self.work.notify_one();
         drop(state);
+        drop(refused);
         if unwritten > 0 && is_last {
             tracing::error!(unwritten, "the audit writer ended before everything was written");
         }

@@ -490,7 +490,7 @@ impl Watcher for OnTheWay {
 
     fn trailers(&self, trailers: &HeaderMap) -> Result<(), Refused> {
         let hop = &self.rule.hop;
-        let mut scanner = Scanner::new(hop.ledger(), &self.destination, hop.now());
+        let mut scanner = Scanner::new(hop.ledger(), &self.destination, hop.tick());
         if let Some(caller) = &self.matched.subject {
             scanner = scanner.with_own(caller.facts());
         }

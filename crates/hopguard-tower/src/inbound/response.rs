@@ -129,7 +129,7 @@ struct Answer {
 
 impl Answer {
     fn scanner(&self) -> Scanner<'_> {
-        let scanner = Scanner::toward_caller(self.hop.ledger(), self.hop.now());
+        let scanner = Scanner::toward_caller(self.hop.ledger(), self.hop.tick());
         self.caller.as_deref().map_or(scanner, |caller| scanner.with_own(caller))
     }
 

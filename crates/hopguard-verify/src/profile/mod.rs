@@ -11,7 +11,7 @@ pub(crate) use reading::Named;
 use reading::bare;
 
 /// What every ID token may hold (OpenID Connect Core section 2): to find it tells nothing.
-const OF_ID_TOKENS: [&str; 13] = [
+const OF_ID_TOKENS: [&str; 36] = [
     "iss",
     "sub",
     "aud",
@@ -25,6 +25,29 @@ const OF_ID_TOKENS: [&str; 13] = [
     "azp",
     "at_hash",
     "c_hash",
+    "s_hash",
+    "sid",
+    "sub_jwk",
+    "name",
+    "given_name",
+    "family_name",
+    "middle_name",
+    "nickname",
+    "preferred_username",
+    "profile",
+    "picture",
+    "website",
+    "email",
+    "email_verified",
+    "gender",
+    "birthdate",
+    "zoneinfo",
+    "locale",
+    "phone_number",
+    "phone_number_verified",
+    "address",
+    "updated_at",
+    "cnf",
 ];
 
 /// Types of tokens that are no access tokens, whatever a profile says.

@@ -263,6 +263,9 @@ fn a_profile_without_a_rule_does_not_build() {
     // What ID tokens have as well, or need not have, tells nothing.
     problem(acme().typ("JWT").refuses("nonce").refuses("at_hash"), no_rule);
     problem(acme().typ("JWT").requires("azp").requires_value("aud", "x"), no_rule);
+    for claim in ["email", "sid", "preferred_username", "s_hash"] {
+        problem(acme().typ("JWT").requires(claim), no_rule);
+    }
     problem(acme().typ("JWT").requires_one_of("token_use", &[]), no_rule);
     problem(acme().typ("JWT").requires_prefix("jti", ""), no_rule);
     problem(acme().typ("JWT").requires_prefix("azp", "at."), no_rule);

@@ -79,7 +79,7 @@ where
         let Some(mut all) = answering.take() else { return Poll::Pending };
         // INVARIANT: I13 — no answer begins late, however long the handler took.
         let over = match answer {
-            Poll::Ready(Ok(response)) => match all.life.over() {
+            Poll::Ready(Ok(response)) => match all.life.over_by_tick() {
                 None => return Poll::Ready(Ok(all.begin(response))),
                 Some(over) => over,
             },

@@ -108,9 +108,18 @@ impl Life {
 
     /// Why it is over, if it is.
     pub(super) fn over(&self) -> Option<Denial> {
+        self.over_at(self.streams.hop.now())
+    }
+
+    /// The same as of a moment ago, for what happens at every step.
+    fn over_by_tick(&self) -> Option<Denial> {
+        self.over_at(self.streams.hop.tick())
+    }
+
+    fn over_at(&self, now: UnixTime) -> Option<Denial> {
         let hop = &self.streams.hop;
         // INVARIANT: I13 — judged by the clock, at `until` and not after it.
-        if hop.now() >= self.until {
+        if now >= self.until {
             Some(Denial::StreamExpired)
         } else if hop.ledger().withdrawals().strikes(&self.token) {
             // INVARIANT: I18 — a longer stream is no excuse.
@@ -162,7 +171,7 @@ fn timed_frame<B: Body>(
     context: &mut Context<'_>,
 ) -> Poll<Framed<B>> {
     // INVARIANT: I13 — before each frame, so that none passes late however late the timer is.
-    if let Some(over) = life.as_ref().and_then(|life| life.over()) {
+    if let Some(over) = life.as_ref().and_then(|life| life.over_by_tick()) {
         return Poll::Ready(Some(Err(StreamError::Ended(over))));
     }
     match body.poll_frame(context) {
