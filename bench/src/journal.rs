@@ -30,10 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// Both lanes write lines of the same bytes (but for ids and times). The plain file is synced twice a round, or sixteen
 /// times one by one; so is the log one by one, and else whenever the disk is free for 256 KiB: `strace -f -c` counted
-/// 235 `fdatasync` in 41 rounds of 2048 events, which are the log's loss.
-/// The slower the disk, the nearer to 1 is the ratio: compare only runs
-/// whose floors are alike. The writer's own CPU time does not depend on the disk: `perf record -g` over this row, and
-/// `perf report --sort comm,dso`.
+/// 235 `fdatasync` in 41 rounds of 2048 events, which are the log's loss. The slower the disk, the nearer to 1 is the
+/// ratio: compare only runs whose floors are alike. The writers' own CPU time does not depend on the disk:
+/// `perf record -g` over this row, and `perf report --sort comm,dso`.
 pub(crate) fn written(_: Pace) -> Group {
     let mut group = Group::new(Whose::Wall);
     let facts = admit(&Key::es256(), &Ledger::bounded()).facts().clone();

@@ -164,7 +164,9 @@ impl Service {
     ///
     /// If it is wrong.
     pub fn with(world: &World, setting: Setting) -> Self {
-        Self::serving(world, setting, |guard, reached| router(reached, true, Some(guard.tighten(admin()))))
+        Self::serving(world, setting, |guard, reached| {
+            router(reached, true, Some(guard.tighten(admin()).expect("a good rule")))
+        })
     }
 
     /// With another setting and another router.

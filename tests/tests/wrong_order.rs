@@ -126,7 +126,7 @@ async fn a_route_tightened_by_another_service_refuses() {
     let service = Service::serving(&world, Setting::usual(&world), |_, reached| {
         let kept = reached.clone();
         let handler = move |request: Request| async move { kept.note(request) };
-        Router::new().route("/admin", any(handler).layer(other.guard.tighten(admin())))
+        Router::new().route("/admin", any(handler).layer(other.guard.tighten(admin()).unwrap()))
     });
     let token = world.stage.token().claim("scope", "orders:read orders:admin").sign(world.stage.key());
     let answer = service.answer(hopguard_tests::inbound::bearer("/admin", &token)).await;

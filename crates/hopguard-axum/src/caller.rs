@@ -44,6 +44,6 @@ pub struct CallerMissing(Refused);
 
 impl IntoResponse for CallerMissing {
     fn into_response(self) -> Response {
-        render(self.0.into_response("hopguard"))
+        render(self.0.into_response(""))
     }
 }

@@ -49,8 +49,8 @@ impl IntoResponse for EgressRejection {
     fn into_response(self) -> Response {
         let Self { refusal, event } = self;
         let refused = Refused { refusal, event: event.unwrap_or_else(Id::fresh) };
-        // Behind a stack the realm is its service's: it writes the challenge anew.
-        let mut response = refused.into_response("hopguard");
+        // Behind a stack the realm is its service's: it writes the challenge anew. Elsewhere nobody's is known.
+        let mut response = refused.into_response("");
         response.extensions_mut().insert(RealmOfStack);
         if event.is_none() {
             // An id that no audit holds would send whoever looks for it on a chase.

@@ -103,21 +103,6 @@ impl ActorGuard {
         self
     }
 
-    /// What is wrong with the rule, if anything: an empty list, which nobody is on, or a party without a name.
-    #[must_use]
-    pub fn problem(&self) -> Option<&'static str> {
-        match self.allowed.as_deref() {
-            Some([]) => Some("lists no party: write depth_at_most() if anybody may act"),
-            Some(all) if all.iter().any(Party::is_nameless) => {
-                Some("lists a party or an issuer without a name")
-            }
-            _ if self.aliases().any(|alias| alias.party.is_nameless() || alias.peer.is_empty()) => {
-                Some("says who shows a token by an empty name")
-            }
-            _ => None,
-        }
-    }
-
     fn aliases(&self) -> impl Iterator<Item = &Alias> {
         self.shown.iter().flatten()
     }
@@ -177,6 +162,19 @@ impl Guard for ActorGuard {
         match self.depth {
             Some(most) if facts.actors.depth() > most => Err(Denial::ActorsTooMany),
             _ => self.check_peer(token),
+        }
+    }
+
+    fn problem(&self) -> Option<&'static str> {
+        match self.allowed.as_deref() {
+            Some([]) => Some("lists no party: write depth_at_most() if anybody may act"),
+            Some(all) if all.iter().any(Party::is_nameless) => {
+                Some("lists a party or an issuer without a name")
+            }
+            _ if self.aliases().any(|alias| alias.party.is_nameless() || alias.peer.is_empty()) => {
+                Some("says who shows a token by an empty name")
+            }
+            _ => None,
         }
     }
 }

@@ -40,19 +40,6 @@ impl AudienceGuard {
         self
     }
 
-    /// What is wrong with the setting, if anything.
-    #[must_use]
-    pub fn problem(&self) -> Option<&'static str> {
-        if self.audiences().any(str::is_empty) {
-            return Some("is empty: name this service's own URI");
-        }
-        let nameless = |one: &Waived| one.relaxation.audience().is_none_or(str::is_empty);
-        if self.foreign.iter().any(|one| nameless(one) || !one.waiver.is_complete()) {
-            return Some("tolerates a foreign audience without its name, a reason or an owner");
-        }
-        None
-    }
-
     fn tolerated(&self, audience: &str, now: UnixTime) -> impl Iterator<Item = &Waived> {
         let named = move |one: &&Waived| one.relaxation.audience() == Some(audience);
         self.foreign.iter().filter(named).filter(move |one| one.waiver.is_in_force(now))
@@ -87,6 +74,17 @@ impl Guard for AudienceGuard {
     fn waived(&self, token: &Verified, now: UnixTime) -> Vec<&Waived> {
         let foreign = token.facts().audiences.iter().filter(|audience| !self.ours.contains(audience));
         foreign.flat_map(|audience| self.tolerated(audience, now)).collect()
+    }
+
+    fn problem(&self) -> Option<&'static str> {
+        if self.audiences().any(str::is_empty) {
+            return Some("is empty: name this service's own URI");
+        }
+        let nameless = |one: &Waived| one.relaxation.audience().is_none_or(str::is_empty);
+        if self.foreign.iter().any(|one| nameless(one) || !one.waiver.is_complete()) {
+            return Some("tolerates a foreign audience without its name, a reason or an owner");
+        }
+        None
     }
 }
 

@@ -37,6 +37,12 @@ pub trait Guard {
     /// The [`Denial`] that says why not.
     fn check(&self, token: &Verified, now: UnixTime) -> Result<(), Denial>;
 
+    /// What is wrong with how this guard was written down, if anything: told at start, and reads on from a setting's
+    /// name. Such a guard refuses, whatever else it does.
+    fn problem(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The id of the policy that this guard decides by, for the audit: of a set of rules that changes, one for each
     /// version. `None` where the guard's name says all there is.
     fn policy(&self) -> Option<&Arc<str>> {

@@ -59,21 +59,6 @@ impl ScopeGuard {
         };
         named.into_iter().flat_map(ScopeSet::iter)
     }
-
-    /// What is wrong with the rule, if anything: a malformed scope, or an empty list, which nobody could
-    /// satisfy (`any_of`) or everybody would (`all_of`).
-    #[must_use]
-    pub fn problem(&self) -> Option<&'static str> {
-        let malformed = "has a scope with a space, quote, backslash or non-ASCII character, or an empty one";
-        match &self.need {
-            Need::All(Err(_)) | Need::Any(Err(_)) => return Some(malformed),
-            Need::All(Ok(set)) | Need::Any(Ok(set)) if set.is_empty() => {
-                return Some("lists no scope: write any_scope() if none is needed");
-            }
-            _ => {}
-        }
-        matches!(self.at_most, Some(Err(_))).then_some(malformed)
-    }
 }
 
 impl Guard for ScopeGuard {
@@ -97,6 +82,18 @@ impl Guard for ScopeGuard {
             Some(Ok(most)) if held.is_subset_of(most) => Ok(()),
             Some(_) => Err(Denial::ScopeTooBroad),
         }
+    }
+
+    fn problem(&self) -> Option<&'static str> {
+        let malformed = "has a scope with a space, quote, backslash or non-ASCII character, or an empty one";
+        match &self.need {
+            Need::All(Err(_)) | Need::Any(Err(_)) => return Some(malformed),
+            Need::All(Ok(set)) | Need::Any(Ok(set)) if set.is_empty() => {
+                return Some("lists no scope: write any_scope() if none is needed");
+            }
+            _ => {}
+        }
+        matches!(self.at_most, Some(Err(_))).then_some(malformed)
     }
 }
 

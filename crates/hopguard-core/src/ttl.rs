@@ -110,6 +110,11 @@ impl Guard for TtlGuard {
         }
         Ok(())
     }
+
+    fn problem(&self) -> Option<&'static str> {
+        let nothing = self.caps().any(|cap| cap.is_zero());
+        nothing.then_some("allows no time at all: name a cap of at least one second")
+    }
 }
 
 #[cfg(test)]
@@ -162,6 +167,8 @@ mod tests {
         let guard =
             Ttl::lifetime_at_most(minutes(5)).and_age_at_most(seconds(10)).and_remaining_at_most(seconds(60));
         assert_eq!(guard.caps().count(), 3);
+        assert_eq!(guard.problem(), None);
+        assert!(guard.and_age_at_most(Duration::ZERO).problem().is_some());
         ttl(guard, Some(995), 1050, Ok(()));
         ttl(guard, Some(900), 1050, Err("token_too_old"));
         ttl(guard, Some(995), 1070, Err("remaining_too_long"));

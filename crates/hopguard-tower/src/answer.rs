@@ -24,7 +24,7 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// The answer for this refusal, with an empty body.
+    /// The answer for this refusal, with an empty body, by a service of this name; an empty one is not told.
     #[must_use]
     pub fn into_response<B: Default>(self, realm: &str) -> Response<B> {
         self.respond(&Challenges::of(realm, None))
@@ -76,7 +76,8 @@ pub(crate) fn challenge_anew(hop: &Hop, extensions: &mut Extensions, headers: &m
 /// refusal should cost whoever asks for it more than us.
 #[derive(Debug)]
 pub(crate) struct Challenges {
-    realm: String,
+    /// The scheme and the realm, up to whatever comes next.
+    start: String,
     /// What stands behind everything else: where the metadata is.
     tail: String,
     bare: Option<HeaderValue>,
@@ -87,12 +88,23 @@ pub(crate) struct Challenges {
 impl Challenges {
     pub(crate) fn of(realm: &str, metadata: Option<&str>) -> Self {
         let harmless = |c: &char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\');
-        let realm = format!("Bearer realm=\"{}\"", realm.chars().filter(harmless).collect::<String>());
-        let tail = metadata.map_or_else(String::new, |url| format!(", resource_metadata=\"{url}\""));
-        let with = |error: &str| HeaderValue::try_from(format!("{realm}{error}{tail}")).ok();
-        let (bare, request) = (with(""), with(", error=\"invalid_request\""));
-        let token = with(", error=\"invalid_token\"");
-        Self { realm, tail, bare, request, token }
+        let realm = realm.chars().filter(harmless).collect::<String>();
+        // RFC 6750 section 3: a realm may be left out.
+        let start = if realm.is_empty() { "Bearer".to_owned() } else { format!("Bearer realm=\"{realm}\",") };
+        let tail = metadata.map_or_else(String::new, |url| format!("resource_metadata=\"{url}\""));
+        let mut all = Self { start, tail, bare: None, request: None, token: None };
+        all.bare = all.with("");
+        all.request = all.with("error=\"invalid_request\"");
+        all.token = all.with("error=\"invalid_token\"");
+        all
+    }
+
+    /// The challenge with these parameters between realm and metadata.
+    fn with(&self, parameters: &str) -> Option<HeaderValue> {
+        let Self { start, tail, .. } = self;
+        let comma = if parameters.is_empty() || tail.is_empty() { "" } else { ", " };
+        let text = format!("{start} {parameters}{comma}{tail}");
+        HeaderValue::try_from(text.trim_end_matches([' ', ','])).ok()
     }
 
     fn value(&self, denial: &Denial) -> Option<HeaderValue> {
@@ -104,14 +116,11 @@ impl Challenges {
             Challenge::InsufficientScope => {
                 // Scopes are quoted as they are: RFC 6749 keeps quote and backslash out of them.
                 let scope = denial.needed_scopes().map_or_else(String::new, |s| format!(", scope=\"{s}\""));
-                let Self { realm, tail, .. } = self;
-                HeaderValue::try_from(format!("{realm}, error=\"insufficient_scope\"{scope}{tail}")).ok()
+                self.with(&format!("error=\"insufficient_scope\"{scope}"))
             }
             Challenge::StepUp => {
                 let asks = denial.step_up().map_or_else(String::new, hopguard_core::StepUp::parameters);
-                let Self { realm, tail, .. } = self;
-                let error = "insufficient_user_authentication";
-                HeaderValue::try_from(format!("{realm}, error=\"{error}\"{asks}{tail}")).ok()
+                self.with(&format!("error=\"insufficient_user_authentication\"{asks}"))
             }
         }
     }
@@ -151,6 +160,18 @@ mod tests {
             let found = Challenges::of("orders", Some(url)).value(&denial);
             let expected = expected.map(|start| format!("{start}, resource_metadata=\"{url}\""));
             assert_eq!(found.as_ref().map(|value| value.to_str().unwrap()), expected.as_deref());
+        }
+    }
+
+    #[test]
+    fn who_has_no_name_tells_none() {
+        for (denial, metadata, expected) in [
+            (Denial::TokenMissing, None, "Bearer"),
+            (Denial::TokenMissing, Some("https://a"), r#"Bearer resource_metadata="https://a""#),
+            (Denial::SubjectExpired, None, r#"Bearer error="invalid_token""#),
+        ] {
+            let found = Challenges::of("", metadata).value(&denial).unwrap();
+            assert_eq!(found.to_str().unwrap(), expected);
         }
     }
 

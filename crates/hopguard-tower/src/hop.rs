@@ -26,25 +26,27 @@ struct Inner {
     audit: Audit,
     clock: Arc<dyn Clock>,
     challenges: Challenges,
+    several_issuers: bool,
 }
 
 impl Hop {
     /// A stack over this ledger and audit, with time from `clock`.
     #[must_use]
     pub fn new(ledger: &Ledger, audit: &Audit, clock: Arc<dyn Clock>) -> Self {
-        Self::described(ledger, audit, clock, None)
+        Self::described(ledger, audit, clock, None, false)
     }
 
-    /// As [`Hop::new`], for a service whose metadata is published at this URL.
+    /// As [`Hop::new`], for a complete stack: its metadata may be published at a URL, and it trusts one issuer or several.
     pub(crate) fn described(
         ledger: &Ledger,
         audit: &Audit,
         clock: Arc<dyn Clock>,
         metadata: Option<&str>,
+        several_issuers: bool,
     ) -> Self {
         let (ledger, audit) = (ledger.clone(), audit.clone());
         let challenges = Challenges::of(audit.service(), metadata);
-        Self(Arc::new(Inner { stack: StackId::unique(), ledger, audit, clock, challenges }))
+        Self(Arc::new(Inner { stack: StackId::unique(), ledger, audit, clock, challenges, several_issuers }))
     }
 
     /// Which stack this is.
@@ -174,6 +176,11 @@ impl Hop {
             event
         });
         id
+    }
+
+    /// The same subject may be two callers (G13).
+    pub(crate) fn trusts_several_issuers(&self) -> bool {
+        self.0.several_issuers
     }
 
     /// What a refusal asks of the caller.

@@ -65,7 +65,7 @@ impl Hop {
     /// As `--json` prints it; `parent` is the token that this one was exchanged for.
     pub fn json(&self, parent: Option<&str>) -> Value {
         json!({
-            "service": &*self.admitted.service,
+            "service": &*self.admitted.origin.service,
             "issuer": self.admitted.token.as_ref().map(|token| &*token.issuer),
             "audience": self.audience(),
             "scopes": self.scopes().split_whitespace().collect::<Vec<_>>(),
@@ -85,11 +85,11 @@ pub fn problems(hops: &[Hop]) -> Vec<String> {
         problems.push(format!("{} hops of 3 were written down", hops.len()));
     }
     for hop in hops.iter().filter(|hop| hop.status() != 200) {
-        problems.push(format!("{} answered {}", hop.admitted.service, hop.status()));
+        problems.push(format!("{} answered {}", hop.admitted.origin.service, hop.status()));
     }
     for pair in hops.windows(2) {
         let [before, after] = pair else { continue };
-        let (from, to) = (&before.admitted.service, &after.admitted.service);
+        let (from, to) = (&before.admitted.origin.service, &after.admitted.origin.service);
         let expires = |hop: &Hop| hop.admitted.token.as_ref().map(|token| token.expires);
         if before.audience() == after.audience() {
             problems.push(format!("{from} and {to} take the same audience"));

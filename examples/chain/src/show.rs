@@ -23,7 +23,7 @@ pub fn hops(hops: &[Hop]) -> String {
         let token = hop.admitted.token.as_ref();
         let out = hop.sent.as_ref().and_then(|sent| sent.grant.as_ref());
         table.add_row([
-            hop.admitted.service.to_string(),
+            hop.admitted.origin.service.to_string(),
             token.map(|token| token.issuer.to_string()).unwrap_or_default(),
             hop.audience(),
             hop.scopes(),

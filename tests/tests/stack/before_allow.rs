@@ -198,7 +198,7 @@ pub fn transaction(
         hopguard::Verifier::builder(transport, world.clock.clone(), hopguard_client::Spawn::current());
     let verifier = verifier.issuer(issuer).build().unwrap();
     let ttl = hopguard::Ttl::lifetime_at_most(hopguard::minutes(10));
-    let layer = hopguard::TransactionLayer::new(world.inbound.hop(), verifier, "shop.internal", ttl);
+    let layer = hopguard::TransactionLayer::new(world.inbound.hop(), verifier, "shop.internal", ttl).unwrap();
     let (reached, seen) = (reached.clone(), seen.clone());
     let handler = service_fn(move |request: Request<hopguard::Upload<String>>| {
         reached.fetch_add(1, Ordering::Relaxed);

@@ -195,3 +195,26 @@ fn every_problem_of_a_block_that_stands_alone_is_told_at_once() {
         ],
     );
 }
+
+/// Rules outside the builders are looked at when they are made a layer.
+#[tokio::test]
+async fn a_rule_that_lets_nobody_pass_is_told_where_it_is_made_a_layer() {
+    use hopguard::{AudienceGuard, GuardExt, ScopeGuard, Ttl};
+
+    use crate::world::World;
+
+    let world = World::new().await;
+    let problems = world.inbound.tighten(ScopeGuard::all_of([])).unwrap_err().to_string();
+    assert!(problems.contains("tighten lists no scope"), "{problems}");
+    assert!(world.inbound.tighten(ScopeGuard::all_of(["orders:admin"])).is_ok());
+
+    let said = hopguard_testkit::leak::Capture::new();
+    let _here = said.here();
+    let hop = world.inbound.hop();
+    let _good =
+        (AudienceGuard::exactly("https://a").layer(hop), Ttl::age_at_most(hopguard::minutes(1)).layer(hop));
+    assert_eq!(said.text(), "");
+    let _bad = (AudienceGuard::exactly("").layer(hop), Ttl::age_at_most(hopguard::minutes(0)).layer(hop));
+    let text = said.text();
+    assert!(text.contains("is empty: name") && text.contains("allows no time at all"), "{text}");
+}

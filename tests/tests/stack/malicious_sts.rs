@@ -153,6 +153,8 @@ async fn a_step_up_reaches_the_caller_and_the_servers_text_does_not() {
     let challenge = response.headers()["www-authenticate"].to_str().unwrap().to_owned();
     let asks = "error=\"insufficient_user_authentication\", acr_values=\"phr\", max_age=\"60\", claims=\"eyJ";
     assert!(challenge.contains(asks), "{challenge}");
+    // No stack is around it, so that nobody's realm is known.
+    assert!(challenge.starts_with("Bearer error=") && !challenge.contains("realm"), "{challenge}");
     assert!(!challenge.contains("told"), "{challenge}");
     assert!(!format!("{:?}", world.sink.events()).contains("told to say so"));
     assert_eq!(world.reached(), 0);

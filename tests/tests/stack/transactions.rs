@@ -33,7 +33,8 @@ impl Shop {
         let key = MintKey::es256("tts");
         let verifier = verifier(&world, &key, Profile::transaction_token());
         let layer =
-            TransactionLayer::new(world.inbound.hop(), verifier, DOMAIN, Ttl::lifetime_at_most(minutes(10)));
+            TransactionLayer::new(world.inbound.hop(), verifier, DOMAIN, Ttl::lifetime_at_most(minutes(10)))
+                .unwrap();
         let elsewhere = WireRecorder::answering(|_| WireAnswer::text(200, "")).await;
         let endpoint =
             StsEndpoint::at(&world.sts.issuer(), ClientAuth::client_secret_basic("orders", SECRET));
@@ -67,6 +68,15 @@ impl Shop {
 
     /// The answer to a request with these transaction tokens, and what the handler saw of it.
     async fn shown(&self, transactions: &[&str]) -> (StatusCode, Option<(Admitted, HeaderMap)>) {
+        self.shown_by(&self.world.signed(self.world.token()), transactions).await
+    }
+
+    /// The same for the caller with this access token.
+    async fn shown_by(
+        &self,
+        access: &str,
+        transactions: &[&str],
+    ) -> (StatusCode, Option<(Admitted, HeaderMap)>) {
         let seen = Arc::new(Mutex::new(None));
         let keep = seen.clone();
         let handler = service_fn(move |request: Request<hopguard::Upload<String>>| {
@@ -75,7 +85,6 @@ impl Shop {
             async { Ok::<_, Infallible>(Response::new(String::new())) }
         });
         let service = self.world.inbound.around(self.layer.layer(handler));
-        let access = self.world.signed(self.world.token());
         let mut request = Request::get("/").header("authorization", format!("Bearer {access}"));
         for transaction in transactions {
             request = request.header("txn-token", *transaction);
@@ -226,16 +235,12 @@ async fn transaction_tokens_and_access_tokens_stay_apart() {
     assert!(problems(vec![transactions, issuer("https://sts.internal")]).contains("give each a verifier"));
     let loose = issuer(TTS).profile(Profile::transaction_token().typ("at+jwt"));
     assert!(problems(vec![loose]).contains("another `typ`"));
-    // A verifier of access tokens verifies no transaction, not even a genuine access token shown as one.
+    // A verifier of access tokens verifies no transaction; what else would have every one refused is told with it.
     let verifier = verifier(&shop.world, &shop.key, Profile::rfc9068());
-    let layer =
-        TransactionLayer::new(shop.world.inbound.hop(), verifier, DOMAIN, Ttl::lifetime_at_most(minutes(10)));
-    let mut shop = shop;
-    shop.layer = layer;
-    let access = shop.signed(Token::access(TTS, DOMAIN, "alice", shop.world.clock.now()));
-    let (status, seen) = shop.shown(&[&access]).await;
-    assert!(status == StatusCode::UNAUTHORIZED && seen.is_none());
-    assert_eq!(shop.world.sink.sole("token_type_mismatch").gate, "transaction");
+    let (hop, none) = (shop.world.inbound.hop(), Ttl::lifetime_at_most(minutes(0)));
+    let problems = TransactionLayer::new(hop, verifier, "", none).unwrap_err();
+    let settings: Vec<_> = problems.problems().iter().map(|one| one.setting.as_str()).collect();
+    assert_eq!(settings, ["transaction.issuer", "transaction.trust_domain", "transaction.ttl"]);
 }
 
 /// I15 holds in this header too.
@@ -280,6 +285,44 @@ async fn a_transaction_is_the_callers_own_unless_the_stack_says_otherwise() {
     assert_eq!(shop.world.sink.with_code("passed").pop().unwrap().place, None);
 }
 
+/// G13: alice of one issuer is not alice of another, whichever of them the transaction's server speaks of.
+#[tokio::test]
+async fn the_same_name_at_two_issuers_is_two_callers() {
+    const OTHER: &str = "https://other.internal";
+    let mut shop = Shop::new().await;
+    let (theirs, ours) = (MintKey::es256("other"), shop.world.sts.issuer());
+    let both = hopguard::Inbound::builder(&shop.world.ledger, &shop.world.audit)
+        .issuer(Issuer::at(&ours))
+        .issuer(Issuer::at(OTHER).keys_fixed(&jwks(&[&theirs])))
+        .audience(ORDERS)
+        .ttl(Ttl::lifetime_at_most(minutes(10)))
+        .scope(hopguard::ScopeGuard::any_scope())
+        .clock(shop.world.clock.clone());
+    shop.world.inbound = both.build().unwrap();
+    let layer = || {
+        let verifier = verifier(&shop.world, &shop.key, Profile::transaction_token());
+        let ttl = Ttl::lifetime_at_most(minutes(10));
+        TransactionLayer::new(shop.world.inbound.hop(), verifier, DOMAIN, ttl).unwrap()
+    };
+    let (unsaid, ours_only, each) =
+        (layer(), layer().subjects_of(&ours), layer().subjects_of(&ours).subjects_of(OTHER));
+    let at_ours = shop.world.signed(shop.world.token());
+    let at_other = Token::access(OTHER, ORDERS, "alice", shop.world.clock.now()).sign(&theirs);
+    let transaction = shop.signed(shop.token());
+    for (layer, access, passes) in [
+        (&unsaid, &at_ours, false),
+        (&unsaid, &at_other, false),
+        (&ours_only, &at_ours, true),
+        (&ours_only, &at_other, false),
+        (&each, &at_other, true),
+    ] {
+        shop.layer = layer.clone();
+        let (status, seen) = shop.shown_by(access, &[&transaction]).await;
+        assert_eq!((status.as_u16(), seen.is_some()), if passes { (200, true) } else { (403, false) });
+    }
+    assert_eq!(shop.world.sink.with_code("transaction_foreign").len(), 3);
+}
+
 /// The layer of access tokens, alone, lets nobody in by a transaction token.
 #[tokio::test]
 async fn a_verifier_of_transactions_admits_no_caller() {
@@ -314,7 +357,8 @@ async fn a_caller_who_is_gone_when_the_keys_come_reaches_nothing() {
     let issuer = Issuer::at(TTS).jwks_url("https://tts.internal/jwks").profile(Profile::transaction_token());
     let verifier = Verifier::builder(transport, shop.world.clock.clone(), Spawn::current()).issuer(issuer);
     let ttl = Ttl::lifetime_at_most(minutes(10));
-    shop.layer = TransactionLayer::new(shop.world.inbound.hop(), verifier.build().unwrap(), DOMAIN, ttl);
+    shop.layer =
+        TransactionLayer::new(shop.world.inbound.hop(), verifier.build().unwrap(), DOMAIN, ttl).unwrap();
     let (status, seen) = shop.shown(&[&shop.signed(shop.token())]).await;
     assert!(status == StatusCode::UNAUTHORIZED && seen.is_none(), "{status}: {:?}", shop.world.sink.codes());
     // The stream's end comes first; the layer looks for itself too.

@@ -40,6 +40,7 @@ VerifyLayer::new                            - a layer that stands alone is made 
 VerifyLayer::dangerous_leave_holder_open    - a layer that stands alone is made by code
 TransactionLayer::new                       - a layer of the program's own router, with a verifier of its own
 TransactionLayer::subjects_may_differ       - a layer of the program's own router, with a verifier of its own
+TransactionLayer::subjects_of               - a layer that stands alone is made by code
 Issuer::at                                  inbound.issuer.url
 Issuer::jwks_url                            inbound.issuer.jwks_url
 Issuer::jwks_file                           inbound.issuer.jwks_file
@@ -192,9 +193,20 @@ HttpTransportBuilder::extra_root            transport.extra_roots_file
 HttpTransportBuilder::build                 - no setting
 ";
 
-/// Types with methods of the same shape that nobody sets up a service with: what a request or a token is, and times.
-const NO_SETTINGS: &[&str] =
-    &["Admitted", "BodyScanner", "EgressError", "Granted", "Monotonic", "Presented", "Scanner", "UnixTime"];
+/// Types with methods of the same shape that nobody sets up a service with: what a request, a connection or a token is,
+/// and times.
+const NO_SETTINGS: &[&str] = &[
+    "Admitted",
+    "BodyScanner",
+    "EgressError",
+    "Front",
+    "Granted",
+    "Id",
+    "Monotonic",
+    "Presented",
+    "Scanner",
+    "UnixTime",
+];
 
 /// Types that are settings and have no method that changes them.
 const MADE_AT_ONCE: &[&str] = &["Ttl", "LongStream", "OpenPaths", "ClientAuth"];

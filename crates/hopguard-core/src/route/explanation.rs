@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::demand::Requires;
 use super::RouteRule;
+use super::demand::Requires;
 use crate::Fault;
 
 /// How one route stands to a call.

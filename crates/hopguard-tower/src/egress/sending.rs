@@ -133,7 +133,9 @@ impl<S: Service<Request<B>>, B> Begun<S, B> {
         let now = matched.record.started_millis;
         let at_hand = exchange.at_hand(index, &mut matched, now);
         let at_hand = at_hand.map_err(|refusal| exchange.refused(&matched, refusal))?;
-        let ready = at_hand && inner.poll_ready(context).map_err(EgressError::Peer)?.is_ready();
+        // Alone, it writes down first what it attaches, which may have to wait.
+        let at_once = at_hand && !exchange.alone;
+        let ready = at_once && inner.poll_ready(context).map_err(EgressError::Peer)?.is_ready();
         Ok((index, matched, at_hand, ready))
     }
 }

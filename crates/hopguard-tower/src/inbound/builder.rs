@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use hopguard_client::{HttpTransport, Spawn, SystemClock, SystemTimer, Timer, Transport};
 use hopguard_core::{
-    ActorGuard, AudienceGuard, Audit, Clock, ConfigErrors, Ledger, Problems, ScopeGuard, TtlGuard,
+    ActorGuard, AudienceGuard, Audit, Clock, ConfigErrors, Guard, Ledger, Problems, ScopeGuard, TtlGuard,
 };
 use hopguard_verify::{Issuer, Verifier, VerifierBuilder};
 use tower_layer::Layer;
@@ -126,9 +126,17 @@ impl Inbound {
     }
 
     /// A layer for single routes below this stack that demands `scope` as well as what the stack demands.
-    #[must_use]
-    pub fn tighten(&self, scope: ScopeGuard) -> GateLayer<GuardStep<ScopeGuard>> {
-        scope.layer(self.hop())
+    ///
+    /// # Errors
+    ///
+    /// If `scope` was written down wrongly, and would let nobody pass.
+    pub fn tighten(&self, scope: ScopeGuard) -> Result<GateLayer<GuardStep<ScopeGuard>>, ConfigErrors> {
+        let mut problems = Problems::new();
+        if let Some(problem) = scope.problem() {
+            problems.add("tighten", problem);
+        }
+        problems.into_result(())?;
+        Ok(scope.layer(self.hop()))
     }
 
     /// What the stack tells clients about itself, if it does. An adapter serves it on an open path.
@@ -372,24 +380,16 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
             );
         }
         let missing = "is missing";
-        match self.audience.as_ref().map(AudienceGuard::problem) {
-            Some(None) => {}
-            Some(Some(problem)) => problems.add("inbound.audience", problem),
-            None => problems.add("inbound.audience", missing),
-        }
-        match &self.ttl {
-            Some(guard) if guard.caps().any(|cap| cap.is_zero()) => {
-                problems.add("inbound.ttl", "allows no time at all: name a cap of at least one second");
+        for (setting, problem) in [
+            ("inbound.audience", self.audience.as_ref().map(Guard::problem)),
+            ("inbound.ttl", self.ttl.as_ref().map(Guard::problem)),
+            ("inbound.scope", self.scope.as_ref().map(Guard::problem)),
+        ] {
+            if let Some(problem) = problem.unwrap_or(Some(missing)) {
+                problems.add(setting, problem);
             }
-            Some(_) => {}
-            None => problems.add("inbound.ttl", missing),
         }
-        match self.scope.as_ref().map(ScopeGuard::problem) {
-            Some(None) => {}
-            Some(Some(problem)) => problems.add("inbound.scope", problem),
-            None => problems.add("inbound.scope", missing),
-        }
-        if let Some(problem) = self.actor.as_ref().and_then(ActorGuard::problem) {
+        if let Some(problem) = self.actor.as_ref().and_then(Guard::problem) {
             problems.add("inbound.actor", problem);
         }
         if let Some(problem) = self.response.problem() {
@@ -408,7 +408,7 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
                     |metadata: ResourceMetadata| metadata.publish(&audience, &issuers, &scope, &mut problems);
                 let metadata = self.metadata.and_then(publish);
                 let url = metadata.as_ref().map(PublishedMetadata::url);
-                let hop = Hop::described(&self.ledger, &self.audit, clock, url);
+                let hop = Hop::described(&self.ledger, &self.audit, clock, url, issuers.len() > 1);
                 let (audience, ttl, scope) = (GuardStep(audience), GuardStep(ttl), GuardStep(scope));
                 let (spawn, long) = (self.spawn, self.long);
                 if let Some(longest) = long.iter().map(LongStream::cap).max() {

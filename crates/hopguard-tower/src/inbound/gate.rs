@@ -82,8 +82,12 @@ use crate::kept::Kept;
 
 /// Makes a guard a layer.
 pub trait GuardExt: Guard + Sized {
-    /// This guard as a layer of the stack `hop`.
+    /// This guard as a layer of the stack `hop`. One that was written down wrongly ([`Guard::problem`]) says so here,
+    /// as an error to `tracing`: there is no `build` to fail.
     fn layer(self, hop: &Hop) -> GateLayer<GuardStep<Self>> {
+        if let Some(problem) = self.problem() {
+            tracing::error!(gate = self.name(), problem, "a guard was written down wrongly");
+        }
         GateLayer::new(hop, GuardStep(self))
     }
 }

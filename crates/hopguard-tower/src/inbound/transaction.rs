@@ -14,7 +14,7 @@
 //!     .issuer(Issuer::at("https://tts.internal").profile(Profile::transaction_token()))
 //!     .build()?;
 //! let ttl = Ttl::lifetime_at_most(minutes(5));
-//! let layer = TransactionLayer::new(guard.hop(), verifier, "shop.internal", ttl);
+//! let layer = TransactionLayer::new(guard.hop(), verifier, "shop.internal", ttl)?;
 //! # Ok(layer) }
 //! ```
 //!
@@ -37,8 +37,10 @@
 //!
 //! # Security
 //!
-//! Subjects are compared as text: the servers of access tokens and of transaction tokens must name people alike.
-//! Where they do not, [`TransactionLayer::subjects_may_differ`] gives the comparison up.
+//! Subjects are compared as text: the servers of access tokens and of transaction tokens must name people alike. The same
+//! name at two issuers is two people, so that a stack that trusts several takes no transaction until
+//! [`TransactionLayer::subjects_of`] says whose names they are. Where the two do not name people alike,
+//! [`TransactionLayer::subjects_may_differ`] gives the comparison up.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -47,8 +49,9 @@ use std::task::{Context, Poll, ready};
 
 use hopguard_client::{BoxFuture, Durably};
 use hopguard_core::{
-    Acknowledgement, Admitted, AudienceGuard, BearerOnly, Decision, Denial, Direction, Event, EventKind,
-    Facts, Fault, Guard, Presented, RawToken, Refusal, TXN_TOKEN, Transaction, TtlGuard, Verified,
+    Acknowledgement, Admitted, AudienceGuard, BearerOnly, ConfigErrors, Decision, Denial, Direction, Event,
+    EventKind, Facts, Fault, Guard, Presented, Problems, RawToken, Refusal, TXN_TOKEN, Transaction, TtlGuard,
+    Verified,
 };
 use hopguard_verify::{Check, Verifier};
 use http::{Extensions, Request, Response};
@@ -74,16 +77,49 @@ struct Inner {
     audience: AudienceGuard,
     ttl: TtlGuard,
     any_subject: bool,
+    /// Whose names of people a transaction's subjects are; empty where the stack trusts one issuer only.
+    subjects_of: Vec<Box<str>>,
 }
 
 impl TransactionLayer {
     /// Verifies transaction tokens of the trust domain `domain` with `verifier`, whose issuers have the profile
     /// [`transaction_token`](hopguard_verify::Profile::transaction_token); of others it takes none. How long they may
     /// live is for `ttl`; there is no default.
+    ///
+    /// # Errors
+    ///
+    /// Whatever of it would have every transaction refused.
+    pub fn new(hop: &Hop, verifier: Verifier, domain: &str, ttl: TtlGuard) -> Result<Self, ConfigErrors> {
+        let audience = AudienceGuard::exactly(domain);
+        let mut problems = Problems::new();
+        if !verifier.verifies_transactions() {
+            problems.add("transaction.issuer", "has no transaction tokens: see `Profile::transaction_token`");
+        }
+        for (setting, problem) in
+            [("transaction.trust_domain", audience.problem()), ("transaction.ttl", ttl.problem())]
+        {
+            if let Some(problem) = problem {
+                problems.add(setting, problem);
+            }
+        }
+        let (hop, domain, subjects_of) = (hop.clone(), domain.into(), Vec::new());
+        problems.into_result(Self(Arc::new(Inner {
+            hop,
+            verifier,
+            domain,
+            audience,
+            ttl,
+            any_subject: false,
+            subjects_of,
+        })))
+    }
+
+    /// The subjects of transactions are named as `issuer`, of access tokens, names them: only its tokens' callers may
+    /// bring one. Needed where the stack trusts several issuers; it may be said of more than one.
     #[must_use]
-    pub fn new(hop: &Hop, verifier: Verifier, domain: &str, ttl: TtlGuard) -> Self {
-        let (hop, audience, domain) = (hop.clone(), AudienceGuard::exactly(domain), domain.into());
-        Self(Arc::new(Inner { hop, verifier, domain, audience, ttl, any_subject: false }))
+    pub fn subjects_of(mut self, issuer: &str) -> Self {
+        Arc::make_mut(&mut self.0).subjects_of.push(issuer.into());
+        self
     }
 
     /// Takes transactions about another subject than that of the caller's access token, as where the two are named
@@ -199,8 +235,8 @@ impl Inner {
     {
         let Shown { presented, caller, record } = shown;
         // One that is not genuine says nothing that an event could repeat.
-        let verified = match verdict.and_then(|facts| self.genuine(presented, facts)) {
-            Ok(verified) => verified,
+        let verified = match verdict {
+            Ok(facts) => Verified::assert_genuine(presented, facts),
             Err(refusal) => {
                 return ResponseFuture::refused(self.refuse(&record, Some(&caller), None, refusal));
             }
@@ -219,13 +255,6 @@ impl Inner {
         }
     }
 
-    fn genuine(&self, presented: Presented, facts: Arc<Facts>) -> Result<Verified, Refusal> {
-        if !self.verifier.verifies_transactions() {
-            return Err(Denial::TokenTypeMismatch.into());
-        }
-        Ok(Verified::assert_genuine(presented, facts))
-    }
-
     /// It is genuine: is it meant for this domain, and for this caller? From now on the block knows it, wherever it
     /// turns up. What it allows waits until the event is safe.
     fn judge(
@@ -241,7 +270,7 @@ impl Inner {
         self.hop.still_good(caller.facts())?;
         self.audience.check(verified, now)?;
         self.ttl.check(verified, now)?;
-        if !self.any_subject && is_foreign(verified.facts(), caller) {
+        if !self.any_subject && self.is_foreign(verified.facts(), caller) {
             return Err(Denial::TransactionForeign.into());
         }
         let remembered = self.hop.ledger().remember_received(verified, now)?;
@@ -263,9 +292,18 @@ impl Inner {
             self.hop.event(record, Direction::Inbound, EventKind::Decision, "transaction", decision);
         event.token = caller.map(|caller| caller.facts().clone());
         event.found = found.map(|facts| facts.fingerprint);
-        let foreign = found.filter(|facts| caller.is_some_and(|caller| is_foreign(facts, caller)));
+        let foreign = found.filter(|facts| caller.is_some_and(|caller| self.is_foreign(facts, caller)));
         event.place = foreign.map(|facts| format!("subject {}", facts.subject).into());
         event
+    }
+
+    /// Is the transaction about somebody else than the caller's access token, as far as can be told?
+    fn is_foreign(&self, transaction: &Facts, caller: &Admitted) -> bool {
+        let caller = caller.facts();
+        // The same name at two issuers is two people.
+        let named = self.subjects_of.iter().any(|issuer| **issuer == *caller.issuer);
+        let unsaid = self.subjects_of.is_empty() && !self.hop.trusts_several_issuers();
+        transaction.subject != caller.subject || !(named || unsaid)
     }
 
     fn refuse<R: Default>(
@@ -281,11 +319,6 @@ impl Inner {
         self.hop.audit().refusal(event);
         refused.answer(&self.hop)
     }
-}
-
-/// Is the transaction about somebody else than the caller's access token?
-fn is_foreign(transaction: &Facts, caller: &Admitted) -> bool {
-    transaction.subject != caller.facts().subject
 }
 
 /// Calls the service, with the transaction in the caller's evidence.
