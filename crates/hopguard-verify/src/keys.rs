@@ -309,6 +309,9 @@ mod tests {
             let lines = warned(std::slice::from_ref(&jwk));
             assert!(matches!(&*lines, [line] if line.contains(why)), "{jwk}: {lines:?}");
         }
+        for other in [json!(7), json!([]), json!("text"), json!(null)] {
+            assert!(matches!(&*warned(&[other]), [line] if line.contains("it is not an object")));
+        }
         // A curve that nothing is accepted on is no silence either.
         let mut other = ec;
         (other["crv"], other["alg"]) = (json!("secp256k1"), json!(null));

@@ -77,6 +77,9 @@ async fn a_set_that_did_not_change_is_not_sent_again() {
     assert!(Arc::ptr_eq(&first, &rig.verify(&token).await.unwrap()));
     rig.clock.advance(minutes(6));
     rig.verify(&one.token(&long_claims("2"))).await.unwrap();
+    // It is an answer like any other: the set is as young as a new one.
+    let status = rig.verifier.key_sets().swap_remove(0);
+    assert_eq!((status.age, status.fetches, status.failures), (Some(seconds(0)), 3, 0));
     // Another set under another tag, and the old key's verdicts die.
     rig.issuer.answer(tagged(200, "\"b\"", &[&two]));
     rig.clock.advance(minutes(6));
