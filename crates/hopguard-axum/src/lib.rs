@@ -26,7 +26,7 @@ mod route;
 mod ready;
 
 pub use caller::{Caller, CallerMissing};
-pub use protect::{Connection, Protect, Protected};
+pub use protect::{Protect, Protected};
 pub use ready::ready;
 pub use rejection::EgressRejection;
 pub use route::{NameRoutes, NamedRoute};

@@ -53,7 +53,7 @@ impl Protect for Inbound {
     fn protect(&self, router: Router, open: OpenPaths) -> Protected {
         let metadata = self.resource_metadata().cloned();
         let guard = self.clone().open(open);
-        Protected { service: guard.around(Inner(router)), metadata, guard, connect_info: false }
+        Protected { service: guard.around(Inner(router)), metadata, guard, peer: None, connect_info: false }
     }
 }
 
@@ -66,12 +66,13 @@ pub struct Protected {
     service: Guarded<Inner>,
     metadata: Option<PublishedMetadata>,
     guard: Inbound,
+    peer: Option<SocketAddr>,
     connect_info: bool,
 }
 
 impl Protected {
-    /// Also tells handlers the transport's other end, for axum's own `ConnectInfo<SocketAddr>`. The audit
-    /// knows it anyway.
+    /// Also tells handlers the transport's other end, for axum's own `ConnectInfo<SocketAddr>`, where it is known: by
+    /// `axum::serve`, or by [`Protected::for_peer`]. The audit knows it anyway.
     #[must_use]
     pub fn with_connect_info(self) -> Self {
         Self { connect_info: true, ..self }
@@ -81,7 +82,7 @@ impl Protected {
     /// itself.
     #[must_use]
     pub fn for_peer(self, peer: SocketAddr) -> Self {
-        Self { service: self.service.for_peer(peer), ..self }
+        Self { service: self.service.for_peer(peer), peer: Some(peer), ..self }
     }
 
     /// The stack in front: to warm it up, to see how its keys are.
@@ -123,7 +124,10 @@ impl Service<Request> for Protected {
         <Guarded<Inner> as Service<Request>>::poll_ready(&mut self.service, context)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        if let Some(peer) = self.peer.filter(|_| self.connect_info) {
+            request.extensions_mut().insert(ConnectInfo(peer));
+        }
         let rendered: fn(Answer) -> Result<Response, Infallible> =
             |answer| answer.map(|response| render(response.map(Body::new)));
         match &self.metadata {
@@ -135,43 +139,17 @@ impl Service<Request> for Protected {
     }
 }
 
-/// One connection to a protected router; it knows the transport's other end.
-#[derive(Clone, Debug)]
-pub struct Connection {
-    service: Protected,
-    info: Option<ConnectInfo<SocketAddr>>,
-}
-
-impl Service<Request> for Connection {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = <Protected as Service<Request>>::Future;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        <Protected as Service<Request>>::poll_ready(&mut self.service, context)
-    }
-
-    fn call(&mut self, mut request: Request) -> Self::Future {
-        if let Some(info) = self.info {
-            request.extensions_mut().insert(info);
-        }
-        self.service.call(request)
-    }
-}
-
 impl Service<IncomingStream<'_, TcpListener>> for Protected {
-    type Response = Connection;
+    type Response = Self;
     type Error = Infallible;
-    type Future = Ready<Result<Connection, Infallible>>;
+    type Future = Ready<Result<Self, Infallible>>;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, stream: IncomingStream<'_, TcpListener>) -> Self::Future {
-        let peer = *stream.remote_addr();
-        let info = self.connect_info.then_some(ConnectInfo(peer));
-        ready(Ok(Connection { service: self.clone().for_peer(peer), info }))
+        ready(Ok(self.clone().for_peer(*stream.remote_addr())))
     }
 }
 

@@ -29,7 +29,7 @@ pub struct ConfigProblem {
 ///      inbound.audience is empty: name this service's own URI",
 /// );
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConfigErrors(Vec<ConfigProblem>);
 
 impl ConfigErrors {
@@ -53,6 +53,13 @@ impl fmt::Display for ConfigErrors {
             count => write!(f, "the configuration has {count} problems")?,
         }
         self.0.iter().try_for_each(|one| write!(f, "\n  {} {}", one.setting, one.problem))
+    }
+}
+
+/// The same as `Display`: it is what a program shows whose `main` returns the error.
+impl fmt::Debug for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -12,21 +12,21 @@
 //! With the feature `axum` come `Protect` and `Caller`, with `reqwest` comes `GuardedClient`, with `config` comes
 //! `Config`, which makes all of it from one TOML file, and with `metrics` come `Metered` and `Observer`.
 
-pub use hopguard_audit::{DurableLog, Fanout, JsonLines, LogKey, LogVerifier, Promise, TracingSink};
+pub use hopguard_audit::{DurableLog, Fanout, JsonLines, LogKey, LogVerifier, Promise, TracingSink, verify};
 #[cfg(feature = "axum")]
 pub use hopguard_axum::{Caller, CallerMissing, EgressRejection, NameRoutes, Protect, Protected, ready};
 pub use hopguard_client::{
-    BoxFuture, ClientAuth, HttpTransport, SigningKey, Spawn, SystemClock, TokenFile, Transport,
-    TransportError,
+    Algorithm as SigningAlgorithm, BoxFuture, ClientAuth, HttpTransport, SigningKey, Spawn, SystemClock,
+    TokenFile, Transport, TransportError,
 };
 #[cfg(feature = "config")]
 pub use hopguard_config::{Config, Parts};
 pub use hopguard_core::{
     Actor, ActorChain, ActorGuard, Admitted, Anonymous, AsOurselves, AudienceGuard, Audit, AuditFull,
     AuditSink, Clock, ConfigErrors, Decision, Denial, Deny, Destination, Direction, Event, EventKind,
-    Exchange, Facts, Fault, Fingerprint, Guard, Id, Ledger, Monotonic, Overflow, PeerIdentity, RawToken,
-    Refusal, Route, RouteMap, RouteRule, ScopeGuard, ScopeSet, Static, StepUp, StrangerLimits, Ttl, TtlGuard,
-    UnixTime, Verified, Waiver, Withdrawal, Withdrawals, codes, minutes, seconds,
+    Exchange, Facts, Fault, Fingerprint, Guard, Id, Ledger, Monotonic, Origin, Overflow, PeerIdentity,
+    RawToken, Refusal, Route, RouteMap, RouteRule, ScopeGuard, ScopeSet, Static, StepUp, StrangerLimits, Ttl,
+    TtlGuard, UnixTime, Verified, Waiver, Withdrawal, Withdrawals, codes, minutes, seconds,
 };
 pub use hopguard_exchange::{ActorToken, Exchanger, StsProfile};
 #[cfg(feature = "metrics")]
@@ -35,7 +35,7 @@ pub use hopguard_metrics::{METRICS, Metered, Metric, Observer};
 pub use hopguard_reqwest::{Calls, GuardedClient, Payload, RequestBuilder, SendError};
 pub use hopguard_tower::{
     AuditLayer, BindLayer, BodyError, BodyScan, Egress, EgressError, ExchangeLayer, Explained, GuardExt, Hop,
-    Inbound, LongStream, OnBehalfOf, Once, OpenPaths, PassthroughBuilder, PassthroughLayer,
+    Inbound, LongStream, OnBehalfOf, Once, OpenPaths, PassthroughBuilder, PassthroughLayer, PeerAddress,
     PublishedMetadata, Refused, Replayable, ResourceMetadata, ResponseRule, ScannedBody, ShieldLayer,
     StreamError, StsEndpoint, TimedUpgrade, TransactionLayer, UpgradeFailed, Upgrading, Upload, VerifyLayer,
     admitted,

@@ -218,3 +218,29 @@ async fn a_rule_that_lets_nobody_pass_is_told_where_it_is_made_a_layer() {
     let text = said.text();
     assert!(text.contains("is empty: name") && text.contains("allows no time at all"), "{text}");
 }
+
+/// Who serves without `axum::serve` says once who is at the other end, and handlers hear of it if they ask.
+#[tokio::test]
+async fn a_handler_hears_of_the_peer_where_that_was_asked_for() {
+    use std::net::SocketAddr;
+
+    use axum::Router;
+    use axum::body::Body;
+    use axum::extract::ConnectInfo;
+    use axum::routing::get;
+    use hopguard::{OpenPaths, Protect};
+    use tower::ServiceExt;
+
+    let world = crate::world::World::new().await;
+    let who = get(async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.to_string());
+    let protected = world.inbound.protect(Router::new().route("/who", who), OpenPaths::paths(["/who"]));
+    let peer = SocketAddr::from(([192, 0, 2, 1], 40_000));
+    for (service, status) in [
+        (protected.clone().with_connect_info().for_peer(peer), 200),
+        (protected.clone().for_peer(peer), 500),
+        (protected.with_connect_info(), 500),
+    ] {
+        let request = http::Request::get("/who").body(Body::empty()).unwrap();
+        assert_eq!(service.oneshot(request).await.unwrap().status(), status);
+    }
+}
