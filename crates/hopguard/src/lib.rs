@@ -47,6 +47,11 @@ pub use hopguard_verify::{Algorithm, Issuer, Profile, Verifier};
 #[doc = include_str!("../../../README.md")]
 pub struct Readme;
 
+/// The way through the audit, so that its example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/AUDIT.md")]
+pub struct AuditGuide;
+
 /// The recipes for authorization servers of others, so that they compile.
 #[cfg(doctest)]
 pub mod recipes {
