@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hopguard_audit::LogKey;
 
@@ -11,24 +11,37 @@ use crate::{Ended, print_as_is};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The log's name: by convention a URL without its scheme, such as `orders.internal/audit`
-    origin: String,
+    #[arg(required_unless_present = "show", requires = "out")]
+    origin: Option<String>,
     /// The file for the private key; it must not be there yet
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "origin")]
+    out: Option<PathBuf>,
+    /// Make none: print the verifier key of the private key in this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["origin", "out"])]
+    show: Option<PathBuf>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Ended, String> {
-    let key = LogKey::generate(&arguments.origin).map_err(|error| error.to_string())?;
+    let key = match (&arguments.origin, &arguments.out, &arguments.show) {
+        (_, _, Some(file)) => LogKey::from_file(file).map_err(|error| error.to_string())?,
+        (Some(origin), Some(out), None) => made(origin, out)?,
+        _ => return Err("name the log and --out FILE, or --show FILE".to_owned()),
+    };
+    // A key may look like a token by chance; its name may not.
+    print_as_is(&key.verifier().to_string())?;
+    Ok(Ended::Well)
+}
+
+fn made(origin: &str, out: &Path) -> Result<LogKey, String> {
+    let key = LogKey::generate(origin).map_err(|error| error.to_string())?;
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let cannot = |error| format!("cannot write {}: {error}", arguments.out.display());
-    let mut file = options.open(&arguments.out).map_err(cannot)?;
+    let cannot = |error| format!("cannot write {}: {error}", out.display());
+    let mut file = options.open(out).map_err(cannot)?;
     let text = key.dangerous_expose();
     file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n")).map_err(cannot)?;
     file.sync_all().map_err(cannot)?;
-    // A key may look like a token by chance; its name may not.
-    print_as_is(&key.verifier().to_string())?;
-    Ok(Ended::Well)
+    Ok(key)
 }

@@ -9,8 +9,13 @@ use crate::show::{plain, table};
 use crate::{Ended, print};
 
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The last checkpoint is signed when the log is dropped, by a service that ends in good order. Records \
+                  after the newest checkpoint are not covered; of a log without one over any record nothing is \
+                  proven (exit 1)."
+)]
 pub(crate) struct Arguments {
-    /// Folders of durable logs; plain JSON Lines files can be named and have nothing to verify
+    /// Folders of durable logs. Without a key, plain JSON Lines can be named too: they have nothing to verify
     #[arg(required = true, value_name = "LOG")]
     logs: Vec<PathBuf>,
     /// The verifier key, `<origin>+<key id>+<base64>`, or a file that holds it
@@ -19,8 +24,8 @@ pub(crate) struct Arguments {
     /// A file of checkpoints held elsewhere; with it, a log that was cut or set back is found
     #[arg(long, value_name = "FILE")]
     against: Vec<PathBuf>,
-    /// Let a log pass of which no record is signed: it was begun seconds ago, and was killed before its first checkpoint.
-    /// One whose checkpoints were all deleted looks the same
+    /// Let a log pass of which only the empty log's checkpoint is left: it was begun seconds ago, and is open or was
+    /// killed before the next one. One whose later checkpoints were deleted looks the same
     #[arg(long)]
     dangerous_unsigned: bool,
     /// Print JSON
@@ -37,19 +42,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Ended, String> {
     let held: Vec<&str> = held.iter().map(String::as_str).collect();
     let (mut ended, mut all) = (Ended::Well, Vec::new());
     for log in &arguments.logs {
-        let found = if log.join("leaves").is_file() || log.join("checkpoint").is_file() {
+        let found = if is_durable(log) {
             let key = key.as_ref().ok_or("name the verifier key: --key KEY")?;
             let found = hopguard_audit::verify(log, key, &held);
             Some(found.map_err(|error| format!("cannot read {}: {error}", log.display()))?)
-        } else if held.is_empty() {
-            hopguard_audit::lineage::log_files(log).map_err(|error| format!("{}: {error}", log.display()))?;
-            None
+        } else if key.is_some() || !held.is_empty() {
+            // Somebody holds a key or checkpoints of it, so it was more than plain lines once: whoever deletes its
+            // hashes and checkpoints must not end well.
+            return Err(format!("{} is no durable log: there is nothing to verify", log.display()));
         } else {
-            // Somebody holds checkpoints of it, so it was more than plain lines once.
-            return Err(format!(
-                "{} is no durable log, and there are checkpoints to hold it against",
-                log.display()
-            ));
+            let files = hopguard_audit::lineage::log_files(log);
+            let files = files.map_err(|error| format!("{}: {error}", log.display()))?;
+            if let Some(durable) = files.iter().filter_map(|file| file.parent()).find(|at| is_durable(at)) {
+                let what = "holds durable logs, or is a part of one: name each one's folder, and its key";
+                return Err(format!("{} {what}; the first is {}", log.display(), durable.display()));
+            }
+            None
         };
         let passes = |found: &Verification| {
             found.is_sound() || arguments.dangerous_unsigned && found.is_sound_or_young()
@@ -74,7 +82,18 @@ fn read_key(key: &str) -> Result<LogVerifier, String> {
     } else {
         std::fs::read_to_string(key).map_err(|error| format!("cannot read {key}: {error}"))?
     };
-    LogVerifier::parse(&text).map_err(|error| error.to_string())
+    // The text is a secret if it is the wrong one: it is not repeated.
+    if text.trim_start().starts_with("PRIVATE+KEY+") {
+        return Err("this is the signing key; name the verifier key that `audit key` printed".to_owned());
+    }
+    let wrong =
+        "this is no verifier key: it must read `<origin>+<key id>+<base64>`, as `audit key` printed it";
+    LogVerifier::parse(&text).map_err(|_| wrong.to_owned())
+}
+
+/// True if anything is left of what a durable log has besides its records.
+fn is_durable(folder: &Path) -> bool {
+    ["leaves", "checkpoint", "checkpoints"].iter().any(|file| folder.join(file).is_file())
 }
 
 fn json(log: &Path, found: Option<&Verification>) -> Value {
@@ -93,8 +112,8 @@ fn told(log: &Path, found: Option<&Verification>) -> String {
         (false, false) => "CHANGED",
     };
     let mut text = format!(
-        "{log}: {verdict}, {} records, {} of them signed, {} checkpoints",
-        found.records, found.signed, found.checkpoints
+        "{log}: {verdict}, {} records, {} of them signed, {} checkpoints of its own, {} held",
+        found.records, found.signed, found.checkpoints, found.held
     );
     for note in &found.notes {
         text.push_str(&format!("\n  note: {}", plain(note)));

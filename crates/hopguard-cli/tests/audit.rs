@@ -330,6 +330,9 @@ fn a_durable_log_is_verified_with_the_public_key_alone() {
     let made = run(&["key", "orders.internal/audit", "--out"], &[&key_file]);
     let verifier = text(&made, 0).trim().to_owned();
     assert_eq!(run(&["key", "orders.internal/audit", "--out"], &[&key_file]).status.code(), Some(2));
+    assert_eq!(text(&run(&["key", "--show"], &[&key_file]), 0).trim(), verifier, "had again");
+    assert_eq!(run(&["key", "orders.internal/audit", "--show"], &[&key_file]).status.code(), Some(2));
+    assert_eq!(run(&["key"], &[]).status.code(), Some(2));
     let write = |count| {
         let sink = DurableLog::at(&log, LogKey::from_file(&key_file).unwrap()).open().unwrap();
         let audit = Audit::new("orders", "1", Arc::new(sink));
@@ -353,6 +356,7 @@ fn a_durable_log_is_verified_with_the_public_key_alone() {
     };
     let sound = text(&verify(&["--against", held], &log), 0);
     assert!(sound.contains("sound, 7 records, 7 of them signed"), "{sound}");
+    assert!(sound.contains("3 checkpoints of its own, 1 held"), "{sound}");
     text(&verify(&[], &old), 0);
     let cut = text(&verify(&["--against", held], &old), 1);
     assert!(cut.contains("truncated") && cut.contains("3 to 6"), "{cut}");
@@ -363,10 +367,18 @@ fn a_durable_log_is_verified_with_the_public_key_alone() {
         std::fs::remove_file(old.join(file)).unwrap();
     }
     let unsigned = text(&verify(&[], &old), 1);
-    assert!(
-        unsigned.contains("NOT PROVEN") && unsigned.contains("no checkpoint covers any record"),
-        "{unsigned}"
-    );
+    assert!(unsigned.contains("CHANGED") && unsigned.contains("all of the log's own are gone"), "{unsigned}");
+    // Every log begins with a checkpoint of no records: one without it is not young.
+    text(&verify(&["--dangerous-unsigned"], &old), 1);
+    text(&verify(&["--dangerous-unsigned", "--against", held], &old), 1);
+    let history = std::fs::read_to_string(log.join("checkpoints")).unwrap();
+    let end = history.find("\n\u{2014} ").unwrap() + 1;
+    let first = &history[..end + history[end..].find('\n').unwrap() + 1];
+    for file in ["checkpoint", "checkpoints"] {
+        std::fs::write(old.join(file), first).unwrap();
+    }
+    let young = text(&verify(&[], &old), 1);
+    assert!(young.contains("NOT PROVEN") && young.contains("none but the empty log's"), "{young}");
     text(&verify(&["--dangerous-unsigned"], &old), 0);
     text(&verify(&["--dangerous-unsigned", "--against", held], &old), 1);
 
@@ -388,4 +400,32 @@ fn plain_lines_have_nothing_to_verify() {
     assert!(text(&run(&["verify"], &[&logs]), 0).contains("nothing to verify"));
     let held = logs.join("sts.jsonl");
     assert_eq!(run(&["verify", "--against", held.to_str().unwrap()], &[&logs]).status.code(), Some(2));
+}
+
+/// Who deletes a log's hashes and checkpoints must not turn it into one that has nothing to verify.
+#[test]
+fn with_a_key_what_is_no_durable_log_is_no_success() {
+    let folder = Folder::new();
+    let (log, key_file) = (folder.0.join("orders"), folder.0.join("key"));
+    let verifier = text(&run(&["key", "orders.internal/audit", "--out"], &[&key_file]), 0).trim().to_owned();
+    drop(DurableLog::at(&log, LogKey::from_file(&key_file).unwrap()).open().unwrap());
+    let with_key = ["verify", "--key", &verifier];
+    text(&run(&with_key, &[&log]), 0);
+    let no_log = |output: &Output, says: &str| {
+        text(output, 2);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains(says), "{said}");
+    };
+    // A folder of logs, with a key and without: which of them was meant to be verified is not known.
+    no_log(&run(&with_key, &[&folder.0]), "is no durable log");
+    no_log(&run(&["verify"], &[&folder.0]), "holds durable logs");
+    no_log(&run(&with_key, &[&key_file]), "is no durable log");
+    no_log(&run(&with_key, &[&chain()]), "is no durable log");
+    for file in ["leaves", "checkpoint", "checkpoints"] {
+        std::fs::remove_file(log.join(file)).unwrap();
+    }
+    no_log(&run(&with_key, &[&log]), "is no durable log");
+
+    let private = key_file.to_str().unwrap();
+    no_log(&run(&["verify", "--key", private], &[&log]), "name the verifier key that `audit key` printed");
 }

@@ -43,7 +43,8 @@
 //! # Security
 //!
 //! Whoever can write the files but has not the key can change nothing before the newest checkpoint unseen;
-//! records after it, until the next one. Whoever has the key, or the service's process, can write what they
+//! records after it, until the next one, and for good if the service starts again before: it signs what it
+//! finds. Whoever has the key, or the service's process, can write what they
 //! like from then on, and rewrite the past too, unless a checkpoint is held where they cannot write:
 //! [`DurableLogBuilder::ship_to`] a place on another machine, and verify against it. To set the whole folder
 //! back to an older copy shows only against such a checkpoint.

@@ -64,7 +64,11 @@ impl LogPaper {
         append(&folder.join(CHECKPOINTS), &note)?;
         folder::put_newest(folder, &note)?;
         self.signed = self.tree.size();
-        self.settings.ship.as_deref().map_or(Ok(()), |path| append(path, &note))
+        self.settings.ship.as_deref().map_or(Ok(()), |path| {
+            let at = path.display();
+            append(path, &note)
+                .map_err(|e| io::Error::new(e.kind(), format!("`ship_to` cannot append to `{at}`: {e}")))
+        })
     }
 }
 

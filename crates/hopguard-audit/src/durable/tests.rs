@@ -346,3 +346,12 @@ fn one_writer_at_a_time() {
     let settings: Vec<_> = errors.problems().iter().map(|problem| problem.setting.as_str()).collect();
     assert_eq!(settings, ["audit.places", "audit.checkpoint_every", "audit.rotate_at"]);
 }
+
+/// The folder of `ship_to` must be there; who reads the error must find the setting.
+#[test]
+fn a_place_for_checkpoints_that_is_not_there_is_named() {
+    let folder = Folder::new();
+    let missing = folder.0.join("not/there");
+    let error = DurableLog::at(folder.0.join("log"), key()).ship_to(&missing).open().unwrap_err().to_string();
+    assert!(error.contains("ship_to") && error.contains("not/there"), "{error}");
+}

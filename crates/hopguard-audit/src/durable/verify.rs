@@ -38,8 +38,8 @@ pub enum FindingKind {
     Rewritten,
     /// A checkpoint is not signed by this key, or stands where it cannot.
     CheckpointInvalid,
-    /// No checkpoint covers any of the records, so that nothing is known of them. All may be gone, and the records
-    /// written anew; a log that is younger than the first checkpoint after the empty log's looks the same.
+    /// No checkpoint covers any of the records, so that nothing is known of them: they may have been written anew.
+    /// Where the empty log's checkpoint is left, a log that is younger than the next one looks the same.
     Unsigned,
 }
 
@@ -99,8 +99,10 @@ pub struct Verification {
     pub records: u64,
     /// How many of them, from the first on, a genuine checkpoint covers.
     pub signed: u64,
-    /// Genuine checkpoints that were compared, those held elsewhere included.
+    /// Genuine checkpoints of the log's own that were compared.
     pub checkpoints: u64,
+    /// Genuine checkpoints held elsewhere that were compared.
+    pub held: u64,
     /// What was done to the log; at most 100.
     pub findings: Vec<Finding>,
     /// What is worth knowing and no proof of anything.
@@ -114,11 +116,13 @@ impl Verification {
         self.findings.is_empty()
     }
 
-    /// True if nothing was found, or only that no record is signed yet: what a log looks like that was begun seconds
-    /// ago, and one whose checkpoints were all deleted. Ask this only where the first is known.
+    /// True if nothing was found, or only that no record is signed yet, while the log has the checkpoint of no records
+    /// that it was begun with: what a log looks like that was begun seconds ago, and one whose later checkpoints were
+    /// deleted. Ask this only where the first is known.
     #[must_use]
     pub fn is_sound_or_young(&self) -> bool {
-        self.findings.iter().all(|finding| finding.kind == FindingKind::Unsigned)
+        let unsigned = |finding: &Finding| finding.kind == FindingKind::Unsigned;
+        self.is_sound() || self.checkpoints > 0 && self.findings.iter().all(unsigned)
     }
 }
 
@@ -229,7 +233,8 @@ impl Log {
     }
 
     fn judge(&mut self, own: &[Checkpoint], held: &[Checkpoint]) {
-        self.found.checkpoints = count(own.len() + held.len());
+        self.found.checkpoints = count(own.len());
+        self.found.held = count(held.len());
         // The hashes tell where a change is; the signatures tell whether the hashes can be believed.
         let (mut hashes, mut agreed) = (self.leaves.clone(), agreement(&self.leaves, own));
         if self.leaves != self.records {
@@ -271,7 +276,11 @@ impl Log {
         self.found.signed = self.found.signed.max(if self.found.findings.is_empty() { sound } else { 0 });
         // Absence proves nothing: whoever can delete every checkpoint can write every record.
         if self.found.signed == 0 && self.found.records > 0 && self.found.findings.is_empty() {
-            let what = "no checkpoint covers any record: all are gone, or none was signed yet";
+            let what = if own.is_empty() {
+                "no checkpoint covers any record: all of the log's own are gone"
+            } else {
+                "no checkpoint covers any record: none but the empty log's was signed yet, or the later ones are gone"
+            };
             self.add(FindingKind::Unsigned, 0..self.records.len(), None, what);
         }
         if self.found.signed < self.found.records {

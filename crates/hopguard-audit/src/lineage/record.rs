@@ -167,9 +167,12 @@ fn collect(path: &Path, depth: u8, files: &mut Vec<PathBuf>) -> io::Result<()> {
     }
     for entry in path.read_dir()? {
         let below = entry?.path();
-        let is_log = below.extension().is_some_and(|extension| extension == "jsonl");
-        if is_log || (depth > 0 && below.is_dir()) {
-            collect(&below, depth - 1, files)?;
+        if below.is_dir() {
+            if depth > 0 {
+                collect(&below, depth - 1, files)?;
+            }
+        } else if below.extension().is_some_and(|extension| extension == "jsonl") {
+            files.push(below);
         }
     }
     Ok(())
@@ -202,5 +205,32 @@ pub(crate) fn read(
             Ok(record) => records.push(record),
             Err(_) => unreadable.push(Unreadable { file: path.to_owned(), line: number }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The logs of several services stand in folders of their own; what is deeper than that is not looked for.
+    #[test]
+    fn a_folder_that_is_too_deep_is_left_out_whatever_its_name() {
+        let root = std::env::temp_dir().join(format!("hopguard-deep-{}", std::process::id()));
+        let deep = root.join("a/b/c/d.jsonl/e.jsonl");
+        std::fs::create_dir_all(&deep).unwrap();
+        for file in ["one.jsonl", "a/two.jsonl", "a/b/three.jsonl", "a/b/c/four.jsonl"] {
+            std::fs::write(root.join(file), "").unwrap();
+        }
+        std::fs::write(deep.join("five.jsonl"), "").unwrap();
+        let found = log_files(&root);
+        // One step nearer, the depth is at its end where a file stands and not a folder.
+        let nearer = log_files(&root.join("a"));
+        std::fs::remove_dir_all(&root).unwrap();
+        let names = |files: Vec<PathBuf>, root: &Path| -> Vec<String> {
+            files.iter().map(|f| f.strip_prefix(root).unwrap().display().to_string()).collect()
+        };
+        assert_eq!(names(found.unwrap(), &root), ["a/b/three.jsonl", "a/two.jsonl", "one.jsonl"]);
+        let nearer = names(nearer.unwrap(), &root.join("a"));
+        assert_eq!(nearer, ["b/c/four.jsonl", "b/three.jsonl", "two.jsonl"]);
     }
 }
