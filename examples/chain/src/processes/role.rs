@@ -88,7 +88,10 @@ fn own_key(role: &str, root: &Path) -> Result<LogKey, Failure> {
         let made = LogKey::generate(&format!("chain.example/{role}"))?;
         options.open(&path)?.write_all(made.dangerous_expose().as_bytes())?;
     }
-    Ok(LogKey::from_file(&path)?)
+    let key = LogKey::from_file(&path)?;
+    // For whoever verifies the log, who must not have the key itself.
+    std::fs::write(folder.join(format!("{role}.pub")), format!("{}\n", key.verifier()))?;
+    Ok(key)
 }
 
 fn say(value: &Value) -> Result<(), Failure> {
