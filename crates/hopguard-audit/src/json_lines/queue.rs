@@ -451,14 +451,14 @@ impl Queue {
             .into_iter()
             .partition(|(until, _)| settling.is_some_and(|settling| *until <= settling));
         state.awaited = kept;
+        // Before anybody wakes up: who hears that nothing can be written finds no room for the next event either.
+        let is_first = !std::mem::replace(&mut state.failed, true);
         drop(state);
         drop::<Vec<_>>(refused);
-        let mut state = self.lock();
-        if !std::mem::replace(&mut state.failed, true) {
-            drop(state);
+        if is_first {
             tracing::error!(error = %error.kind(), "the audit log cannot be written");
-            state = self.lock();
         }
+        let mut state = self.lock();
         self.progress.notify_all();
         if !state.stop && !state.ended {
             drop(self.work.wait_timeout_while(state, RETRY, |s| !s.urgent && !s.stop && !s.ended));
