@@ -137,7 +137,7 @@ impl Verifier {
 
     /// As [`Verifier::check`], at a time that the caller has just read from the same clock.
     pub fn check_at(&self, token: &RawToken, withdrawals: &Withdrawals, now: UnixTime) -> Check {
-        match self.0.judge(token.dangerous_expose(), withdrawals, now) {
+        match self.0.judge(token, withdrawals, now) {
             Ok(facts) => Check::Done(Ok(facts)),
             Err(Stop::Denied(denial)) => Check::Done(Err(denial)),
             Err(Stop::Keys(wanted)) => Check::NeedsKeys(wanted),
@@ -250,9 +250,9 @@ impl fmt::Debug for Verifier {
 }
 
 impl Inner {
-    fn judge(&self, token: &str, withdrawals: &Withdrawals, now: UnixTime) -> Result<Arc<Facts>, Stop> {
+    fn judge(&self, token: &RawToken, withdrawals: &Withdrawals, now: UnixTime) -> Result<Arc<Facts>, Stop> {
         // INVARIANT: I9 — every line above the call of `verify` refuses without a signature check.
-        let tagged = self.memory.as_ref().and_then(|memory| memory.tag(token).map(|tag| (memory, tag)));
+        let tagged = self.memory.as_ref().and_then(|memory| memory.tag(token.dangerous_expose_bytes()).map(|tag| (memory, tag)));
         if let Some((memory, tag)) = tagged
             && let Some(verdict) = memory.recall(tag)
         {
@@ -270,7 +270,7 @@ impl Inner {
             memory.forget(tag);
         }
 
-        let segments = Compact::split(token, self.token_at_most)?;
+        let segments = Compact::split(token.dangerous_expose(), self.token_at_most)?;
         let text = segments.header()?;
         let header = Header::read(&text)?;
         let algorithm = header.algorithm()?;

@@ -121,7 +121,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let Steps { open, verify, .. } = &*self.steps;
+        let Self { steps, service, .. } = self;
+        let Steps { open, verify, .. } = &**steps;
         let hop = verify.hop();
         let record = hop.begin(Some(request.method()), request.headers());
         if open.contains(request.uri().path()) {
@@ -130,7 +131,7 @@ where
             // Nobody has checked it, so nobody may take it for checked.
             request.headers_mut().remove(AUTHORIZATION);
             let request = request.map(Upload::untimed);
-            return ResponseFuture::Open { future: Called::with(&self.service, request) };
+            return ResponseFuture::Open { future: Called::with(service, request) };
         }
         let presented = match extract(hop, &mut request, self.peer) {
             Ok(presented) => presented,
@@ -155,7 +156,7 @@ where
 impl<S> Front<S> {
     /// The token is genuine: judges it by the rules and hands the request on.
     fn proceed<B, R>(
-        &self,
+        &mut self,
         mut request: Request<B>,
         verified: Verified,
         record: &Record,
@@ -177,7 +178,7 @@ impl<S> Front<S> {
     }
 
     /// Calls the service.
-    fn enter<B, R>(&self, mut request: Request<B>, admission: Admission) -> ResponseFuture<S, B, R>
+    fn enter<B, R>(&mut self, mut request: Request<B>, admission: Admission) -> ResponseFuture<S, B, R>
     where
         S: Service<Request<Upload<B>>, Response = Response<R>> + Clone,
         B: Body,
@@ -186,7 +187,7 @@ impl<S> Front<S> {
         let Admission { mut outcome, life, .. } = admission;
         let offer = Offer::instead(&mut request);
         let request = request.map(|body| Upload::watched(body, &life, &mut outcome));
-        let future = Called::with(&self.service, request);
+        let future = Called::with(&mut self.service, request);
         ResponseFuture::Guarded { future: Timed::calling(future, Answering { outcome, life, offer }) }
     }
 }
@@ -258,7 +259,7 @@ where
                 ResponseProjection::Checking { verdict, waiting } => {
                     let verdict = ready!(verdict.as_mut().poll(context));
                     let Some(waiting) = waiting.take() else { return Poll::Pending };
-                    let Waiting { request, presented, record, front } = *waiting;
+                    let Waiting { request, presented, record, mut front } = *waiting;
                     let verify = &front.steps.verify;
                     match verdict {
                         Ok(facts) => {
@@ -273,7 +274,7 @@ where
                     let Some(waiting) = held.as_mut() else { return Poll::Pending };
                     let safe = ready!(Pin::new(&mut waiting.safe).poll(context));
                     let Some(held) = held.take() else { return Poll::Pending };
-                    let Held { request, admission, record, front, .. } = *held;
+                    let Held { request, admission, record, mut front, .. } = *held;
                     match safe {
                         // INVARIANT: I13 — the token may have expired while the disk was slow.
                         Ok(()) => match admission.life.over() {

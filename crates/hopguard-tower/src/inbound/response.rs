@@ -20,7 +20,7 @@ use tower_service::Service;
 
 use crate::Hop;
 use crate::answer::{Refused, challenge_anew};
-use crate::hop::Record;
+use crate::hop::{Passage, Record};
 use crate::scanned::{BodyScan, Judge, ScannedBody, Watcher};
 
 /// So much of a body is judged before its head leaves, if it is at hand.
@@ -112,8 +112,11 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let ShieldLayer { hop, rule } = self.layer.clone();
-        let passage = hop.passage(&mut request);
-        let (record, caller) = (passage.record, passage.admitted().map(|admitted| admitted.facts().clone()));
+        // Behind a complete stack it is there, and looked up once.
+        let (record, caller) = match request.extensions().get::<Passage>() {
+            Some(passage) => (passage.record, passage.admitted().map(|admitted| admitted.facts().clone())),
+            None => (hop.record(&mut request), None),
+        };
         ResponseFuture { future: self.inner.call(request), answer: Answer { hop, rule, record, caller } }
     }
 }
