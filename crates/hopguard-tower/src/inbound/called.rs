@@ -1,6 +1,7 @@
 //! A call of the service behind the stack: at once, where it has room.
 
 use std::future::Future;
+use std::hint::cold_path;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -34,8 +35,12 @@ where
         // Who has no room is asked again, with the waker of whoever waits.
         match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => Self::Now { future: service.call(request) },
-            Poll::Ready(Err(error)) => Self::Failed { error: Some(error) },
+            Poll::Ready(Err(error)) => {
+                cold_path();
+                Self::Failed { error: Some(error) }
+            }
             Poll::Pending => {
+                cold_path();
                 // The one that was asked stands in a queue: it goes with the request, and a clone stays.
                 let fresh = service.clone();
                 let future = Oneshot::new(std::mem::replace(service, fresh), request);

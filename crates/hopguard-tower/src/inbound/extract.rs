@@ -20,14 +20,16 @@ pub(crate) fn extract<B>(
     request: &mut Request<B>,
     peer: Option<PeerAddress>,
 ) -> Result<Presented, Denial> {
-    let mut values = request.headers().get_all(AUTHORIZATION).iter();
+    let headers = request.headers_mut();
+    // Values are counted, not names: all that go are this name's.
+    let before = headers.len();
+    let first = headers.remove(AUTHORIZATION);
     // INVARIANT: I15 — a second credential refuses, instead of one of the two being picked.
-    let outcome = match (values.next(), values.next()) {
+    let outcome = match (first, before - headers.len()) {
         (None, _) => Err(Denial::TokenMissing),
-        (Some(_), Some(_)) => Err(Denial::CredentialAmbiguous),
-        (Some(value), None) => read(value.as_bytes()),
+        (Some(value), 1) => read(value.as_bytes()),
+        (Some(_), _) => Err(Denial::CredentialAmbiguous),
     };
-    request.headers_mut().remove(AUTHORIZATION);
     let peer = peer.or_else(|| request.extensions().get().copied()).map(|PeerAddress(peer)| peer);
     let proven = request.extensions().get::<PeerIdentity>().cloned();
     outcome.map(|token| Presented::assert_extracted(hop.stack(), token, peer).by(proven))

@@ -13,6 +13,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::hint::cold_path;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -126,6 +127,7 @@ where
         let hop = verify.hop();
         let record = hop.begin(Some(request.method()), request.headers());
         if open.contains(request.uri().path()) {
+            cold_path();
             // INVARIANT: I1 — evidence that is here before the stack has begun is not the stack's.
             request.extensions_mut().insert(Passage::begun(hop, record));
             // Nobody has checked it, so nobody may take it for checked.
@@ -135,16 +137,21 @@ where
         }
         let presented = match extract(hop, &mut request, self.peer) {
             Ok(presented) => presented,
-            Err(denial) => return ResponseFuture::refused(verify.refuse(&record, None, denial.into())),
+            Err(denial) => {
+                cold_path();
+                return ResponseFuture::refused(verify.refuse(&record, None, denial.into()));
+            }
         };
         match verify.check(&presented, record.now) {
             Check::Done(Ok(facts)) => {
                 self.proceed(request, Verified::assert_genuine(presented, facts), &record)
             }
             Check::Done(Err(denial)) => {
+                cold_path();
                 ResponseFuture::refused(verify.refuse(&record, Some(&presented), denial.into()))
             }
             Check::NeedsKeys(_) => {
+                cold_path();
                 let verdict = verify.wait(presented.token().clone());
                 let waiting = Box::new(Waiting { request, presented, record, front: self.clone() });
                 ResponseFuture::Checking { verdict, waiting: Some(waiting) }
@@ -169,11 +176,15 @@ impl<S> Front<S> {
         match self.steps.admit(verified, record, &mut request) {
             Ok(admission) if admission.safe.is_done() => self.enter(request, admission),
             Ok(mut admission) => {
+                cold_path();
                 let safe = Durably::new(std::mem::replace(&mut admission.safe, Acknowledgement::done()));
                 let held = Held { safe, request, admission, record: *record, front: self.clone() };
                 ResponseFuture::Writing { held: Some(Box::new(held)) }
             }
-            Err(refused) => ResponseFuture::refused(refused.answer(self.steps.verify.hop())),
+            Err(refused) => {
+                cold_path();
+                ResponseFuture::refused(refused.answer(self.steps.verify.hop()))
+            }
         }
     }
 
@@ -257,6 +268,7 @@ where
                 }
                 ResponseProjection::Guarded { future } => return future.poll(context),
                 ResponseProjection::Checking { verdict, waiting } => {
+                    cold_path();
                     let verdict = ready!(verdict.as_mut().poll(context));
                     let Some(waiting) = waiting.take() else { return Poll::Pending };
                     let Waiting { request, presented, record, mut front } = *waiting;
@@ -271,6 +283,7 @@ where
                     }
                 }
                 ResponseProjection::Writing { held } => {
+                    cold_path();
                     let Some(waiting) = held.as_mut() else { return Poll::Pending };
                     let safe = ready!(Pin::new(&mut waiting.safe).poll(context));
                     let Some(held) = held.take() else { return Poll::Pending };

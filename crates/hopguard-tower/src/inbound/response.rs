@@ -5,6 +5,7 @@
 //! every live credential: the caller's own token, those of other callers, and grants obtained for peers.
 
 use std::future::Future;
+use std::hint::cold_path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -147,6 +148,7 @@ impl Answer {
         event
     }
 
+    #[cold]
     fn refuse(&self, finding: &Finding) -> Refused {
         let fault = match finding.kind {
             FindingKind::LiveCredential(_) => Fault::ResponseLeak,
@@ -167,6 +169,7 @@ impl Answer {
             if !Scanner::could_hold_one(self.hop.ledger(), self.caller.as_deref(), value) {
                 continue;
             }
+            cold_path();
             let Err(finding) = self.scanner().header(name, value) else { continue };
             // A header too long to look through, or a token for elsewhere in an answer's `Authorization`.
             if !matches!(finding.kind, FindingKind::LiveCredential(_) | FindingKind::TooLong) {
@@ -209,7 +212,10 @@ impl Answer {
         };
         let mut body = ScannedBody::judged(body, judge, WINDOW as u64, context)?;
         match body.peek(context, WINDOW) {
-            Some(refused) => Err(refused),
+            Some(refused) => {
+                cold_path();
+                Err(refused)
+            }
             None => Ok(Response::from_parts(parts, body)),
         }
     }
