@@ -355,3 +355,24 @@ fn a_place_for_checkpoints_that_is_not_there_is_named() {
     let error = DurableLog::at(folder.0.join("log"), key()).ship_to(&missing).open().unwrap_err().to_string();
     assert!(error.contains("ship_to") && error.contains("not/there"), "{error}");
 }
+
+/// Who writes a log cannot make its records another's word: its key says whose they are.
+#[test]
+fn a_record_of_another_service_is_found() {
+    let verified = |name: &str| {
+        let folder = Folder::new();
+        let key = LogKey::generate(name).unwrap();
+        let verifier = key.verifier();
+        let log = DurableLog::at(&folder.0, key).open().unwrap();
+        // Events of `orders`.
+        write(&log, 0..3);
+        drop(log);
+        let found = verify(&folder.0, &verifier, &[]).unwrap();
+        assert_eq!((found.records, found.signed), (3, 3), "its signatures are good");
+        found.findings.iter().map(|f| (f.kind, f.records.clone(), f.line)).collect::<Vec<_>>()
+    };
+    assert_eq!(verified("log#inventory"), [(FindingKind::ServiceForeign, 0..3, 1)]);
+    for own in ["log#orders", "log#inventory,orders", "orders.internal/audit"] {
+        assert_eq!(verified(own), [], "{own}");
+    }
+}
