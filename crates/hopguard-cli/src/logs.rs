@@ -1,22 +1,21 @@
 //! `hopguard audit trace`, `find` and `stats`: what the logs of one or many services say together.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
-use hopguard_audit::lineage::{Lineage, Node, Record, Suspicion, TokenSeen};
+use hopguard_audit::lineage::{Node, Record, Suspicion, TokenSeen};
 use hopguard_core::{Fingerprint, redacted};
 use serde_json::json;
 
 use crate::show::{plain, table, time};
-use crate::{Ended, html, print, progress};
+use crate::sources::Logs;
+use crate::{Ended, html, print};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Trace {
     /// The beginning of a fingerprint, a token id, trace id, subject, request or event id, or a JWT itself
     query: String,
-    /// Log files, or folders of them; one for each service that is to be heard
-    #[arg(required = true, value_name = "LOG")]
-    logs: Vec<PathBuf>,
+    #[command(flatten)]
+    logs: Logs,
     /// Print JSON
     #[arg(long, conflicts_with_all = ["dot", "html"])]
     json: bool,
@@ -32,9 +31,8 @@ pub(crate) struct Trace {
 pub(crate) struct Find {
     /// The beginning of a fingerprint, a token id, trace id, subject, request or event id, or a JWT itself
     query: String,
-    /// Log files, or folders of them
-    #[arg(required = true, value_name = "LOG")]
-    logs: Vec<PathBuf>,
+    #[command(flatten)]
+    logs: Logs,
     /// Print the events as JSON, one a line
     #[arg(long)]
     json: bool,
@@ -42,9 +40,8 @@ pub(crate) struct Find {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Stats {
-    /// Log files, or folders of them
-    #[arg(required = true, value_name = "LOG")]
-    logs: Vec<PathBuf>,
+    #[command(flatten)]
+    logs: Logs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -55,24 +52,10 @@ fn query(text: &str) -> String {
     if redacted(text) == text { text.to_owned() } else { Fingerprint::of_token(text.trim()).to_string() }
 }
 
-fn read(logs: &[PathBuf]) -> Result<Lineage, String> {
-    let bar = progress::Bar::new();
-    let lineage = Lineage::read_watched(logs.iter().map(PathBuf::as_path), |done, all| bar.at(done, all));
-    drop(bar);
-    let lineage = lineage.map_err(|error| error.to_string())?;
-    for line in lineage.unreadable().iter().take(10) {
-        eprintln!("hopguard: {} line {} is no event", plain(&line.file.display().to_string()), line.line);
-    }
-    if let Some(more) = lineage.unreadable().len().checked_sub(11) {
-        eprintln!("hopguard: and {} lines more", more + 1);
-    }
-    Ok(lineage)
-}
-
 // === trace ===
 
 pub(crate) fn trace(arguments: &Trace) -> Result<Ended, String> {
-    let lineage = read(&arguments.logs)?;
+    let lineage = arguments.logs.read()?;
     let query = query(&arguments.query);
     let trees = lineage.trace(&query);
     let mut tokens = BTreeMap::new();
@@ -203,7 +186,7 @@ fn quoted(text: &str) -> String {
 // === find ===
 
 pub(crate) fn find(arguments: &Find) -> Result<Ended, String> {
-    let lineage = read(&arguments.logs)?;
+    let lineage = arguments.logs.read()?;
     let found = lineage.find(&query(&arguments.query));
     if arguments.json {
         let lines = found.iter().map(|record| serde_json::to_string(record).map_err(|e| e.to_string()));
@@ -253,7 +236,7 @@ fn row(record: &Record) -> [String; 10] {
 // === stats ===
 
 pub(crate) fn stats(arguments: &Stats) -> Result<Ended, String> {
-    let lineage = read(&arguments.logs)?;
+    let lineage = arguments.logs.read()?;
     let mut counts: BTreeMap<[&str; 5], (u64, u64, u64)> = BTreeMap::new();
     for record in lineage.records() {
         let key: [&str; 5] =
@@ -278,7 +261,7 @@ pub(crate) fn stats(arguments: &Stats) -> Result<Ended, String> {
             .collect();
         let unreadable = lineage.unreadable();
         let all = json!({ "events": lineage.records().len(), "counts": counts, "suspicions": suspected,
-            "unreadable": unreadable });
+            "unreadable": unreadable, "foreign": lineage.foreign().len() });
         print(&all.to_string())?;
         return Ok(Ended::Well);
     }

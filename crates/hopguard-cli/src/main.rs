@@ -2,11 +2,11 @@
 //! a terminal.
 //!
 //! ```text
-//! hopguard audit key      orders.internal/audit --out audit-key     a key for a log
-//! hopguard audit verify   LOG --key VERIFIER --against CHECKPOINT   was it changed?
-//! hopguard audit trace    FINGERPRINT LOG...                        who exchanged what for what
-//! hopguard audit find     SUBJECT LOG...                            the events
-//! hopguard audit stats    LOG...                                    how many of what
+//! hopguard audit key      orders.internal/audit --service orders --out audit-key    a key for a log
+//! hopguard audit verify   LOG --key VERIFIER --against CHECKPOINT    was it changed?
+//! hopguard audit trace    FINGERPRINT LOG... --key VERIFIERS         who exchanged what for what
+//! hopguard audit find     SUBJECT LOG...                             the events
+//! hopguard audit stats    LOG...                                     how many of what
 //! ```
 //!
 //! Exit code 0: all is well. 1: a log was changed. 2: it could not be done.
@@ -16,6 +16,7 @@ mod key;
 mod logs;
 mod progress;
 mod show;
+mod sources;
 mod verify;
 
 use std::process::ExitCode;

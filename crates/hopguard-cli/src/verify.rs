@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hopguard_audit::{LogVerifier, Verification};
+use hopguard_audit::{Finding, FindingKind, LogVerifier, Verification};
 use serde_json::{Value, json};
 
 use crate::show::{plain, table};
@@ -45,7 +45,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Ended, String> {
         let found = if is_durable(log) {
             let key = key.as_ref().ok_or("name the verifier key: --key KEY")?;
             let found = hopguard_audit::verify(log, key, &held);
-            Some(found.map_err(|error| format!("cannot read {}: {error}", log.display()))?)
+            let mut found = found.map_err(|error| format!("cannot read {}: {error}", log.display()))?;
+            if key.services().next().is_none() {
+                found
+                    .notes
+                    .push("the key names no service: whose word the records are is not known".to_owned());
+            }
+            Some(found)
         } else if key.is_some() || !held.is_empty() {
             // Somebody holds a key or checkpoints of it, so it was more than plain lines once: whoever deletes its
             // hashes and checkpoints must not end well.
@@ -76,7 +82,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Ended, String> {
     Ok(ended)
 }
 
+const WRONG: &str =
+    "this is no verifier key: it must read `<origin>+<key id>+<base64>`, as `audit key` printed it";
+
 fn read_key(key: &str) -> Result<LogVerifier, String> {
+    match <[_; 1]>::try_from(read_keys(key)?) {
+        Ok([sole]) => Ok(sole),
+        Err(_) => Err(WRONG.to_owned()),
+    }
+}
+
+/// The verifier keys in `key` or in the file of that name, one a line.
+pub(crate) fn read_keys(key: &str) -> Result<Vec<LogVerifier>, String> {
     let text = if key.contains('+') && !Path::new(key).exists() {
         key.to_owned()
     } else {
@@ -86,13 +103,12 @@ fn read_key(key: &str) -> Result<LogVerifier, String> {
     if text.trim_start().starts_with("PRIVATE+KEY+") {
         return Err("this is the signing key; name the verifier key that `audit key` printed".to_owned());
     }
-    let wrong =
-        "this is no verifier key: it must read `<origin>+<key id>+<base64>`, as `audit key` printed it";
-    LogVerifier::parse(&text).map_err(|_| wrong.to_owned())
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines.map(|line| LogVerifier::parse(line).map_err(|_| WRONG.to_owned())).collect()
 }
 
 /// True if anything is left of what a durable log has besides its records.
-fn is_durable(folder: &Path) -> bool {
+pub(crate) fn is_durable(folder: &Path) -> bool {
     ["leaves", "checkpoint", "checkpoints"].iter().any(|file| folder.join(file).is_file())
 }
 
@@ -106,9 +122,11 @@ fn told(log: &Path, found: Option<&Verification>) -> String {
     let Some(found) = found else {
         return format!("{log}: plain JSON Lines, there is nothing to verify");
     };
+    let is_foreign = |finding: &Finding| finding.kind == FindingKind::ServiceForeign;
     let verdict = match (found.is_sound(), found.is_sound_or_young()) {
         (true, _) => "sound",
         (false, true) => "NOT PROVEN",
+        (false, false) if found.findings.iter().all(is_foreign) => "NOT ALL ITS OWN",
         (false, false) => "CHANGED",
     };
     let mut text = format!(

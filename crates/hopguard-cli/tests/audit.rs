@@ -3,9 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helper functions of tests may")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::Arc;
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 
 use hopguard_audit::{DurableLog, LogKey};
 use hopguard_core::{Audit, Decision, Denial, Direction, EventKind};
@@ -37,9 +37,18 @@ fn chain() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/chain")
 }
 
+/// A command that begins while a log is open holds the log's lock for a moment, as every child of a process does.
+static OPEN_LOGS: RwLock<()> = RwLock::new(());
+
 fn run(arguments: &[&str], paths: &[&Path]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hopguard"));
-    command.arg("audit").args(arguments).args(paths).output().unwrap()
+    command.arg("audit").args(arguments).args(paths);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = {
+        let _none_is_open = OPEN_LOGS.read().unwrap();
+        command.spawn().unwrap()
+    };
+    child.wait_with_output().unwrap()
 }
 
 #[track_caller]
@@ -333,7 +342,20 @@ fn a_durable_log_is_verified_with_the_public_key_alone() {
     assert_eq!(text(&run(&["key", "--show"], &[&key_file]), 0).trim(), verifier, "had again");
     assert_eq!(run(&["key", "orders.internal/audit", "--show"], &[&key_file]).status.code(), Some(2));
     assert_eq!(run(&["key"], &[]).status.code(), Some(2));
+    let bound = folder.0.join("bound");
+    let made = run(
+        &["key", "orders.internal/audit", "--service", "orders", "--service", "batch", "--out"],
+        &[&bound],
+    );
+    assert!(text(&made, 0).starts_with("orders.internal/audit#orders,batch+"));
+    assert!(text(&run(&["key", "--show"], &[&bound]), 0).starts_with("orders.internal/audit#orders,batch+"));
+    let empty = folder.0.join("empty");
+    assert_eq!(
+        run(&["key", "orders.internal/audit", "--service", "", "--out"], &[&empty]).status.code(),
+        Some(2)
+    );
     let write = |count| {
+        let _open = OPEN_LOGS.write().unwrap();
         let sink = DurableLog::at(&log, LogKey::from_file(&key_file).unwrap()).open().unwrap();
         let audit = Audit::new("orders", "1", Arc::new(sink));
         for number in 0..count {
@@ -408,7 +430,10 @@ fn with_a_key_what_is_no_durable_log_is_no_success() {
     let folder = Folder::new();
     let (log, key_file) = (folder.0.join("orders"), folder.0.join("key"));
     let verifier = text(&run(&["key", "orders.internal/audit", "--out"], &[&key_file]), 0).trim().to_owned();
-    drop(DurableLog::at(&log, LogKey::from_file(&key_file).unwrap()).open().unwrap());
+    {
+        let _open = OPEN_LOGS.write().unwrap();
+        drop(DurableLog::at(&log, LogKey::from_file(&key_file).unwrap()).open().unwrap());
+    }
     let with_key = ["verify", "--key", &verifier];
     text(&run(&with_key, &[&log]), 0);
     let no_log = |output: &Output, says: &str| {
