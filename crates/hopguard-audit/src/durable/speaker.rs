@@ -52,7 +52,7 @@ mod tests {
 
     #[track_caller]
     fn said(line: &str, expected: Option<&str>) {
-        let found = foreign(line.as_bytes(), &LogKey::generate("log#orders,billing").unwrap().verifier());
+        let found = foreign(line.as_bytes(), &LogKey::generate(r"log#orders,billing,a\").unwrap().verifier());
         assert_eq!(found.as_deref(), expected, "{line}");
     }
 
@@ -74,6 +74,8 @@ mod tests {
         let nested =
             r#"{"version":1,"time_ms":7,"event_id":"e\",\"service\":\"orders","service":"inventory""#;
         said(&format!("{nested}{REST}"), Some("inventory"));
+        said(&format!(r#"{begun},"service":"a\\"{REST}"#), None);
+        said(&format!(r#"{begun},"service":"a\","{REST}"#), Some("a\","));
         // Said twice, it is no event to anybody.
         said(&format!(r#"{begun},"service":"inventory","service":"orders"{REST}"#), None);
         assert!(
