@@ -59,14 +59,12 @@ impl Logs {
             }
             for file in log_files(path).map_err(|error| format!("{}: {error}", path.display()))? {
                 let folder = file.parent().unwrap_or(Path::new("")).to_owned();
-                if !is_durable(&folder) {
-                    sources.push(tied(LogSource::at(file)));
-                    continue;
-                }
                 if !verified.contains_key(&folder) {
-                    verified.insert(folder.clone(), signer(&folder, &keys)?);
+                    let key = if is_durable(&folder) { Some(signer(&folder, &keys)?) } else { None };
+                    verified.insert(folder.clone(), key);
                 }
-                let services = verified.get(&folder).into_iter().flat_map(|key| key.services());
+                let key = verified.get(&folder).copied().flatten();
+                let services = key.into_iter().flat_map(LogVerifier::services);
                 if services.clone().next().is_none() {
                     sources.push(tied(LogSource::at(file)));
                 } else if service.is_none_or(|service| services.clone().any(|own| own == service)) {

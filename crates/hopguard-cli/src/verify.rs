@@ -1,7 +1,9 @@
 //! `hopguard audit verify`: was a log changed?
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use hopguard_audit::lineage::log_files;
 use hopguard_audit::{Finding, FindingKind, LogVerifier, Verification};
 use serde_json::{Value, json};
 
@@ -43,7 +45,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Ended, String> {
     let (mut ended, mut all) = (Ended::Well, Vec::new());
     for log in &arguments.logs {
         let found = if is_durable(log) {
-            let key = key.as_ref().ok_or("name the verifier key: --key KEY")?;
+            let what = "is a durable log, or was one: name its verifier key by --key KEY";
+            let key = key.as_ref().ok_or_else(|| format!("{} {what}", log.display()))?;
             let found = hopguard_audit::verify(log, key, &held);
             let mut found = found.map_err(|error| format!("cannot read {}: {error}", log.display()))?;
             if key.services().next().is_none() {
@@ -57,9 +60,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Ended, String> {
             // hashes and checkpoints must not end well.
             return Err(format!("{} is no durable log: there is nothing to verify", log.display()));
         } else {
-            let files = hopguard_audit::lineage::log_files(log);
-            let files = files.map_err(|error| format!("{}: {error}", log.display()))?;
-            if let Some(durable) = files.iter().filter_map(|file| file.parent()).find(|at| is_durable(at)) {
+            let files = log_files(log).map_err(|error| format!("{}: {error}", log.display()))?;
+            let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
+            if let Some(durable) = folders.into_iter().find(|at| is_durable(at)) {
                 let what = "holds durable logs, or is a part of one: name each one's folder, and its key";
                 return Err(format!("{} {what}; the first is {}", log.display(), durable.display()));
             }
@@ -107,9 +110,15 @@ pub(crate) fn read_keys(key: &str) -> Result<Vec<LogVerifier>, String> {
     lines.map(|line| LogVerifier::parse(line).map_err(|_| WRONG.to_owned())).collect()
 }
 
-/// True if anything is left of what a durable log has besides its records.
+/// True if anything is left of a durable log: the files of its records, too, have names as no other's.
 pub(crate) fn is_durable(folder: &Path) -> bool {
+    let is_segment = |name: &str| {
+        name.strip_suffix(".jsonl").is_some_and(|n| n.len() == 20 && n.bytes().all(|b| b.is_ascii_digit()))
+    };
     ["leaves", "checkpoint", "checkpoints"].iter().any(|file| folder.join(file).is_file())
+        || folder.read_dir().is_ok_and(|mut entries| {
+            entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().to_str().is_some_and(is_segment)))
+        })
 }
 
 fn json(log: &Path, found: Option<&Verification>) -> Value {

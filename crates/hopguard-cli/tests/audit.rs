@@ -389,7 +389,7 @@ fn a_durable_log_is_verified_with_the_public_key_alone() {
         std::fs::remove_file(old.join(file)).unwrap();
     }
     let unsigned = text(&verify(&[], &old), 1);
-    assert!(unsigned.contains("CHANGED") && unsigned.contains("all of the log's own are gone"), "{unsigned}");
+    assert!(unsigned.contains("CHANGED") && unsigned.contains("checkpoints are gone"), "{unsigned}");
     // Every log begins with a checkpoint of no records: one without it is not young.
     text(&verify(&["--dangerous-unsigned"], &old), 1);
     text(&verify(&["--dangerous-unsigned", "--against", held], &old), 1);
@@ -449,7 +449,18 @@ fn with_a_key_what_is_no_durable_log_is_no_success() {
     for file in ["leaves", "checkpoint", "checkpoints"] {
         std::fs::remove_file(log.join(file)).unwrap();
     }
-    no_log(&run(&with_key, &[&log]), "is no durable log");
+    // The names of its files tell that it was one.
+    assert!(text(&run(&with_key, &[&log]), 1).contains("checkpoints are gone"));
+    no_log(&run(&["verify"], &[&log]), "is a durable log, or was one: name its verifier key");
+    no_log(&run(&["verify"], &[&log.join("00000000000000000000.jsonl")]), "is a part of one");
+    no_log(&run(&["verify"], &[&folder.0]), "holds durable logs");
+    // Emptied, with one of its files left to look like a log that has just begun.
+    for left in ["leaves", "00000000000000000000.jsonl"] {
+        let emptied = Folder::new();
+        std::fs::write(emptied.0.join(left), "").unwrap();
+        assert!(text(&run(&with_key, &[&emptied.0]), 1).contains("checkpoints are gone"));
+        no_log(&run(&["verify"], &[&emptied.0]), "name its verifier key");
+    }
 
     let private = key_file.to_str().unwrap();
     no_log(&run(&["verify", "--key", private], &[&log]), "name the verifier key that `audit key` printed");

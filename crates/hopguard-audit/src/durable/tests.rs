@@ -376,3 +376,27 @@ fn a_record_of_another_service_is_found() {
         assert_eq!(verified(own), [], "{own}");
     }
 }
+
+/// A log is begun with the checkpoint of no records: one of none without it was emptied.
+#[test]
+fn an_emptied_log_is_no_fresh_one() {
+    let folder = Folder::new();
+    written(&folder.0, &[0]);
+    assert!(verified(&folder.0, &[]).is_sound(), "fresh");
+    written(&folder.0, &[3]);
+    let held = fs::read_to_string(folder.0.join(folder::CHECKPOINTS)).unwrap();
+    let (of_none, _) = held.split_at(held.match_indices("PeterNeumann\n").nth(1).unwrap().0);
+    for name in ["leaves", "00000000000000000000.jsonl"] {
+        fs::write(folder.0.join(name), "").unwrap();
+    }
+    for name in [folder::CHECKPOINT, folder::CHECKPOINTS] {
+        fs::remove_file(folder.0.join(name)).unwrap();
+    }
+    let found = verified(&folder.0, &[]);
+    assert_eq!(found.findings.iter().map(|one| one.kind).collect::<Vec<_>>(), [FindingKind::Unsigned]);
+    assert!(!found.is_sound_or_young());
+    assert_eq!(verified(&folder.0, &[of_none]).findings[0].kind, FindingKind::Unsigned);
+    assert_eq!(verified(&folder.0, &[&held]).findings[0].kind, FindingKind::Truncated);
+    fs::remove_file(folder.0.join("leaves")).unwrap();
+    assert_eq!(verified(&folder.0, &[]).findings[0].kind, FindingKind::Unsigned);
+}

@@ -40,8 +40,8 @@ pub enum FindingKind {
     Rewritten,
     /// A checkpoint is not signed by this key, or stands where it cannot.
     CheckpointInvalid,
-    /// No checkpoint covers any of the records, so that nothing is known of them: they may have been written anew.
-    /// Where the empty log's checkpoint is left, a log that is younger than the next one looks the same.
+    /// No checkpoint covers any of the records, so that nothing is known of them: they may have been written anew. An empty
+    /// log, too, has a checkpoint, unless it was emptied. Where the empty log's checkpoint is left, a log that is younger than the next one looks the same.
     Unsigned,
     /// A record in the name of a service that the log does not speak for, as its key says. The log was not changed:
     /// whoever writes it, wrote that.
@@ -302,9 +302,10 @@ impl Log {
         }
         self.found.signed = self.found.signed.max(if self.found.findings.is_empty() { sound } else { 0 });
         // Absence proves nothing: whoever can delete every checkpoint can write every record.
-        if self.found.signed == 0 && self.found.records > 0 && self.found.findings.is_empty() {
+        let unsigned = self.found.signed == 0 && (self.found.records > 0 || own.is_empty());
+        if unsigned && self.found.findings.is_empty() {
             let what = if own.is_empty() {
-                "no checkpoint covers any record: all of the log's own are gone"
+                "the log's checkpoints are gone: even an empty log is begun with one"
             } else {
                 "no checkpoint covers any record: none but the empty log's was signed yet, or the later ones are gone"
             };
