@@ -10,7 +10,11 @@ use crate::show::{plain, table, time};
 use crate::sources::Logs;
 use crate::{Ended, html, print};
 
+/// What both end with, as people know it of `grep`.
+const EXIT_CODES: &str = "Exit code 0: found. 1: nothing is named by the query. 2: it could not be done.";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct Trace {
     /// The beginning of a fingerprint, a token id, trace id, subject, request or event id, or a JWT itself
     query: String,
@@ -28,6 +32,7 @@ pub(crate) struct Trace {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct Find {
     /// The beginning of a fingerprint, a token id, trace id, subject, request or event id, or a JWT itself
     query: String,
@@ -63,7 +68,7 @@ pub(crate) fn trace(arguments: &Trace) -> Result<Ended, String> {
     let mut suspicions = lineage.suspicions();
     suspicions.retain(|suspicion| tokens.contains_key(suspicion.fingerprint.as_str()));
     if trees.is_empty() && !arguments.json {
-        return Err(format!("no verified token is named by `{query}`"));
+        return Ok(nothing("verified token", &query));
     }
     let text = if arguments.json {
         json!({ "query": query, "trees": trees, "suspicions": suspicions }).to_string()
@@ -75,7 +80,13 @@ pub(crate) fn trace(arguments: &Trace) -> Result<Ended, String> {
         told(&trees, &suspicions)
     };
     print(&text)?;
-    Ok(Ended::Well)
+    Ok(if trees.is_empty() { nothing("verified token", &query) } else { Ended::Well })
+}
+
+/// As `grep` ends that has found nothing.
+fn nothing(what: &str, query: &str) -> Ended {
+    eprintln!("hopguard: no {what} is named by `{}`", plain(query));
+    Ended::Nothing
 }
 
 fn members<'a>(node: &'a Node, into: &mut BTreeMap<&'a str, &'a TokenSeen>) {
@@ -187,13 +198,15 @@ fn quoted(text: &str) -> String {
 
 pub(crate) fn find(arguments: &Find) -> Result<Ended, String> {
     let lineage = arguments.logs.read()?;
-    let found = lineage.find(&query(&arguments.query));
+    let query = query(&arguments.query);
+    let found = lineage.find(&query);
+    if found.is_empty() {
+        return Ok(nothing("event", &query));
+    }
     if arguments.json {
         let lines = found.iter().map(|record| serde_json::to_string(record).map_err(|e| e.to_string()));
         let lines = lines.collect::<Result<Vec<_>, _>>()?;
-        if !lines.is_empty() {
-            print(&lines.join("\n"))?;
-        }
+        print(&lines.join("\n"))?;
         return Ok(Ended::Well);
     }
     let mut events = table(&[

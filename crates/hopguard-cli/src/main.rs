@@ -9,7 +9,7 @@
 //! hopguard audit stats    LOG...                                     how many of what
 //! ```
 //!
-//! Exit code 0: all is well. 1: a log was changed. 2: it could not be done.
+//! Exit code 0: all is well. 1: `verify` found something, `trace` or `find` nothing. 2: it could not be done.
 
 mod html;
 mod key;
@@ -62,6 +62,8 @@ enum Ended {
     Well,
     /// A log was changed.
     Changed,
+    /// What was looked for is not there.
+    Nothing,
 }
 
 fn main() -> ExitCode {
@@ -79,7 +81,7 @@ fn main() -> ExitCode {
     };
     match ended {
         Ok(Ended::Well) => ExitCode::SUCCESS,
-        Ok(Ended::Changed) => ExitCode::FAILURE,
+        Ok(Ended::Changed | Ended::Nothing) => ExitCode::FAILURE,
         Err(problem) => {
             eprintln!("hopguard: {}", show::plain(&problem));
             ExitCode::from(2)

@@ -112,7 +112,35 @@ fn the_whole_tree_is_found_from_any_end() {
     assert!(table.contains("└─ 79d4d3870a99") && table.contains("   └─ 1565abafa03f"), "{table}");
     let dot = text(&run(&["trace", USER, "--dot"], &[&logs]), 0);
     assert!(dot.starts_with("digraph") && dot.matches(" -> ").count() == 2, "{dot}");
-    assert_eq!(run(&["trace", "nobody"], &[&logs]).status.code(), Some(2));
+}
+
+/// As with `grep`: 0 for what was found, 1 for nothing, 2 for what went wrong.
+#[test]
+fn what_is_not_found_ends_with_1() {
+    let logs = chain();
+    for how in [
+        &["find"][..],
+        &["find", "--json"],
+        &["trace"],
+        &["trace", "--json"],
+        &["trace", "--dot"],
+        &["trace", "--html"],
+    ] {
+        text(&run(&[how, &["alice"]].concat(), &[&logs]), 0);
+        let nothing = run(&[how, &["nobody"]].concat(), &[&logs]);
+        let shown = text(&nothing, 1);
+        let empty = if how == ["trace", "--json"] {
+            "{\"query\":\"nobody\",\"suspicions\":[],\"trees\":[]}\n"
+        } else {
+            ""
+        };
+        assert_eq!(shown, empty, "{how:?}");
+        assert!(String::from_utf8_lossy(&nothing.stderr).contains("is named by `nobody`"), "{nothing:?}");
+        text(&run(&[how, &["alice"]].concat(), &[&logs.join("not-there")]), 2);
+        // A line that cannot be read is told, and changes nothing.
+        let torn = changed("sts", |log| format!("{log}{{\"torn\":"));
+        text(&run(&[how, &["alice"]].concat(), &[&torn.0]), 0);
+    }
 }
 
 /// Inventory's grant is copied and shown once more, from elsewhere.
