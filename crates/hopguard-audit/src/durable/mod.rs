@@ -53,6 +53,7 @@ mod tree;
 pub(crate) mod checkpoint;
 pub(crate) mod folder;
 mod paper;
+mod speaker;
 mod verify;
 
 use std::path::PathBuf;
