@@ -6,7 +6,6 @@ use std::hint::black_box;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use allocation_counter::measure as allocated;
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::digest;
 use hopguard_client::{Spawn, SystemClock};
@@ -18,6 +17,7 @@ use quick_cache::{DefaultHashBuilder, UnitWeighter};
 use serde_json::{Value, json};
 
 use crate::clock::Whose;
+use crate::counting::{Counted, counted as allocated, counting};
 use crate::harness::{Group, Lane, Pace};
 use crate::inbound::{PEER, floors};
 use crate::world::{Bare, ISSUER, Key, Sts, audit, claims, drive, guard, request};
@@ -40,7 +40,7 @@ pub(crate) fn bounds(pace: Pace) -> Group {
     let tokens = raw(key.tokens(REMEMBERED).iter());
     let mean = tokens.iter().map(|token| token.dangerous_expose().len()).sum::<usize>() / tokens.len();
     assert!((850..950).contains(&mean), "{mean} bytes");
-    let kept = kept_after(&key, REMEMBERED, &tokens) / REMEMBERED as f64;
+    let kept = kept_after(&key, REMEMBERED, &tokens).map(|kept| kept / REMEMBERED as f64);
     group.count("memory: one verified token", "hopguard", "bytes", kept, ("the budget", ENTRY));
 
     // Hundreds of small claims: in memory many times what they are as text.
@@ -57,7 +57,7 @@ pub(crate) fn bounds(pace: Pace) -> Group {
         &path,
         "hopguard",
         "KiB",
-        grown / 1024.0,
+        grown.map(|grown| grown / 1024.0),
         ("verified tokens and ledger, full", bound / 1024.0),
     );
     group
@@ -68,7 +68,7 @@ fn raw<'a>(tokens: impl Iterator<Item = &'a Arc<str>>) -> Vec<Arc<RawToken>> {
 }
 
 /// The bytes that are still allocated after a verifier, with room for `most`, has seen these tokens.
-fn kept_after(key: &Key, most: usize, tokens: &[Arc<RawToken>]) -> f64 {
+fn kept_after(key: &Key, most: usize, tokens: &[Arc<RawToken>]) -> Option<f64> {
     let ledger = Ledger::bounded();
     let jwks = key.jwks();
     let mut kept = None;
@@ -84,7 +84,7 @@ fn kept_after(key: &Key, most: usize, tokens: &[Arc<RawToken>]) -> f64 {
         kept = Some(verifier);
     });
     drop(kept);
-    counted.bytes_current as f64
+    counted.map(|counted| counted.bytes_kept as f64)
 }
 
 fn wide(n: usize) -> Value {
@@ -95,8 +95,11 @@ fn wide(n: usize) -> Value {
 }
 
 /// How much the resident size of a process grows by so many distinct tokens: a new one, in which nothing else was
-/// ever allocated and given back.
-fn resident_of(flood: usize) -> f64 {
+/// ever allocated and given back. The program that counts leaves this to the one that measures.
+fn resident_of(flood: usize) -> Option<f64> {
+    if counting() {
+        return None;
+    }
     let own = std::env::current_exe().expect("this program");
     let output = std::process::Command::new(own)
         .args([RESIDENT, &flood.to_string()])
@@ -104,7 +107,7 @@ fn resident_of(flood: usize) -> f64 {
         .output()
         .expect("this program once more");
     let text = String::from_utf8(output.stdout).expect("text");
-    text.trim().parse().expect("a number of bytes")
+    Some(text.trim().parse().expect("a number of bytes"))
 }
 
 /// The other side of [`resident_of`]: prints the bytes by which the resident size grew.
@@ -148,7 +151,7 @@ pub(crate) fn keys(_: Pace) -> Group {
             tag.expect("a tag").as_ref().try_into().expect("16 bytes")
         }
     };
-    let mut each = |name: &str, mut hit: Hit, bytes: f64| {
+    let mut each = |name: &str, mut hit: Hit, bytes: Option<f64>| {
         let hit = Rc::new(std::cell::RefCell::new(move |token: &str| assert!(hit(token))));
         for (callers, spread) in [(100, "100 callers"), (REMEMBERED, "10 000 callers")] {
             let (hit, tokens, mut next) = (hit.clone(), tokens.clone(), 0);
@@ -187,7 +190,7 @@ fn table<K: Copy + Eq + Hash + 'static>(
     tokens: &[Arc<str>],
     spread: impl BuildHasher + Clone + 'static,
     key: impl Fn(&str) -> K + 'static,
-) -> (Hit, f64) {
+) -> (Hit, Option<f64>) {
     let mut made = None;
     let counted = allocated(|| {
         let table = empty(spread.clone());
@@ -195,11 +198,11 @@ fn table<K: Copy + Eq + Hash + 'static>(
         made = Some(table);
     });
     let table = made.expect("a table");
-    (Box::new(move |token| black_box(table.get(&key(token))).is_some()), per_entry(&counted))
+    (Box::new(move |token| black_box(table.get(&key(token))).is_some()), counted.map(per_entry))
 }
 
 /// A table under the tokens themselves; a hit is a hash, a lookup and a comparison of all bytes.
-fn compared(tokens: &[Arc<str>], spread: impl BuildHasher + Clone + 'static) -> (Hit, f64) {
+fn compared(tokens: &[Arc<str>], spread: impl BuildHasher + Clone + 'static) -> (Hit, Option<f64>) {
     let mut made = None;
     let counted = allocated(|| {
         let table = empty(spread.clone());
@@ -207,7 +210,7 @@ fn compared(tokens: &[Arc<str>], spread: impl BuildHasher + Clone + 'static) -> 
         made = Some(table);
     });
     let table = made.expect("a table");
-    (Box::new(move |token| black_box(table.get(token)).is_some()), per_entry(&counted))
+    (Box::new(move |token| black_box(table.get(token)).is_some()), counted.map(per_entry))
 }
 
 fn empty<K: Eq + Hash, S: BuildHasher + Clone>(spread: S) -> Cache<K, u64, UnitWeighter, S> {
@@ -216,8 +219,8 @@ fn empty<K: Eq + Hash, S: BuildHasher + Clone>(spread: S) -> Cache<K, u64, UnitW
     Cache::with(most, most as u64, UnitWeighter, spread, DefaultLifecycle::default())
 }
 
-fn per_entry(counted: &allocation_counter::AllocationInfo) -> f64 {
-    counted.bytes_current as f64 / REMEMBERED as f64
+fn per_entry(counted: Counted) -> f64 {
+    counted.bytes_kept as f64 / REMEMBERED as f64
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]

@@ -1,7 +1,6 @@
 //! The system's clock: the one file that reads it.
 
-use std::sync::{Arc, LazyLock};
-use std::time::{Instant, SystemTime};
+use std::sync::Arc;
 
 use hopguard_core::{Clock, Monotonic, UnixTime};
 
@@ -24,35 +23,67 @@ impl SystemClock {
     }
 }
 
+/// Linux: the kernel's clocks as they are, without the arithmetic of `SystemTime` and `Instant`.
+#[cfg(target_os = "linux")]
+mod reading {
+    use std::time::Duration;
+
+    use rustix::time::{ClockId, Timespec, clock_gettime};
+
+    fn milliseconds(reading: Timespec) -> Option<u64> {
+        let (seconds, nanos) = (u64::try_from(reading.tv_sec).ok()?, u64::try_from(reading.tv_nsec).ok()?);
+        Some(seconds.saturating_mul(1000).saturating_add(nanos / 1_000_000))
+    }
+
+    pub(super) fn unix_millis() -> Option<u64> {
+        milliseconds(clock_gettime(ClockId::Realtime))
+    }
+
+    /// As of the kernel's last tick, which costs a fifth of a reading.
+    pub(super) fn unix_millis_at_tick() -> Option<u64> {
+        milliseconds(clock_gettime(ClockId::RealtimeCoarse))
+    }
+
+    pub(super) fn monotonic() -> Duration {
+        // This clock begins at zero and never runs backwards.
+        Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
 #[expect(clippy::disallowed_methods, reason = "this is the clock that everyone else takes as a `Clock`")]
-fn instant() -> Instant {
-    Instant::now()
+mod reading {
+    use std::sync::LazyLock;
+    use std::time::{Duration, Instant, SystemTime};
+
+    pub(super) fn unix_millis() -> Option<u64> {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        u64::try_from(since.as_millis()).ok()
+    }
+
+    pub(super) use unix_millis as unix_millis_at_tick;
+
+    pub(super) fn monotonic() -> Duration {
+        static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        let origin = *ORIGIN;
+        Instant::now().saturating_duration_since(origin)
+    }
 }
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the clock that everyone else takes as a `Clock`")]
     fn unix_millis(&self) -> u64 {
         // A clock before the epoch is broken. Time at its end makes every token expired; time zero would make
         // every token valid.
-        SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .ok()
-            .and_then(|since| u64::try_from(since.as_millis()).ok())
-            .unwrap_or(u64::MAX)
+        reading::unix_millis().unwrap_or(u64::MAX)
     }
 
-    /// On Linux that of the kernel's last tick, which costs a fifth of a reading.
-    #[cfg(target_os = "linux")]
     fn tick(&self) -> UnixTime {
-        let tick = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
         // As above: a clock before the epoch makes every token expired.
-        UnixTime::from_secs(u64::try_from(tick.tv_sec).unwrap_or(u64::MAX / 1000))
+        UnixTime::from_secs(reading::unix_millis_at_tick().unwrap_or(u64::MAX) / 1000)
     }
 
     fn monotonic(&self) -> Monotonic {
-        static ORIGIN: LazyLock<Instant> = LazyLock::new(instant);
-        let origin = *ORIGIN;
-        Monotonic::from_origin(instant().saturating_duration_since(origin))
+        Monotonic::from_origin(reading::monotonic())
     }
 }
 

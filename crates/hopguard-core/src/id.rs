@@ -2,12 +2,13 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU128;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Serialize, Serializer};
+
+use crate::keyed::Keyed;
 
 /// A 128-bit identifier: never repeated within a process, not predictable from outside it, not a secret.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,7 +18,7 @@ pub struct Id(NonZeroU128);
 const BLOCK: u64 = 1 << 10;
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
-static KEYS: LazyLock<[RandomState; 2]> = LazyLock::new(|| [RandomState::new(), RandomState::new()]);
+static KEYED: LazyLock<Keyed> = LazyLock::new(Keyed::new);
 
 thread_local! {
     static NEXT: Cell<u64> = const { Cell::new(0) };
@@ -26,8 +27,8 @@ thread_local! {
 impl Id {
     /// A fresh identifier.
     ///
-    /// A counter under two keyed hashes (SipHash with keys from the operating system) costs a tenth of a
-    /// call to the random generator, and an event identifier needs no more. Both are keyed, so that whoever is told
+    /// A counter under a keyed hash (SipHash with a key from the operating system) costs a tenth of a
+    /// call to the random generator, and an event identifier needs no more. All of it is keyed, so that whoever is told
     /// some ids does not learn how many were given between them.
     #[must_use]
     pub fn fresh() -> Self {
@@ -36,8 +37,7 @@ impl Id {
         let count =
             if next.is_multiple_of(BLOCK) { COUNTER.fetch_add(BLOCK, Ordering::Relaxed) } else { next };
         NEXT.set(count.wrapping_add(1));
-        let [high, low] = &*KEYS;
-        let id = (u128::from(high.hash_one(count)) << 64) | u128::from(low.hash_one(count));
+        let id = KEYED.of(&count.to_le_bytes());
         // Zero comes as rarely as any other number, and stands for no id.
         Self(NonZeroU128::new(id).unwrap_or(NonZeroU128::MAX))
     }

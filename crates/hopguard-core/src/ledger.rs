@@ -18,12 +18,13 @@
 //! plant a value to have innocent traffic blocked, or push live entries out with garbage.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::expiries::Expiries;
 use crate::held::Held;
+use crate::keyed::Keyed;
 use crate::opaque::{self, Opaque};
 use crate::withdrawal::Withdrawals;
 use crate::{
@@ -66,7 +67,7 @@ pub struct Ledger(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     id: LedgerId,
-    keys: [RandomState; 2],
+    keyed: Keyed,
     shards: [Mutex<Shard>; SHARDS],
     most_per_shard: usize,
     overflow: Overflow,
@@ -135,7 +136,7 @@ impl Ledger {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self(Arc::new(Inner {
             id: LedgerId(NEXT.fetch_add(1, Ordering::Relaxed)),
-            keys: [RandomState::new(), RandomState::new()],
+            keyed: Keyed::new(),
             shards: std::array::from_fn(|_| Mutex::default()),
             most_per_shard: most.div_ceil(SHARDS).max(1),
             overflow,
@@ -214,13 +215,13 @@ impl Ledger {
         destination: Option<&Destination>,
         now: UnixTime,
     ) -> Result<Remembered, Fault> {
-        let text = token.dangerous_expose();
+        let text = token.dangerous_expose_bytes();
         if !facts.structured {
-            return self.remember_opaque(text.as_bytes(), facts, destination, now);
+            return self.remember_opaque(text, facts, destination, now);
         }
         // The verifier has counted already; looking for the dots again would cost more than all the rest.
         let &Facts { fingerprinted_len, expires, .. } = facts;
-        let Some(anchor) = self.anchor_after(text.as_bytes(), fingerprinted_len) else {
+        let Some(anchor) = self.anchor_after(text, fingerprinted_len) else {
             // No signature to speak of: none may be remembered by parts it does not have.
             return Err(Fault::GrantUnreadable);
         };
@@ -293,9 +294,17 @@ impl Ledger {
     }
 
     fn widen(&self, length: usize, shown: usize) {
-        self.0.shortest.fetch_min(length, Ordering::Relaxed);
-        self.0.least_shown.fetch_min(shown, Ordering::Relaxed);
-        self.0.most_shown.fetch_max(shown, Ordering::Relaxed);
+        // Looked at first: they hardly ever change, and a write has every other core read them anew.
+        let Inner { shortest, least_shown, most_shown, .. } = &*self.0;
+        if length < shortest.load(Ordering::Relaxed) {
+            shortest.fetch_min(length, Ordering::Relaxed);
+        }
+        if shown < least_shown.load(Ordering::Relaxed) {
+            least_shown.fetch_min(shown, Ordering::Relaxed);
+        }
+        if shown > most_shown.load(Ordering::Relaxed) {
+            most_shown.fetch_max(shown, Ordering::Relaxed);
+        }
     }
 
     /// The credential whose second dot stands at `dot` in `text`, if the ledger holds one that is live and may
@@ -382,8 +391,7 @@ impl Ledger {
         if text.get(dot) != Some(&b'.') {
             return None;
         }
-        let [high, low] = &self.0.keys;
-        Some((u128::from(high.hash_one(bytes)) << 64) | u128::from(low.hash_one(bytes)))
+        Some(self.0.keyed.of(bytes))
     }
 
     fn shard(&self, anchor: u128) -> std::sync::MutexGuard<'_, Shard> {

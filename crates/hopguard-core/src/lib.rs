@@ -48,6 +48,7 @@ mod withdrawal_watch;
 mod transaction;
 mod expiries;
 mod held;
+mod keyed;
 mod opaque;
 mod ledger;
 mod scan;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret, SecretSlice};
 use zeroize::Zeroizing;
 
 use crate::Fingerprint;
@@ -69,13 +69,19 @@ const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.')
 /// # let token = hopguard_core::RawToken::new("secret-value");
 /// let request = http::Request::get("/").header("x-token", &*token); // nor into a request
 /// ```
-pub struct RawToken(SecretString);
+pub struct RawToken(SecretSlice<u8>);
 
 impl RawToken {
     /// Takes a copy of `text` into wiped memory.
     #[must_use]
     pub fn new(text: &str) -> Arc<Self> {
-        Arc::new(Self(SecretString::from(text)))
+        Self::received(text.as_bytes())
+    }
+
+    /// Takes a copy of what a header held, be it text or not, into wiped memory.
+    #[must_use]
+    pub fn received(bytes: &[u8]) -> Arc<Self> {
+        Arc::new(Self(SecretSlice::from(bytes.to_vec())))
     }
 
     /// Length in bytes.
@@ -93,7 +99,8 @@ impl RawToken {
     /// What stands for this token in logs; see [`Fingerprint`].
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of_token(self.0.expose_secret())
+        let bytes = self.dangerous_expose_bytes();
+        std::str::from_utf8(bytes).map_or_else(|_| Fingerprint::of_bytes(bytes), Fingerprint::of_token)
     }
 
     /// The header value that shows this token, marked sensitive; `None` if a header cannot hold it.
@@ -103,7 +110,7 @@ impl RawToken {
 
     /// The same behind another prefix.
     pub(crate) fn as_header(&self, prefix: &str) -> Option<HeaderValue> {
-        let text = self.0.expose_secret();
+        let text = self.dangerous_expose();
         let mut value = Zeroizing::new(String::with_capacity(prefix.len() + text.len()));
         value.push_str(prefix);
         value.push_str(text);
@@ -112,9 +119,17 @@ impl RawToken {
         Some(value)
     }
 
-    /// The token's bytes, for the verifier and for attaching a grant. Never log, store or forward them.
+    /// The token's text, for the verifier and for attaching a grant; empty, and so nobody's, for bytes that are none.
+    /// Never log, store or forward it.
     #[must_use]
     pub fn dangerous_expose(&self) -> &str {
+        // Looked at here, because a token that is remembered is never asked for its text.
+        std::str::from_utf8(self.dangerous_expose_bytes()).unwrap_or_default()
+    }
+
+    /// The token's bytes, as [`RawToken::dangerous_expose`].
+    #[must_use]
+    pub fn dangerous_expose_bytes(&self) -> &[u8] {
         self.0.expose_secret()
     }
 }
@@ -276,6 +291,16 @@ mod tests {
         let mut form = TokenForm::new();
         form.append_token("subject_token", &RawToken::new("hunter2"));
         assert!(!format!("{form:?} {:?}", RawToken::new("hunter2")).contains("hunter2"));
+    }
+
+    /// Nothing that asks for its text can take it for something else.
+    #[test]
+    fn what_is_no_text_has_none() {
+        let token = RawToken::received(b"a.b.\xff");
+        assert_eq!((token.len(), token.dangerous_expose()), (5, ""));
+        assert_eq!(token.fingerprint(), Fingerprint::of_bytes(b"a.b.\xff"));
+        assert_ne!(token.fingerprint(), RawToken::new("").fingerprint());
+        assert_eq!(RawToken::received(b"a.b.c").dangerous_expose(), "a.b.c");
     }
 
     #[test]

@@ -196,6 +196,7 @@ impl Hop {
     /// Writes that the ledger had to let a live entry go.
     pub(crate) fn note(&self, remembered: Remembered, record: &Record) {
         if remembered.evicted {
+            std::hint::cold_path();
             let overflow = Decision::Allow("ledger_overflow");
             let event = self.event(record, Direction::Internal, EventKind::Notice, "ledger", overflow);
             // Nobody is known to be at fault, and overflow can come in floods: the bounded lane.

@@ -236,6 +236,9 @@ impl<B: Body> ScannedBody<B> {
 
     /// Reads what is at hand, up to about `most` bytes. Returns what was found in it.
     pub(crate) fn peek(&mut self, context: &mut Context<'_>, most: usize) -> Option<Refused> {
+        if self.inner.is_none() && self.end.is_none() {
+            return None;
+        }
         while self.at_hand() < most as u64
             && let Poll::Ready(true) = self.advance(context)
         {}

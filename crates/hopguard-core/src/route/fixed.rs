@@ -154,7 +154,7 @@ struct Shown(Arc<RawToken>);
 
 impl AsRef<[u8]> for Shown {
     fn as_ref(&self) -> &[u8] {
-        self.0.dangerous_expose().as_bytes()
+        self.0.dangerous_expose_bytes()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The last step of a complete stack: everything has passed, so the request is admitted, written down, and
 //! room for its outcome is set aside. A guard that stands alone admits nobody.
 
+use std::hint::cold_path;
 use std::sync::Arc;
 
 use hopguard_core::{Acknowledgement, Admitted, Bound, Decision, Direction, EventKind, Fault, Refusal};
@@ -49,7 +50,10 @@ pub(super) fn admit<B>(
             request.extensions_mut().insert(Passage { hop: hop.clone(), record: *record, stage });
             Ok(Admission { outcome, life, safe })
         }
-        Err(fault) => Err(refused(hop, record, fault)),
+        Err(fault) => {
+            cold_path();
+            Err(refused(hop, record, fault))
+        }
     }
 }
 
@@ -81,6 +85,7 @@ fn written(
     event.peer = bound.verified().presented().peer();
     let longer = streams.outlives(path, facts, record.now);
     if let Some((stream, until)) = longer {
+        cold_path();
         (event.route, event.lasts_until) = (Some(stream.path().into()), Some(until));
     }
     let safe = hop.audit().write_durably(event)?;

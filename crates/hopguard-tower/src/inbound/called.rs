@@ -1,6 +1,7 @@
 //! A call of the service behind the stack: at once, where it has room.
 
 use std::future::Future;
+use std::hint::cold_path;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -17,8 +18,8 @@ pin_project! {
     {
         /// At work.
         Now { #[pin] future: S::Future },
-        /// Waiting for room, with the request.
-        Later { #[pin] future: Oneshot<S, Q> },
+        /// Waiting for room, with the request: on the heap, because few do and all would carry its place along.
+        Later { future: Pin<Box<Oneshot<S, Q>>> },
         /// It takes no requests any more.
         Failed { error: Option<S::Error> },
     }
@@ -28,15 +29,23 @@ impl<S, Q> Called<S, Q>
 where
     S: Service<Q> + Clone,
 {
-    /// Calls a clone of `service`. Most services always have room: then the request is handed on where it is,
-    /// instead of being carried along until somebody polls.
-    pub(super) fn with(service: &S, request: Q) -> Self {
-        let mut service = service.clone();
+    /// Calls `service`. Most services always have room: then the request is handed on where it is, instead of being
+    /// carried along until somebody polls.
+    pub(super) fn with(service: &mut S, request: Q) -> Self {
         // Who has no room is asked again, with the waker of whoever waits.
         match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => Self::Now { future: service.call(request) },
-            Poll::Ready(Err(error)) => Self::Failed { error: Some(error) },
-            Poll::Pending => Self::Later { future: Oneshot::new(service, request) },
+            Poll::Ready(Err(error)) => {
+                cold_path();
+                Self::Failed { error: Some(error) }
+            }
+            Poll::Pending => {
+                cold_path();
+                // The one that was asked stands in a queue: it goes with the request, and a clone stays.
+                let fresh = service.clone();
+                let future = Oneshot::new(std::mem::replace(service, fresh), request);
+                Self::Later { future: Box::pin(future) }
+            }
         }
     }
 }
@@ -50,7 +59,7 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             CalledProjection::Now { future } => future.poll(context),
-            CalledProjection::Later { future } => future.poll(context),
+            CalledProjection::Later { future } => future.as_mut().poll(context),
             CalledProjection::Failed { error } => {
                 error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
             }

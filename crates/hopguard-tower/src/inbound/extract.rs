@@ -3,6 +3,8 @@
 //! From `Authorization` only: never the query, the body or a cookie. The header is removed, so that no
 //! handler can pass it on.
 
+use std::sync::Arc;
+
 use hopguard_core::{Denial, PeerIdentity, Presented, RawToken};
 use http::Request;
 use http::header::AUTHORIZATION;
@@ -10,7 +12,7 @@ use http::header::AUTHORIZATION;
 use super::stage::PeerAddress;
 use crate::Hop;
 
-const SCHEME: &str = "Bearer";
+const SCHEME: &[u8] = b"Bearer";
 
 /// Takes the credential out, whatever it is, and reads it if it is exactly one well-formed bearer token.
 pub(crate) fn extract<B>(
@@ -18,30 +20,33 @@ pub(crate) fn extract<B>(
     request: &mut Request<B>,
     peer: Option<PeerAddress>,
 ) -> Result<Presented, Denial> {
-    let mut values = request.headers().get_all(AUTHORIZATION).iter();
+    let headers = request.headers_mut();
+    // Values are counted, not names: all that go are this name's.
+    let before = headers.len();
+    let first = headers.remove(AUTHORIZATION);
     // INVARIANT: I15 — a second credential refuses, instead of one of the two being picked.
-    let outcome = match (values.next(), values.next()) {
+    let outcome = match (first, before - headers.len()) {
         (None, _) => Err(Denial::TokenMissing),
-        (Some(_), Some(_)) => Err(Denial::CredentialAmbiguous),
-        (Some(value), None) => read(value.as_bytes()),
+        (Some(value), 1) => read(value.as_bytes()),
+        (Some(_), _) => Err(Denial::CredentialAmbiguous),
     };
-    request.headers_mut().remove(AUTHORIZATION);
     let peer = peer.or_else(|| request.extensions().get().copied()).map(|PeerAddress(peer)| peer);
     let proven = request.extensions().get::<PeerIdentity>().cloned();
     outcome.map(|token| Presented::assert_extracted(hop.stack(), token, peer).by(proven))
 }
 
-fn read(value: &[u8]) -> Result<std::sync::Arc<RawToken>, Denial> {
-    let text = std::str::from_utf8(value).map_err(|_| Denial::CredentialMalformed)?;
-    let (scheme, rest) = text.split_at_checked(SCHEME.len()).unwrap_or((text, ""));
-    if !scheme.eq_ignore_ascii_case(SCHEME) || !(rest.is_empty() || rest.starts_with(' ')) {
+fn read(value: &[u8]) -> Result<Arc<RawToken>, Denial> {
+    let (scheme, rest) = value.split_at_checked(SCHEME.len()).unwrap_or((value, &[]));
+    if !scheme.eq_ignore_ascii_case(SCHEME) || !matches!(rest.first(), None | Some(b' ')) {
         return Err(Denial::CredentialUnsupported);
     }
-    let token = rest.trim_matches(' ');
-    if token.trim_end_matches('=').is_empty() {
+    let first = rest.iter().position(|&byte| byte != b' ').unwrap_or(rest.len());
+    let last = rest.iter().rposition(|&byte| byte != b' ').unwrap_or(first);
+    let token = rest.get(first..=last).unwrap_or_default();
+    if token.iter().all(|&byte| byte == b'=') {
         return Err(Denial::CredentialMalformed);
     }
-    Ok(RawToken::new(token))
+    Ok(RawToken::received(token))
 }
 
 /// What is wrong with a credential that the verifier could not read: it may be no RFC 9110 `token68`, or several.
@@ -49,19 +54,20 @@ fn read(value: &[u8]) -> Result<std::sync::Arc<RawToken>, Denial> {
 /// Asked afterwards: the three segments of a token that can be read are spelled with fewer bytes than a `token68`
 /// may have, and nearly every token is remembered.
 pub(crate) fn why_unreadable(token: &RawToken) -> Denial {
-    let token = token.dangerous_expose();
-    if is_token68(token.trim_end_matches('=').as_bytes()) {
+    let token = token.dangerous_expose_bytes();
+    let unpadded = token.iter().rposition(|&byte| byte != b'=').map_or(0, |last| last + 1);
+    if token.iter().take(unpadded).all(is_of_token68) {
         Denial::TokenMalformed
-    } else if token.contains(',') {
+    } else if token.contains(&b',') {
         Denial::CredentialAmbiguous
     } else {
         Denial::CredentialMalformed
     }
 }
 
-/// Every byte is one of a `token68`, padding aside.
-fn is_token68(text: &[u8]) -> bool {
-    text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte))
+/// A byte of a `token68`, padding aside.
+fn is_of_token68(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte)
 }
 
 #[cfg(test)]

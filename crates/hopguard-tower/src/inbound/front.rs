@@ -13,6 +13,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::hint::cold_path;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -121,29 +122,36 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let Steps { open, verify, .. } = &*self.steps;
+        let Self { steps, service, .. } = self;
+        let Steps { open, verify, .. } = &**steps;
         let hop = verify.hop();
         let record = hop.begin(Some(request.method()), request.headers());
         if open.contains(request.uri().path()) {
+            cold_path();
             // INVARIANT: I1 — evidence that is here before the stack has begun is not the stack's.
             request.extensions_mut().insert(Passage::begun(hop, record));
             // Nobody has checked it, so nobody may take it for checked.
             request.headers_mut().remove(AUTHORIZATION);
             let request = request.map(Upload::untimed);
-            return ResponseFuture::Open { future: Called::with(&self.service, request) };
+            return ResponseFuture::Open { future: Called::with(service, request) };
         }
         let presented = match extract(hop, &mut request, self.peer) {
             Ok(presented) => presented,
-            Err(denial) => return ResponseFuture::refused(verify.refuse(&record, None, denial.into())),
+            Err(denial) => {
+                cold_path();
+                return ResponseFuture::refused(verify.refuse(&record, None, denial.into()));
+            }
         };
         match verify.check(&presented, record.now) {
             Check::Done(Ok(facts)) => {
                 self.proceed(request, Verified::assert_genuine(presented, facts), &record)
             }
             Check::Done(Err(denial)) => {
+                cold_path();
                 ResponseFuture::refused(verify.refuse(&record, Some(&presented), denial.into()))
             }
             Check::NeedsKeys(_) => {
+                cold_path();
                 let verdict = verify.wait(presented.token().clone());
                 let waiting = Box::new(Waiting { request, presented, record, front: self.clone() });
                 ResponseFuture::Checking { verdict, waiting: Some(waiting) }
@@ -155,7 +163,7 @@ where
 impl<S> Front<S> {
     /// The token is genuine: judges it by the rules and hands the request on.
     fn proceed<B, R>(
-        &self,
+        &mut self,
         mut request: Request<B>,
         verified: Verified,
         record: &Record,
@@ -168,16 +176,20 @@ impl<S> Front<S> {
         match self.steps.admit(verified, record, &mut request) {
             Ok(admission) if admission.safe.is_done() => self.enter(request, admission),
             Ok(mut admission) => {
+                cold_path();
                 let safe = Durably::new(std::mem::replace(&mut admission.safe, Acknowledgement::done()));
                 let held = Held { safe, request, admission, record: *record, front: self.clone() };
                 ResponseFuture::Writing { held: Some(Box::new(held)) }
             }
-            Err(refused) => ResponseFuture::refused(refused.answer(self.steps.verify.hop())),
+            Err(refused) => {
+                cold_path();
+                ResponseFuture::refused(refused.answer(self.steps.verify.hop()))
+            }
         }
     }
 
     /// Calls the service.
-    fn enter<B, R>(&self, mut request: Request<B>, admission: Admission) -> ResponseFuture<S, B, R>
+    fn enter<B, R>(&mut self, mut request: Request<B>, admission: Admission) -> ResponseFuture<S, B, R>
     where
         S: Service<Request<Upload<B>>, Response = Response<R>> + Clone,
         B: Body,
@@ -186,7 +198,7 @@ impl<S> Front<S> {
         let Admission { mut outcome, life, .. } = admission;
         let offer = Offer::instead(&mut request);
         let request = request.map(|body| Upload::watched(body, &life, &mut outcome));
-        let future = Called::with(&self.service, request);
+        let future = Called::with(&mut self.service, request);
         ResponseFuture::Guarded { future: Timed::calling(future, Answering { outcome, life, offer }) }
     }
 }
@@ -256,9 +268,10 @@ where
                 }
                 ResponseProjection::Guarded { future } => return future.poll(context),
                 ResponseProjection::Checking { verdict, waiting } => {
+                    cold_path();
                     let verdict = ready!(verdict.as_mut().poll(context));
                     let Some(waiting) = waiting.take() else { return Poll::Pending };
-                    let Waiting { request, presented, record, front } = *waiting;
+                    let Waiting { request, presented, record, mut front } = *waiting;
                     let verify = &front.steps.verify;
                     match verdict {
                         Ok(facts) => {
@@ -270,10 +283,11 @@ where
                     }
                 }
                 ResponseProjection::Writing { held } => {
+                    cold_path();
                     let Some(waiting) = held.as_mut() else { return Poll::Pending };
                     let safe = ready!(Pin::new(&mut waiting.safe).poll(context));
                     let Some(held) = held.take() else { return Poll::Pending };
-                    let Held { request, admission, record, front, .. } = *held;
+                    let Held { request, admission, record, mut front, .. } = *held;
                     match safe {
                         // INVARIANT: I13 — the token may have expired while the disk was slow.
                         Ok(()) => match admission.life.over() {

@@ -61,6 +61,7 @@
 //! A gate in front of the verifier, or behind another stack's, finds no evidence of its own and answers 500.
 
 use std::future::Future;
+use std::hint::cold_path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -300,6 +301,7 @@ fn pass<T: Step>(
 ) -> Result<Option<Bound>, Refused> {
     let changed = step.step(token, now).map_err(|refusal| refuse(hop, step, record, token, refusal))?;
     for waived in step.waived(token, now) {
+        cold_path();
         let mut event = event(hop, step, record, Some(token), Decision::Allow("waiver_used"));
         event.kind = EventKind::Notice;
         event.waiver = Some(Box::new(waived.clone()));

@@ -5,6 +5,7 @@
 //! every live credential: the caller's own token, those of other callers, and grants obtained for peers.
 
 use std::future::Future;
+use std::hint::cold_path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -20,7 +21,7 @@ use tower_service::Service;
 
 use crate::Hop;
 use crate::answer::{Refused, challenge_anew};
-use crate::hop::Record;
+use crate::hop::{Passage, Record};
 use crate::scanned::{BodyScan, Judge, ScannedBody, Watcher};
 
 /// So much of a body is judged before its head leaves, if it is at hand.
@@ -112,8 +113,11 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let ShieldLayer { hop, rule } = self.layer.clone();
-        let passage = hop.passage(&mut request);
-        let (record, caller) = (passage.record, passage.admitted().map(|admitted| admitted.facts().clone()));
+        // Behind a complete stack it is there, and looked up once.
+        let (record, caller) = match request.extensions().get::<Passage>() {
+            Some(passage) => (passage.record, passage.admitted().map(|admitted| admitted.facts().clone())),
+            None => (hop.record(&mut request), None),
+        };
         ResponseFuture { future: self.inner.call(request), answer: Answer { hop, rule, record, caller } }
     }
 }
@@ -144,6 +148,7 @@ impl Answer {
         event
     }
 
+    #[cold]
     fn refuse(&self, finding: &Finding) -> Refused {
         let fault = match finding.kind {
             FindingKind::LiveCredential(_) => Fault::ResponseLeak,
@@ -164,6 +169,7 @@ impl Answer {
             if !Scanner::could_hold_one(self.hop.ledger(), self.caller.as_deref(), value) {
                 continue;
             }
+            cold_path();
             let Err(finding) = self.scanner().header(name, value) else { continue };
             // A header too long to look through, or a token for elsewhere in an answer's `Authorization`.
             if !matches!(finding.kind, FindingKind::LiveCredential(_) | FindingKind::TooLong) {
@@ -206,7 +212,10 @@ impl Answer {
         };
         let mut body = ScannedBody::judged(body, judge, WINDOW as u64, context)?;
         match body.peek(context, WINDOW) {
-            Some(refused) => Err(refused),
+            Some(refused) => {
+                cold_path();
+                Err(refused)
+            }
             None => Ok(Response::from_parts(parts, body)),
         }
     }

@@ -1,6 +1,7 @@
 //! The answer of an admitted request, given within its time or not at all.
 
 use std::future::Future;
+use std::hint::cold_path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -41,6 +42,7 @@ impl<F> ResponseFuture<F> {
 
 impl Answering {
     /// The time was up before the answer began: it does not begin.
+    #[cold]
     pub(in crate::inbound) fn end<R>(mut self, over: Denial) -> Response<TimedBody<R>> {
         self.outcome.status(over.status());
         let hop = self.outcome.hop().clone();
@@ -55,6 +57,7 @@ impl Answering {
         self.outcome.status(response.status().as_u16());
         match self.offer.take() {
             Some(offer) if offer.is_taken_by(response.status()) => {
+                cold_path();
                 offer.begin(self.outcome, self.life);
                 response.map(TimedBody::untimed)
             }
