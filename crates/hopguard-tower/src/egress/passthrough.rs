@@ -303,7 +303,11 @@ impl PassthroughLayer {
         let destination = matched.destination.as_ref().filter(|_| is_here);
         let destination =
             destination.ok_or_else(|| matched.refuse(hop, "passthrough", Fault::TargetUnreadable.into()))?;
-        self.waived.iter().try_for_each(|waived| self.rule.relied_on(&matched, waived))?;
+        let mut passes_until = None;
+        for waived in &self.waived {
+            self.rule.relied_on(&matched, waived)?;
+            passes_until = earlier(passes_until, Some(waived.waiver.until()));
+        }
         let transaction = self.transaction(&matched, destination)?;
         // One that is there already is not ours, whatever it holds: it is looked at like any other header.
         let transaction = transaction.filter(|_| !parts.headers.contains_key(TXN_TOKEN));
@@ -319,7 +323,6 @@ impl PassthroughLayer {
             scanner = scanner.with_attached_in(name, value);
         }
         // Under a waiver each of them is written down, not only the first.
-        let mut passes_until = None;
         for finding in scanner.findings(&parts.uri, &parts.headers) {
             passes_until = earlier(passes_until, self.rule.found(&matched, &finding)?);
         }
@@ -350,11 +353,13 @@ impl PassthroughLayer {
         safe: Result<(), Fault>,
     ) -> Result<(), Refused> {
         let hop = &self.rule.hop;
-        // INVARIANT: I13, I18 — what goes along may have expired, or been withdrawn, while the disk was slow.
-        let verdict = safe.map_err(Into::into).and_then(|()| matched.still_leaves(hop, headers));
-        verdict.map_err(|refusal| matched.refuse(hop, "passthrough", refusal))?;
+        let refuse = |refusal| matched.refuse(hop, "passthrough", refusal);
+        safe.map_err(|fault| refuse(fault.into()))?;
+        // Each that is over says which it was.
         let mut over = self.waived.iter().filter(|waived| !waived.waiver.is_in_force(hop.now()));
-        over.try_for_each(|waived| self.rule.relied_on(matched, waived))
+        over.try_for_each(|waived| self.rule.relied_on(matched, waived))?;
+        // INVARIANT: I13, I18 — what goes along may have expired, or been withdrawn, while the disk was slow.
+        matched.still_leaves(hop, headers).map_err(refuse)
     }
 
     fn scanner<'a>(&'a self, matched: &'a Matched, destination: &'a Destination) -> Scanner<'a> {
