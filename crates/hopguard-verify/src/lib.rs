@@ -39,6 +39,7 @@
 //! rests on, and by withdrawal; while an issuer does not answer, its keys serve for at most an hour.
 
 mod verifier;
+mod builder;
 mod compact;
 mod json;
 mod header;
@@ -67,7 +68,8 @@ pub mod fuzzing;
 mod tests;
 
 pub use algorithm::Algorithm;
+pub use builder::VerifierBuilder;
 pub use issuer::Issuer;
 pub use key_store::KeySetStatus;
 pub use profile::Profile;
-pub use verifier::{Check, KeysWanted, Verifier, VerifierBuilder};
+pub use verifier::{Check, KeysWanted, Verifier};

@@ -3,61 +3,51 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use hopguard_client::{BoxFuture, Spawn, SystemTimer, Timer, Transport};
+use hopguard_client::{BoxFuture, Spawn, SystemTimer, Transport};
 use hopguard_core::{
-    ActorChain, Audit, Clock, ConfigErrors, Denial, Facts, Fault, Leeway, Problems, RawToken, Refusal,
-    UnixTime, Unverified, Withdrawals, check_validity,
+    Clock, Denial, Facts, Fault, Leeway, RawToken, Refusal, UnixTime, Unverified, Withdrawals, check_validity,
 };
 use memchr::memmem::{self, Finder};
 
 use crate::alike::Alike;
+use crate::builder::VerifierBuilder;
 use crate::claims::{Claims, Origin};
 use crate::compact::Compact;
 use crate::extra::Extra;
 use crate::familiar::{Familiar, Mark};
 use crate::header::Header;
-use crate::issuer::Issuer;
-use crate::json::DEPTH;
 use crate::key_store::{KeySetStatus, KeyStore, Outside, Want};
 use crate::keys::Lookup;
 use crate::memory::{Memory, Tag, Verdict};
 use crate::profile::Profile;
 
-const TOKEN_BYTES: usize = 16 * 1024;
-const REMEMBERED: usize = 10_000;
-/// Header lines of any real server end below this.
-const TOKEN_BYTES_MOST: usize = 64 * 1024;
-/// From here on nobody means so many tokens remembered: they would take 32 GiB.
-const TOKENS_MOST: usize = 1 << 24;
-
 /// Verifies access tokens of the issuers it was built with. Cloning shares it.
 ///
 /// See the [crate's documentation](crate).
 #[derive(Clone)]
-pub struct Verifier(Arc<Inner>);
+pub struct Verifier(pub(crate) Arc<Inner>);
 
-struct Inner {
-    issuers: Vec<Trusted>,
-    transactions: bool,
-    memory: Option<Memory>,
-    familiar: Familiar,
-    clock: Arc<dyn Clock>,
-    leeway: Leeway,
-    token_at_most: usize,
-    actors_at_most: usize,
-    signature_checks: AtomicU64,
+pub(crate) struct Inner {
+    pub(crate) issuers: Vec<Trusted>,
+    pub(crate) transactions: bool,
+    pub(crate) memory: Option<Memory>,
+    pub(crate) familiar: Familiar,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) leeway: Leeway,
+    pub(crate) token_at_most: usize,
+    pub(crate) actors_at_most: usize,
+    pub(crate) signature_checks: AtomicU64,
 }
 
 /// An issuer that is trusted: its keys, and how it writes its tokens.
-struct Trusted {
-    store: Arc<KeyStore>,
+pub(crate) struct Trusted {
+    pub(crate) store: Arc<KeyStore>,
     /// Finds its name, in quotes, in a text.
-    name: Finder<'static>,
+    pub(crate) name: Finder<'static>,
     /// Absent for RFC 9068.
-    profile: Option<Profile>,
-    alike: Alike,
+    pub(crate) profile: Option<Profile>,
+    pub(crate) alike: Alike,
 }
 
 /// What can be said about a token without waiting.
@@ -119,14 +109,7 @@ impl From<Denial> for Stop {
 impl Verifier {
     /// Starts with no issuer. Nothing is fetched before the first token, or [`Verifier::warm_up`].
     pub fn builder(transport: Arc<dyn Transport>, clock: Arc<dyn Clock>, spawn: Spawn) -> VerifierBuilder {
-        VerifierBuilder {
-            outside: Outside { transport, clock, spawn, timer: SystemTimer::shared(), audit: None },
-            issuers: Vec::new(),
-            leeway: None,
-            remember_at_most: REMEMBERED,
-            token_at_most: TOKEN_BYTES,
-            actors_at_most: ActorChain::DEFAULT_DEPTH,
-        }
+        VerifierBuilder::new(Outside { transport, clock, spawn, timer: SystemTimer::shared(), audit: None })
     }
 
     /// Everything that can be said without waiting; if the issuer's keys are there, the verdict.
@@ -389,147 +372,4 @@ fn names_an_issuer(claims: &[u8]) -> bool {
     const ISS: &[u8] = b"\"iss\":\"";
     let text = memmem::find(claims, ISS).and_then(|at| claims.get(at + ISS.len()..));
     text.is_some_and(|text| text.first().is_some_and(|&byte| byte != b'"'))
-}
-
-/// Collects a verifier's settings; see the [crate's documentation](crate).
-#[must_use]
-pub struct VerifierBuilder {
-    outside: Outside,
-    issuers: Vec<Issuer>,
-    leeway: Option<Duration>,
-    remember_at_most: usize,
-    token_at_most: usize,
-    actors_at_most: usize,
-}
-
-impl VerifierBuilder {
-    /// Trusts this issuer; may be said several times. Each one's keys verify its own tokens only.
-    pub fn issuer(mut self, issuer: Issuer) -> Self {
-        self.issuers.push(issuer);
-        self
-    }
-
-    /// How far clocks may differ when `nbf` and `iat` are judged: 5 s unless set, at most 60 s. `exp` knows no
-    /// leeway.
-    pub fn leeway(mut self, leeway: Duration) -> Self {
-        self.leeway = Some(leeway);
-        self
-    }
-
-    /// How many verified tokens are remembered: 10 000 unless set; 0 remembers none, fewer than 16 are taken for 16.
-    ///
-    /// The bound holds in bytes as well, with 2 KiB for each: tokens of ordinary size fill the one, and those with
-    /// very long or very many claims the other.
-    pub fn remember_at_most(mut self, entries: usize) -> Self {
-        self.remember_at_most = entries;
-        self
-    }
-
-    /// The longest token that is read: 16 KiB unless set.
-    pub fn token_at_most(mut self, bytes: usize) -> Self {
-        self.token_at_most = bytes;
-        self
-    }
-
-    /// The deepest `act` chain that is read: 8 unless set.
-    pub fn actors_at_most(mut self, depth: usize) -> Self {
-        self.actors_at_most = depth;
-        self
-    }
-
-    /// What a fetch of keys is given up by, after 30 s: the Tokio runtime's timer unless set.
-    pub fn timer(mut self, timer: Arc<dyn Timer>) -> Self {
-        self.outside.timer = timer;
-        self
-    }
-
-    /// Writes a notice of every fetch of keys, and of every failed one, here.
-    pub fn audit(mut self, audit: &Audit) -> Self {
-        self.outside.audit = Some(audit.clone());
-        self
-    }
-
-    /// The verifier. No I/O is done.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigErrors`] with everything that is wrong.
-    pub fn build(self) -> Result<Verifier, ConfigErrors> {
-        let mut problems = Problems::new();
-        if self.issuers.is_empty() {
-            problems.add("issuer", "is missing: name at least one that is trusted");
-        }
-        let mut issuers: Vec<Trusted> = Vec::with_capacity(self.issuers.len());
-        for (at, issuer) in self.issuers.into_iter().enumerate() {
-            let setting = format!("issuer[{at}]");
-            let Some(checked) = issuer.check(&setting, &mut problems) else { continue };
-            if issuers.iter().any(|known| **known.store.issuer() == *checked.name) {
-                problems.add(setting, "is named twice: one issuer has one source of keys");
-                continue;
-            }
-            let profile = (!checked.profile.is_standard()).then(|| checked.profile.clone());
-            let name = Finder::new(&format!("\"{}\"", checked.name)).into_owned();
-            issuers.push(Trusted {
-                store: Arc::new(KeyStore::new(checked, self.outside.clone())),
-                name,
-                profile,
-                alike: Alike::default(),
-            });
-        }
-        let of_transactions =
-            |trusted: &&Trusted| trusted.profile.as_ref().is_some_and(Profile::is_of_transactions);
-        let transactions = issuers.iter().filter(of_transactions).count();
-        if transactions > 0 && transactions < issuers.len() {
-            problems.add(
-                "issuer",
-                "has transaction tokens beside an issuer of access tokens: give each a verifier",
-            );
-        }
-        let leeway = match self.leeway {
-            None => Leeway::default(),
-            Some(leeway) => Leeway::new(leeway).unwrap_or_else(|| {
-                problems.add("leeway", "is above 60 s, more than any kept clock is wrong");
-                Leeway::NONE
-            }),
-        };
-        if !(1..=TOKEN_BYTES_MOST).contains(&self.token_at_most) {
-            problems.add("token_at_most", format!("must lie between 1 and {TOKEN_BYTES_MOST} bytes"));
-        }
-        let deepest = usize::from(DEPTH) - 1;
-        if self.actors_at_most > deepest {
-            problems.add("actors_at_most", format!("is above {deepest}, the deepest that is read"));
-        }
-        let memory = match self.remember_at_most {
-            0 => None,
-            // Room is made at once, and what no machine has would end the process.
-            TOKENS_MOST.. => {
-                problems.add("remember_at_most", format!("must lie below {TOKENS_MOST} tokens"));
-                None
-            }
-            most => {
-                let memory = Memory::bounded(most);
-                if memory.is_none() {
-                    problems.add("remember_at_most", "cannot be met: the system has no randomness");
-                }
-                memory
-            }
-        };
-        problems.into_result(Verifier(Arc::new(Inner {
-            issuers,
-            transactions: transactions > 0,
-            memory,
-            familiar: Familiar::default(),
-            clock: self.outside.clock,
-            leeway,
-            token_at_most: self.token_at_most,
-            actors_at_most: self.actors_at_most,
-            signature_checks: AtomicU64::new(0),
-        })))
-    }
-}
-
-impl fmt::Debug for VerifierBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerifierBuilder").field("issuers", &self.issuers).finish_non_exhaustive()
-    }
 }
