@@ -123,6 +123,22 @@ fn opaque_values_are_found_in_headers_and_targets() {
     assert_eq!(in_header(&ledger, &value.as_bytes()[1..]), None);
 }
 
+/// The two digits by which the alphabets differ count as digits of either.
+#[test]
+fn every_digit_of_either_alphabet_is_decoded() {
+    let value = "api>>>>>-????????-7Qm2ZkV9xT4bLw8RnYc5Jd1H";
+    let ledger = kept(&[value]);
+    let (standard, url) = (BASE64_STANDARD.encode(value), BASE64_URL_SAFE_NO_PAD.encode(value));
+    assert!(['+', '/'].iter().all(|digit| standard.contains(*digit)));
+    assert!(['-', '_'].iter().all(|digit| url.contains(*digit)));
+    for text in [standard, url] {
+        assert!(in_header(&ledger, text.as_bytes()).is_some(), "{text}");
+        for size in [usize::MAX, 1] {
+            assert!(in_body(&ledger, text.as_bytes(), size), "{text}");
+        }
+    }
+}
+
 /// A run of digits may be followed by as many others as it likes.
 #[test]
 fn what_follows_base64_hides_nothing() {
