@@ -264,7 +264,8 @@ mod tests {
             "550e8400-e29b-41d4-a716-446655440000",
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             "ICAgICAgICAgICAgICAgICAgICAgICAgICAg",
-            // Two braces begin no object.
+            // Two braces begin no object, nor does a name without one.
+            "ICJhbGciOiJSUzI1NiIsIngiOjE",
             "e3siYWxnIjoiUlMyNTYifX0gYW5kIG1vcmU",
             "service-account-Indigo.eyjafjallajokull.example.internal",
         ] {
