@@ -318,3 +318,16 @@ fn an_own_token_without_its_signature_passes() {
     assert!(!found(&format!("{unsigned}.{}, say", &signature[..15])));
     assert!(found(&format!("{unsigned}.{}, say", &signature[..16])));
 }
+
+/// What was attached is known by its bytes, wherever they lie.
+#[test]
+fn what_was_attached_passes_in_its_place_alone() {
+    let token = jwt("1");
+    let (ledger, here) = (kept(&[&token]), here());
+    let [attached, same]: [HeaderValue; 2] = [(); 2].map(|()| token.parse().unwrap());
+    let scanner = Scanner::new(&ledger, &here, NOW).with_attached_in(&http::header::COOKIE, &attached);
+    for value in [&attached, &same] {
+        assert!(scanner.header(&http::header::COOKIE, value).is_ok());
+        assert!(scanner.header(&http::header::FROM, value).is_err());
+    }
+}
