@@ -173,8 +173,10 @@ pub(crate) fn refused(_: Pace) -> Group {
     };
     let id_token = es256.signing.sign_jwt("JWT", &claims()).expect("a token").to_string();
     let stranger = Key::es256();
+    let elsewhere = with("iss", format!("{ISSUER}.example").into());
     let cases = [
-        ("an unknown issuer", es256.token(&with("iss", format!("{ISSUER}.example").into()))),
+        ("an unknown issuer", stranger.token(&elsewhere)),
+        ("an unknown issuer, under a header of ours", es256.token(&elsewhere)),
         ("a header of another algorithm", relabelled(&es256.token(&claims()))),
         ("an ID token", id_token),
         ("an unknown key", stranger.token(&claims())),
@@ -186,6 +188,8 @@ pub(crate) fn refused(_: Pace) -> Group {
     }));
     for (case, token) in cases {
         let mut service = stack.around(Bare).for_peer(PEER);
+        // A stack at work: what good tokens look like is familiar.
+        assert_eq!(drive(&mut service, request(&es256.token(&claims()))), StatusCode::OK);
         let mut next = requests(&[token.into()]);
         let lane = group.lane(Lane::new(case, move || {
             assert_eq!(drive(&mut service, next()), StatusCode::UNAUTHORIZED);

@@ -115,7 +115,7 @@ fn lines_of(facts: &Arc<Facts>, count: usize) -> Vec<Vec<u8>> {
 pub(crate) fn read(_: Pace) -> Group {
     let mut group = Group::new(Whose::Process);
     let folder = Rc::new(Folder::new("read"));
-    let key = LogKey::generate("bench.internal/log").expect("a key");
+    let key = LogKey::generate("bench.internal/log#orders").expect("a key");
     let verifier = key.verifier();
     let path = folder.path.join("log");
     let log = Arc::new(DurableLog::at(&path, key).places(4 * BATCH).open().expect("a log"));

@@ -90,7 +90,7 @@ pub fn allocations(counter: Counter) -> ExitCode {
     let counted = chosen(&name).map(|chosen| {
         let all: serde_json::Map<_, _> = chosen
             .into_iter()
-            .flat_map(|(_, build)| counts(build(Pace::QUICK)))
+            .flat_map(|(_, build)| counts(build(Pace::FULL)))
             .map(|(path, count)| (path, count.into()))
             .collect();
         println!("{}", serde_json::Value::Object(all));

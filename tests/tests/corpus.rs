@@ -411,6 +411,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("subject_expired", "stack/routes.rs"),
     ("evidence_missing", "wrong_order.rs"),
     ("evidence_foreign", "wrong_order.rs"),
+    ("guard_misconfigured", "wrong_order.rs: no stack is built with such a guard"),
     ("audit_unavailable", "streams_and_outcomes.rs"),
     ("signing_failed", "the system has no randomness: cannot be brought about"),
     ("subject_issuer_foreign", "hopguard-exchange's own tests"),

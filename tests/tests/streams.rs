@@ -48,6 +48,8 @@ struct Inner {
     dropped: AtomicUsize,
     /// hyper's own upgrade was there for the taking.
     raw: AtomicBool,
+    /// Uploads that nobody reads, nor drops.
+    kept: Mutex<Vec<Body>>,
 }
 
 /// What must come and does not shall fail the test, not stop the run.
@@ -128,6 +130,12 @@ fn answer_first(seen: &Seen, request: Request) -> impl IntoResponse + use<> {
     "started"
 }
 
+/// Answers at once, and keeps its upload without ever reading it.
+fn keep(seen: &Seen, request: Request) -> &'static str {
+    seen.0.kept.lock().unwrap().push(request.into_body());
+    "started"
+}
+
 /// Takes the connection and echoes, or leaves it alone.
 fn upgrade(seen: &Seen, mut request: Request, echoes: bool) -> Response<Body> {
     let raw = request.extensions().get::<hyper::upgrade::OnUpgrade>().is_some();
@@ -202,6 +210,7 @@ fn routes(seen: &Seen) -> Router {
         )
         .route("/upload", seen!(|seen, request| upload(seen.clone(), request).await))
         .route("/answer-first", seen!(|seen, request| answer_first(seen, request)))
+        .route("/keep", seen!(|seen, request| keep(seen, request)))
         .route("/echo", seen!(|seen, request| upgrade(seen, request, true)))
         .route("/idle", seen!(|seen, request| upgrade(seen, request, false)))
         .route("/not-taken", seen!(|_seen, _request| StatusCode::SWITCHING_PROTOCOLS))
@@ -507,6 +516,27 @@ async fn an_upload_that_goes_on_after_the_answer_ends_too() {
         let (end, code) = (served.seen.next_end().await, if withdrawn { "withdrawn" } else { "expired" });
         assert!(end.contains(code), "{end}");
         served.ended(&format!("stream_{code}"), Some(200)).await;
+    }
+}
+
+/// Nobody asks it for a frame that could tell that its time is up, and its place in the audit comes free all the same.
+#[tokio::test]
+async fn an_upload_that_is_kept_and_never_read_ends_too() {
+    for (change, code) in
+        [("time", "stream_expired"), ("withdrawn", "stream_withdrawn"), ("dropped", "completed")]
+    {
+        let served = Served::new().await;
+        let mut client = served.open("POST /keep", "content-length: 1000\r\n\r\n12345").await;
+        client.until("started").await;
+        assert_eq!(served.codes(), ["admitted"], "its answer is whole, and its upload goes on");
+        match change {
+            "time" => served.advance(seconds(LIFE)),
+            "withdrawn" => served.withdraw(served.withdrawals().remove(0)),
+            _ => served.seen.0.kept.lock().unwrap().clear(),
+        }
+        served.ended(code, Some(200)).await;
+        served.seen.0.kept.lock().unwrap().clear();
+        assert_eq!(served.codes().len(), 2, "one outcome");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Each wrong order, put together by hand: 500 and an event, never a pass.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -8,16 +9,18 @@ use axum::extract::Request;
 use axum::routing::{any, get};
 use bytes::Bytes;
 use hopguard_axum::Caller;
-use hopguard_core::{Event, EventKind, Ledger};
+use hopguard_core::{
+    AudienceGuard, Clock, Event, EventKind, Guard, Ledger, ScopeGuard, Ttl, Waiver, minutes,
+};
 use hopguard_testkit::MemorySink;
-use hopguard_testkit::corpus::Target;
+use hopguard_testkit::corpus::{Stage, Target};
 use hopguard_testkit::leak::Capture;
 use hopguard_tests::alone::{Alone, Boxed, WHOLE, answer};
 use hopguard_tests::answer::Answer;
 use hopguard_tests::inbound::{Reached, Service, Setting, World, admin};
 use hopguard_tests::onward::{Onward, PEER, Peer, boxed, call};
 use hopguard_tests::{codes_of_requests, enabled, event_named, events_of_requests};
-use hopguard_tower::{EgressError, Hop, Inbound, OpenPaths, Upload};
+use hopguard_tower::{EgressError, GuardExt, Hop, Inbound, OpenPaths, Upload};
 use http::Extensions;
 use tower::util::{BoxCloneSyncService, MapRequestLayer};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -101,6 +104,37 @@ async fn a_guard_without_a_verifier_finds_no_evidence() {
     let alone = Alone::new(&world);
     let answer = answer(&alone.routes(true), world.good_request("/admin")).await;
     faulted(&alone.sink, &alone.reached, &answer, "evidence_missing");
+}
+
+/// There is no `build` that could fail. Left to decide as it was written, one of these would let anybody's token pass.
+#[tokio::test]
+async fn a_guard_alone_that_was_written_down_wrongly_refuses_everybody() {
+    let world = World::default();
+    let unsaid = Waiver::new("", "", world.clock.now().after(minutes(5)));
+    let lax = || AudienceGuard::exactly(Stage::AUDIENCE);
+    assert_eq!(lax().problem(), None);
+    let wrong = |alone: &Alone<'_>, number: usize| {
+        let (hop, routes) = (&alone.hop, alone.routes(true));
+        match number {
+            0 => BoxCloneSyncService::new(
+                lax().dangerous_tolerate_foreign("account", unsaid.clone()).layer(hop).layer(routes),
+            ),
+            1 => BoxCloneSyncService::new(lax().or_alias("").layer(hop).layer(routes)),
+            2 => BoxCloneSyncService::new(
+                Ttl::lifetime_at_most(minutes(5)).and_age_at_most(Duration::ZERO).layer(hop).layer(routes),
+            ),
+            _ => BoxCloneSyncService::new(
+                ScopeGuard::any_of([Stage::SCOPE, "two words"]).layer(hop).layer(routes),
+            ),
+        }
+    };
+    for (number, gate) in ["audience", "audience", "ttl", "scope"].into_iter().enumerate() {
+        let alone = Alone::new(&world);
+        let stack = alone.stack(["verify and bind"], wrong(&alone, number));
+        let answer = answer(&stack, world.good_request("/orders/42")).await;
+        let event = faulted(&alone.sink, &alone.reached, &answer, "guard_misconfigured");
+        assert_eq!(event.gate, gate);
+    }
 }
 
 #[tokio::test]

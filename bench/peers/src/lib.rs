@@ -68,7 +68,7 @@ pub fn allocations(counter: Counter) -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
     let all: serde_json::Map<_, _> = chosen(&name)
         .into_iter()
-        .flat_map(|(group, key)| counts(compared(group, &key(), Pace::QUICK)))
+        .flat_map(|(group, key)| counts(compared(group, &key(), Pace::FULL)))
         .map(|(path, count)| (path, count.into()))
         .collect();
     println!("{}", serde_json::Value::Object(all));

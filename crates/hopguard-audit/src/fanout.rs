@@ -1,12 +1,12 @@
 //! One event to several sinks.
-//!
-//! Room is set aside in all of them or in none: if one refuses, those before it get theirs back.
 
 use std::sync::Arc;
 
 use hopguard_core::{Acknowledgement, AuditFull, AuditSink, Event};
 
-/// Hands each event to several sinks. See the module docs.
+/// Hands each event to several sinks.
+///
+/// Room is set aside in all of them or in none: if one refuses, those before it get theirs back.
 ///
 /// ```
 /// use std::sync::Arc;

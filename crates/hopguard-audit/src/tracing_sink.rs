@@ -1,22 +1,4 @@
 //! One `tracing` event for each audit event.
-//!
-//! The level follows the decision: `INFO` for what was allowed, `WARN` for what was refused, `ERROR` for
-//! what failed. The target is always [`TracingSink::TARGET`], so that a filter can name it.
-//!
-//! ```
-//! use std::sync::Arc;
-//!
-//! use hopguard_audit::TracingSink;
-//! use hopguard_core::Audit;
-//!
-//! let audit = Audit::new("orders", "orders-1", Arc::new(TracingSink));
-//! # let _ = audit;
-//! ```
-//!
-//! # Security
-//!
-//! This is a view, not a record: a filter or a slow subscriber loses events without a word. Use
-//! [`JsonLines`](crate::JsonLines) beside it where events must not be lost.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -25,7 +7,25 @@ use hopguard_core::{
     AuditFull, AuditSink, CacheState, Decision, Direction, Event, EventKind, Facts, is_steering, redacted,
 };
 
-/// Writes audit events to whatever subscriber is installed. See the module docs.
+/// One `tracing` event for each audit event, for whatever subscriber is installed.
+///
+/// The level follows the decision: `INFO` for what was allowed, `WARN` for what was refused, `ERROR` for
+/// what failed. The target is always [`TracingSink::TARGET`], so that a filter can name it.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use hopguard_audit::TracingSink;
+/// use hopguard_core::Audit;
+///
+/// let audit = Audit::new("orders", "orders-1", Arc::new(TracingSink));
+/// # let _ = audit;
+/// ```
+///
+/// # Security
+///
+/// This is a view, not a record: a filter or a slow subscriber loses events without a word. Use
+/// [`JsonLines`](crate::JsonLines) beside it where events must not be lost.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TracingSink;
 

@@ -1,22 +1,25 @@
 //! `hopguard audit trace`, `find` and `stats`: what the logs of one or many services say together.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
-use hopguard_audit::lineage::{Lineage, Node, Record, Suspicion, TokenSeen};
+use hopguard_audit::lineage::{Node, Record, Suspicion, TokenSeen};
 use hopguard_core::{Fingerprint, redacted};
 use serde_json::json;
 
 use crate::show::{plain, table, time};
-use crate::{Ended, html, print, progress};
+use crate::sources::Logs;
+use crate::{Ended, html, print};
+
+/// What both end with, as people know it of `grep`.
+const EXIT_CODES: &str = "Exit code 0: found. 1: nothing is named by the query. 2: it could not be done.";
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct Trace {
     /// The beginning of a fingerprint, a token id, trace id, subject, request or event id, or a JWT itself
     query: String,
-    /// Log files, or folders of them; one for each service that is to be heard
-    #[arg(required = true, value_name = "LOG")]
-    logs: Vec<PathBuf>,
+    #[command(flatten)]
+    logs: Logs,
     /// Print JSON
     #[arg(long, conflicts_with_all = ["dot", "html"])]
     json: bool,
@@ -29,12 +32,12 @@ pub(crate) struct Trace {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct Find {
     /// The beginning of a fingerprint, a token id, trace id, subject, request or event id, or a JWT itself
     query: String,
-    /// Log files, or folders of them
-    #[arg(required = true, value_name = "LOG")]
-    logs: Vec<PathBuf>,
+    #[command(flatten)]
+    logs: Logs,
     /// Print the events as JSON, one a line
     #[arg(long)]
     json: bool,
@@ -42,9 +45,8 @@ pub(crate) struct Find {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Stats {
-    /// Log files, or folders of them
-    #[arg(required = true, value_name = "LOG")]
-    logs: Vec<PathBuf>,
+    #[command(flatten)]
+    logs: Logs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -55,24 +57,10 @@ fn query(text: &str) -> String {
     if redacted(text) == text { text.to_owned() } else { Fingerprint::of_token(text.trim()).to_string() }
 }
 
-fn read(logs: &[PathBuf]) -> Result<Lineage, String> {
-    let bar = progress::Bar::new();
-    let lineage = Lineage::read_watched(logs.iter().map(PathBuf::as_path), |done, all| bar.at(done, all));
-    drop(bar);
-    let lineage = lineage.map_err(|error| error.to_string())?;
-    for line in lineage.unreadable().iter().take(10) {
-        eprintln!("hopguard: {} line {} is no event", plain(&line.file.display().to_string()), line.line);
-    }
-    if let Some(more) = lineage.unreadable().len().checked_sub(11) {
-        eprintln!("hopguard: and {} lines more", more + 1);
-    }
-    Ok(lineage)
-}
-
 // === trace ===
 
 pub(crate) fn trace(arguments: &Trace) -> Result<Ended, String> {
-    let lineage = read(&arguments.logs)?;
+    let lineage = arguments.logs.read()?;
     let query = query(&arguments.query);
     let trees = lineage.trace(&query);
     let mut tokens = BTreeMap::new();
@@ -80,7 +68,7 @@ pub(crate) fn trace(arguments: &Trace) -> Result<Ended, String> {
     let mut suspicions = lineage.suspicions();
     suspicions.retain(|suspicion| tokens.contains_key(suspicion.fingerprint.as_str()));
     if trees.is_empty() && !arguments.json {
-        return Err(format!("no verified token is named by `{query}`"));
+        return Ok(nothing("verified token", &query));
     }
     let text = if arguments.json {
         json!({ "query": query, "trees": trees, "suspicions": suspicions }).to_string()
@@ -92,7 +80,13 @@ pub(crate) fn trace(arguments: &Trace) -> Result<Ended, String> {
         told(&trees, &suspicions)
     };
     print(&text)?;
-    Ok(Ended::Well)
+    Ok(if trees.is_empty() { nothing("verified token", &query) } else { Ended::Well })
+}
+
+/// As `grep` ends that has found nothing.
+fn nothing(what: &str, query: &str) -> Ended {
+    eprintln!("hopguard: no {what} is named by `{}`", plain(query));
+    Ended::Nothing
 }
 
 fn members<'a>(node: &'a Node, into: &mut BTreeMap<&'a str, &'a TokenSeen>) {
@@ -203,14 +197,16 @@ fn quoted(text: &str) -> String {
 // === find ===
 
 pub(crate) fn find(arguments: &Find) -> Result<Ended, String> {
-    let lineage = read(&arguments.logs)?;
-    let found = lineage.find(&query(&arguments.query));
+    let lineage = arguments.logs.read()?;
+    let query = query(&arguments.query);
+    let found = lineage.find(&query);
+    if found.is_empty() {
+        return Ok(nothing("event", &query));
+    }
     if arguments.json {
         let lines = found.iter().map(|record| serde_json::to_string(record).map_err(|e| e.to_string()));
         let lines = lines.collect::<Result<Vec<_>, _>>()?;
-        if !lines.is_empty() {
-            print(&lines.join("\n"))?;
-        }
+        print(&lines.join("\n"))?;
         return Ok(Ended::Well);
     }
     let mut events = table(&[
@@ -253,7 +249,7 @@ fn row(record: &Record) -> [String; 10] {
 // === stats ===
 
 pub(crate) fn stats(arguments: &Stats) -> Result<Ended, String> {
-    let lineage = read(&arguments.logs)?;
+    let lineage = arguments.logs.read()?;
     let mut counts: BTreeMap<[&str; 5], (u64, u64, u64)> = BTreeMap::new();
     for record in lineage.records() {
         let key: [&str; 5] =
@@ -278,7 +274,7 @@ pub(crate) fn stats(arguments: &Stats) -> Result<Ended, String> {
             .collect();
         let unreadable = lineage.unreadable();
         let all = json!({ "events": lineage.records().len(), "counts": counts, "suspicions": suspected,
-            "unreadable": unreadable });
+            "unreadable": unreadable, "foreign": lineage.foreign().len() });
         print(&all.to_string())?;
         return Ok(Ended::Well);
     }

@@ -2,20 +2,21 @@
 //! a terminal.
 //!
 //! ```text
-//! hopguard audit key      orders.internal/audit --out audit-key     a key for a log
-//! hopguard audit verify   LOG --key VERIFIER --against CHECKPOINT   was it changed?
-//! hopguard audit trace    FINGERPRINT LOG...                        who exchanged what for what
-//! hopguard audit find     SUBJECT LOG...                            the events
-//! hopguard audit stats    LOG...                                    how many of what
+//! hopguard audit key      orders.internal/audit --service orders --out audit-key    a key for a log
+//! hopguard audit verify   LOG --key VERIFIER --against CHECKPOINT    was it changed?
+//! hopguard audit trace    FINGERPRINT LOG... --key VERIFIERS         who exchanged what for what
+//! hopguard audit find     SUBJECT LOG...                             the events
+//! hopguard audit stats    LOG...                                     how many of what
 //! ```
 //!
-//! Exit code 0: all is well. 1: a log was changed. 2: it could not be done.
+//! Exit code 0: all is well. 1: `verify` found something, `trace` or `find` nothing. 2: it could not be done.
 
 mod html;
 mod key;
 mod logs;
 mod progress;
 mod show;
+mod sources;
 mod verify;
 
 use std::process::ExitCode;
@@ -61,6 +62,8 @@ enum Ended {
     Well,
     /// A log was changed.
     Changed,
+    /// What was looked for is not there.
+    Nothing,
 }
 
 fn main() -> ExitCode {
@@ -78,7 +81,7 @@ fn main() -> ExitCode {
     };
     match ended {
         Ok(Ended::Well) => ExitCode::SUCCESS,
-        Ok(Ended::Changed) => ExitCode::FAILURE,
+        Ok(Ended::Changed | Ended::Nothing) => ExitCode::FAILURE,
         Err(problem) => {
             eprintln!("hopguard: {}", show::plain(&problem));
             ExitCode::from(2)

@@ -1,8 +1,10 @@
 //! `hopguard audit verify`: was a log changed?
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use hopguard_audit::{LogVerifier, Verification};
+use hopguard_audit::lineage::log_files;
+use hopguard_audit::{Finding, FindingKind, LogVerifier, Verification};
 use serde_json::{Value, json};
 
 use crate::show::{plain, table};
@@ -43,17 +45,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Ended, String> {
     let (mut ended, mut all) = (Ended::Well, Vec::new());
     for log in &arguments.logs {
         let found = if is_durable(log) {
-            let key = key.as_ref().ok_or("name the verifier key: --key KEY")?;
+            let what = "is a durable log, or was one: name its verifier key by --key KEY";
+            let key = key.as_ref().ok_or_else(|| format!("{} {what}", log.display()))?;
             let found = hopguard_audit::verify(log, key, &held);
-            Some(found.map_err(|error| format!("cannot read {}: {error}", log.display()))?)
+            let mut found = found.map_err(|error| format!("cannot read {}: {error}", log.display()))?;
+            if key.services().next().is_none() {
+                found
+                    .notes
+                    .push("the key names no service: whose word the records are is not known".to_owned());
+            }
+            Some(found)
         } else if key.is_some() || !held.is_empty() {
             // Somebody holds a key or checkpoints of it, so it was more than plain lines once: whoever deletes its
             // hashes and checkpoints must not end well.
             return Err(format!("{} is no durable log: there is nothing to verify", log.display()));
         } else {
-            let files = hopguard_audit::lineage::log_files(log);
-            let files = files.map_err(|error| format!("{}: {error}", log.display()))?;
-            if let Some(durable) = files.iter().filter_map(|file| file.parent()).find(|at| is_durable(at)) {
+            let files = log_files(log).map_err(|error| format!("{}: {error}", log.display()))?;
+            let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
+            if let Some(durable) = folders.into_iter().find(|at| is_durable(at)) {
                 let what = "holds durable logs, or is a part of one: name each one's folder, and its key";
                 return Err(format!("{} {what}; the first is {}", log.display(), durable.display()));
             }
@@ -76,7 +85,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Ended, String> {
     Ok(ended)
 }
 
+const WRONG: &str =
+    "this is no verifier key: it must read `<origin>+<key id>+<base64>`, as `audit key` printed it";
+
 fn read_key(key: &str) -> Result<LogVerifier, String> {
+    match <[_; 1]>::try_from(read_keys(key)?) {
+        Ok([sole]) => Ok(sole),
+        Err(_) => Err(WRONG.to_owned()),
+    }
+}
+
+/// The verifier keys in `key` or in the file of that name, one a line.
+pub(crate) fn read_keys(key: &str) -> Result<Vec<LogVerifier>, String> {
     let text = if key.contains('+') && !Path::new(key).exists() {
         key.to_owned()
     } else {
@@ -86,14 +106,19 @@ fn read_key(key: &str) -> Result<LogVerifier, String> {
     if text.trim_start().starts_with("PRIVATE+KEY+") {
         return Err("this is the signing key; name the verifier key that `audit key` printed".to_owned());
     }
-    let wrong =
-        "this is no verifier key: it must read `<origin>+<key id>+<base64>`, as `audit key` printed it";
-    LogVerifier::parse(&text).map_err(|_| wrong.to_owned())
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines.map(|line| LogVerifier::parse(line).map_err(|_| WRONG.to_owned())).collect()
 }
 
-/// True if anything is left of what a durable log has besides its records.
-fn is_durable(folder: &Path) -> bool {
+/// True if anything is left of a durable log: the files of its records, too, have names as no other's.
+pub(crate) fn is_durable(folder: &Path) -> bool {
+    let is_segment = |name: &str| {
+        name.strip_suffix(".jsonl").is_some_and(|n| n.len() == 20 && n.bytes().all(|b| b.is_ascii_digit()))
+    };
     ["leaves", "checkpoint", "checkpoints"].iter().any(|file| folder.join(file).is_file())
+        || folder.read_dir().is_ok_and(|mut entries| {
+            entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().to_str().is_some_and(is_segment)))
+        })
 }
 
 fn json(log: &Path, found: Option<&Verification>) -> Value {
@@ -106,9 +131,11 @@ fn told(log: &Path, found: Option<&Verification>) -> String {
     let Some(found) = found else {
         return format!("{log}: plain JSON Lines, there is nothing to verify");
     };
+    let is_foreign = |finding: &Finding| finding.kind == FindingKind::ServiceForeign;
     let verdict = match (found.is_sound(), found.is_sound_or_young()) {
         (true, _) => "sound",
         (false, true) => "NOT PROVEN",
+        (false, false) if found.findings.iter().all(is_foreign) => "NOT ALL ITS OWN",
         (false, false) => "CHANGED",
     };
     let mut text = format!(

@@ -3,9 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helper functions of tests may")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::Arc;
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 
 use hopguard_audit::{DurableLog, LogKey};
 use hopguard_core::{Audit, Decision, Denial, Direction, EventKind};
@@ -37,9 +37,18 @@ fn chain() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/chain")
 }
 
+/// A command that begins while a log is open holds the log's lock for a moment, as every child of a process does.
+static OPEN_LOGS: RwLock<()> = RwLock::new(());
+
 fn run(arguments: &[&str], paths: &[&Path]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hopguard"));
-    command.arg("audit").args(arguments).args(paths).output().unwrap()
+    command.arg("audit").args(arguments).args(paths);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = {
+        let _none_is_open = OPEN_LOGS.read().unwrap();
+        command.spawn().unwrap()
+    };
+    child.wait_with_output().unwrap()
 }
 
 #[track_caller]
@@ -103,7 +112,35 @@ fn the_whole_tree_is_found_from_any_end() {
     assert!(table.contains("└─ 79d4d3870a99") && table.contains("   └─ 1565abafa03f"), "{table}");
     let dot = text(&run(&["trace", USER, "--dot"], &[&logs]), 0);
     assert!(dot.starts_with("digraph") && dot.matches(" -> ").count() == 2, "{dot}");
-    assert_eq!(run(&["trace", "nobody"], &[&logs]).status.code(), Some(2));
+}
+
+/// As with `grep`: 0 for what was found, 1 for nothing, 2 for what went wrong.
+#[test]
+fn what_is_not_found_ends_with_1() {
+    let logs = chain();
+    for how in [
+        &["find"][..],
+        &["find", "--json"],
+        &["trace"],
+        &["trace", "--json"],
+        &["trace", "--dot"],
+        &["trace", "--html"],
+    ] {
+        text(&run(&[how, &["alice"]].concat(), &[&logs]), 0);
+        let nothing = run(&[how, &["nobody"]].concat(), &[&logs]);
+        let shown = text(&nothing, 1);
+        let empty = if how == ["trace", "--json"] {
+            "{\"query\":\"nobody\",\"suspicions\":[],\"trees\":[]}\n"
+        } else {
+            ""
+        };
+        assert_eq!(shown, empty, "{how:?}");
+        assert!(String::from_utf8_lossy(&nothing.stderr).contains("is named by `nobody`"), "{nothing:?}");
+        text(&run(&[how, &["alice"]].concat(), &[&logs.join("not-there")]), 2);
+        // A line that cannot be read is told, and changes nothing.
+        let torn = changed("sts", |log| format!("{log}{{\"torn\":"));
+        text(&run(&[how, &["alice"]].concat(), &[&torn.0]), 0);
+    }
 }
 
 /// Inventory's grant is copied and shown once more, from elsewhere.
@@ -333,7 +370,20 @@ fn a_durable_log_is_verified_with_the_public_key_alone() {
     assert_eq!(text(&run(&["key", "--show"], &[&key_file]), 0).trim(), verifier, "had again");
     assert_eq!(run(&["key", "orders.internal/audit", "--show"], &[&key_file]).status.code(), Some(2));
     assert_eq!(run(&["key"], &[]).status.code(), Some(2));
+    let bound = folder.0.join("bound");
+    let made = run(
+        &["key", "orders.internal/audit", "--service", "orders", "--service", "batch", "--out"],
+        &[&bound],
+    );
+    assert!(text(&made, 0).starts_with("orders.internal/audit#orders,batch+"));
+    assert!(text(&run(&["key", "--show"], &[&bound]), 0).starts_with("orders.internal/audit#orders,batch+"));
+    let empty = folder.0.join("empty");
+    assert_eq!(
+        run(&["key", "orders.internal/audit", "--service", "", "--out"], &[&empty]).status.code(),
+        Some(2)
+    );
     let write = |count| {
+        let _open = OPEN_LOGS.write().unwrap();
         let sink = DurableLog::at(&log, LogKey::from_file(&key_file).unwrap()).open().unwrap();
         let audit = Audit::new("orders", "1", Arc::new(sink));
         for number in 0..count {
@@ -367,7 +417,7 @@ fn a_durable_log_is_verified_with_the_public_key_alone() {
         std::fs::remove_file(old.join(file)).unwrap();
     }
     let unsigned = text(&verify(&[], &old), 1);
-    assert!(unsigned.contains("CHANGED") && unsigned.contains("all of the log's own are gone"), "{unsigned}");
+    assert!(unsigned.contains("CHANGED") && unsigned.contains("checkpoints are gone"), "{unsigned}");
     // Every log begins with a checkpoint of no records: one without it is not young.
     text(&verify(&["--dangerous-unsigned"], &old), 1);
     text(&verify(&["--dangerous-unsigned", "--against", held], &old), 1);
@@ -408,7 +458,10 @@ fn with_a_key_what_is_no_durable_log_is_no_success() {
     let folder = Folder::new();
     let (log, key_file) = (folder.0.join("orders"), folder.0.join("key"));
     let verifier = text(&run(&["key", "orders.internal/audit", "--out"], &[&key_file]), 0).trim().to_owned();
-    drop(DurableLog::at(&log, LogKey::from_file(&key_file).unwrap()).open().unwrap());
+    {
+        let _open = OPEN_LOGS.write().unwrap();
+        drop(DurableLog::at(&log, LogKey::from_file(&key_file).unwrap()).open().unwrap());
+    }
     let with_key = ["verify", "--key", &verifier];
     text(&run(&with_key, &[&log]), 0);
     let no_log = |output: &Output, says: &str| {
@@ -424,7 +477,18 @@ fn with_a_key_what_is_no_durable_log_is_no_success() {
     for file in ["leaves", "checkpoint", "checkpoints"] {
         std::fs::remove_file(log.join(file)).unwrap();
     }
-    no_log(&run(&with_key, &[&log]), "is no durable log");
+    // The names of its files tell that it was one.
+    assert!(text(&run(&with_key, &[&log]), 1).contains("checkpoints are gone"));
+    no_log(&run(&["verify"], &[&log]), "is a durable log, or was one: name its verifier key");
+    no_log(&run(&["verify"], &[&log.join("00000000000000000000.jsonl")]), "is a part of one");
+    no_log(&run(&["verify"], &[&folder.0]), "holds durable logs");
+    // Emptied, with one of its files left to look like a log that has just begun.
+    for left in ["leaves", "00000000000000000000.jsonl"] {
+        let emptied = Folder::new();
+        std::fs::write(emptied.0.join(left), "").unwrap();
+        assert!(text(&run(&with_key, &[&emptied.0]), 1).contains("checkpoints are gone"));
+        no_log(&run(&["verify"], &[&emptied.0]), "name its verifier key");
+    }
 
     let private = key_file.to_str().unwrap();
     no_log(&run(&["verify", "--key", private], &[&log]), "name the verifier key that `audit key` printed");

@@ -95,6 +95,13 @@ impl AuditPlan {
             }
         }
         if let Some(Durable { folder, key, queue, checkpoint_every, rotate_at, ship_to }) = self.durable {
+            let verifier = key.verifier();
+            let mut named = verifier.services().peekable();
+            if named.peek().is_some() && !named.any(|named| named == service) {
+                let what = "is the key of a log that speaks for other services: `hopguard audit key --service` names them";
+                problems.add("audit.durable_log.key_file", what);
+                return Err(problems.into_errors());
+            }
             let mut builder = DurableLog::at(&folder, key);
             builder = given(builder, queue.places, |builder, places| builder.places(places));
             builder =

@@ -58,6 +58,8 @@ faults! {
     EvidenceMissing = "evidence_missing", 500, None, "a guard ran without evidence, a layer is missing";
     /// Evidence of another stack was shown.
     EvidenceForeign = "evidence_foreign", 500, None, "evidence of another stack was shown";
+    /// A guard that stands alone was written down wrongly: what it would let pass, nobody meant.
+    GuardMisconfigured = "guard_misconfigured", 500, None, "a guard was written down wrongly";
     /// The issuer's keys could not be had, so nothing can be said about the token.
     KeysUnavailable = "keys_unavailable", 503, SOON, "the issuer's keys are unavailable";
     /// The audit sink takes no more events, and what cannot be written down is not done.

@@ -38,7 +38,7 @@ pub trait Guard {
     fn check(&self, token: &Verified, now: UnixTime) -> Result<(), Denial>;
 
     /// What is wrong with how this guard was written down, if anything: told at start, and reads on from a setting's
-    /// name. No stack is built with such a guard; alone, as a layer, it still decides as it was written.
+    /// name. No stack is built with such a guard; alone, as a layer, it lets nobody pass.
     fn problem(&self) -> Option<&'static str> {
         None
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretSlice};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::Fingerprint;
 
@@ -110,10 +110,10 @@ impl RawToken {
 
     /// The same behind another prefix.
     pub(crate) fn as_header(&self, prefix: &str) -> Option<HeaderValue> {
-        let text = self.dangerous_expose();
-        let mut value = Zeroizing::new(String::with_capacity(prefix.len() + text.len()));
-        value.push_str(prefix);
-        value.push_str(text);
+        let bytes = self.dangerous_expose_bytes();
+        let mut value = Zeroizing::new(Vec::with_capacity(prefix.len() + bytes.len()));
+        value.extend_from_slice(prefix.as_bytes());
+        value.extend_from_slice(bytes);
         let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(Wiped(value))).ok()?;
         value.set_sensitive(true);
         Some(value)
@@ -140,12 +140,12 @@ impl fmt::Debug for RawToken {
     }
 }
 
-/// Text that other crates may hold as bytes.
-struct Wiped(Zeroizing<String>);
+/// What other crates may hold as bytes.
+struct Wiped<T: Zeroize>(Zeroizing<T>);
 
-impl AsRef<[u8]> for Wiped {
+impl<T: Zeroize + AsRef<[u8]>> AsRef<[u8]> for Wiped<T> {
     fn as_ref(&self) -> &[u8] {
-        self.0.as_bytes()
+        (*self.0).as_ref()
     }
 }
 

@@ -44,7 +44,7 @@ impl Inner {
     ///
     /// Its actor chain is left empty, because nothing at all is known of it.
     fn told(&self, answer: &Answer, purpose: &Purpose) -> Result<Facts, Fault> {
-        if !answer.token.dangerous_expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+        if !answer.token.dangerous_expose_bytes().iter().all(u8::is_ascii_graphic) {
             return Err(Fault::GrantUnreadable);
         }
         // Without it the grant would have no end that anybody knows.
@@ -83,7 +83,7 @@ fn is_of_opaque(waived: &Waived) -> bool {
 
 /// True unless the token has the three parts of a JWS in compact form: whatever could be verified must be.
 fn is_opaque(token: &RawToken) -> bool {
-    token.dangerous_expose().bytes().filter(|&byte| byte == b'.').count() != 2
+    token.dangerous_expose_bytes().iter().filter(|&&byte| byte == b'.').count() != 2
 }
 
 /// What a refusal of the verifier means for a grant: never the caller's fault.

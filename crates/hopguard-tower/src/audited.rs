@@ -213,10 +213,8 @@ impl OutcomeGuard {
     }
 
     /// The request is not at its end before its upload is.
-    pub(crate) fn waits_for_upload(&mut self) -> Uploading {
-        let uploading = Uploading::default();
-        self.0.last_word = Some(uploading.last_word());
-        uploading
+    pub(crate) fn waits_for(&mut self, upload: &Uploading) {
+        self.0.last_word = Some(upload.last_word());
     }
 
     /// The answer was whole.

@@ -1,4 +1,4 @@
-//! Is the text a JWS in compact form (RFC 7515 section 3.1), spelled in the one canonical way?
+//! Are the bytes a JWS in compact form (RFC 7515 section 3.1), spelled in the one canonical way?
 
 use std::sync::LazyLock;
 
@@ -18,20 +18,20 @@ const SIGNATURE: usize = 1024;
 #[derive(Clone, Copy)]
 pub(crate) struct Compact<'a> {
     /// What the signature covers: header, dot, payload (RFC 7515 section 5.1).
-    pub(crate) signing_input: &'a str,
-    header: &'a str,
-    payload: &'a str,
-    signature: &'a str,
+    pub(crate) signing_input: &'a [u8],
+    header: &'a [u8],
+    payload: &'a [u8],
+    signature: &'a [u8],
 }
 
 impl<'a> Compact<'a> {
     /// Splits `token` into exactly three segments, none of them empty. A JWE has five and is refused, as is an
     /// unsecured JWS, whose third is empty.
-    pub(crate) fn split(token: &'a str, at_most: usize) -> Result<Self, Denial> {
+    pub(crate) fn split(token: &'a [u8], at_most: usize) -> Result<Self, Denial> {
         if token.len() > at_most {
             return Err(Denial::TokenTooLarge);
         }
-        let mut dots = memchr::memchr_iter(b'.', token.as_bytes());
+        let mut dots = memchr::memchr_iter(b'.', token);
         let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
             return Err(Denial::TokenMalformed);
         };
@@ -75,7 +75,7 @@ impl Signature {
     }
 }
 
-fn decode(segment: &str) -> Result<Vec<u8>, Denial> {
+fn decode(segment: &[u8]) -> Result<Vec<u8>, Denial> {
     BASE64URL.decode(segment).map_err(|_| Denial::TokenMalformed)
 }
 
@@ -88,7 +88,7 @@ mod tests {
 
     #[track_caller]
     fn shape(token: &str, expected: Result<(), &str>) {
-        let found = Compact::split(token, 64)
+        let found = Compact::split(token.as_bytes(), 64)
             .and_then(|split| split.header().and(split.payload()).and(split.signature()).map(|_| ()));
         assert_eq!(found.as_ref().map_err(Denial::code), expected.as_ref().map_err(|code| *code), "{token}");
     }
@@ -128,7 +128,7 @@ mod tests {
         shape(&format!("YQ.YQ.{}", "A".repeat(58)), Ok(()));
         shape(&format!("YQ.YQ.{}", "A".repeat(60)), Err("token_too_large"));
         let long = format!("YQ.YQ.{}", "A".repeat(1400));
-        assert!(Compact::split(&long, 4096).unwrap().signature().is_err());
+        assert!(Compact::split(long.as_bytes(), 4096).unwrap().signature().is_err());
     }
 
     proptest! {

@@ -58,6 +58,7 @@ mod jwk;
 mod point;
 mod roca;
 mod memory;
+mod familiar;
 mod footprint;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

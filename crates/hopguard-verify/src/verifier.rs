@@ -16,12 +16,13 @@ use crate::alike::Alike;
 use crate::claims::{Claims, Origin};
 use crate::compact::Compact;
 use crate::extra::Extra;
+use crate::familiar::{Familiar, Mark};
 use crate::header::Header;
 use crate::issuer::Issuer;
 use crate::json::DEPTH;
 use crate::key_store::{KeySetStatus, KeyStore, Outside, Want};
 use crate::keys::Lookup;
-use crate::memory::{Memory, Verdict};
+use crate::memory::{Memory, Tag, Verdict};
 use crate::profile::Profile;
 
 const TOKEN_BYTES: usize = 16 * 1024;
@@ -41,6 +42,7 @@ struct Inner {
     issuers: Vec<Trusted>,
     transactions: bool,
     memory: Option<Memory>,
+    familiar: Familiar,
     clock: Arc<dyn Clock>,
     leeway: Leeway,
     token_at_most: usize,
@@ -168,7 +170,7 @@ impl Verifier {
     #[must_use]
     pub fn claimed(&self, token: &RawToken) -> Unverified {
         let mut claimed = Unverified::default();
-        let Ok(segments) = Compact::split(token.dangerous_expose(), self.0.token_at_most) else {
+        let Ok(segments) = Compact::split(token.dangerous_expose_bytes(), self.0.token_at_most) else {
             return claimed;
         };
         if let Ok(text) = segments.header()
@@ -252,31 +254,30 @@ impl fmt::Debug for Verifier {
 impl Inner {
     fn judge(&self, token: &RawToken, withdrawals: &Withdrawals, now: UnixTime) -> Result<Arc<Facts>, Stop> {
         // INVARIANT: I9 — every line above the call of `verify` refuses without a signature check.
-        let tagged = self.memory.as_ref().and_then(|memory| memory.tag(token.dangerous_expose_bytes()).map(|tag| (memory, tag)));
+        let token = token.dangerous_expose_bytes();
+        let tag = || self.memory.as_ref().and_then(|memory| Some((memory, memory.tag(token)?)));
+        let mark = Mark::of(token);
+        let familiar = self.familiar.has(mark);
+        let mut tagged = if familiar { tag() } else { None };
         if let Some((memory, tag)) = tagged
-            && let Some(verdict) = memory.recall(tag)
+            && let Some(facts) = self.recall(memory, tag, withdrawals, now)?
         {
-            if let Some(trusted) = self.issuers.get(verdict.issuer) {
-                self.begin_use(&trusted.store)?;
-            }
-            // INVARIANT: I18 — a verdict dies with the key it rests on.
-            if !verdict.key.is_retired() {
-                let valid = self.still_valid(&verdict.facts, now, withdrawals);
-                if valid == Err(Denial::TokenExpired) {
-                    memory.forget(tag);
-                }
-                return Ok(valid.map(|()| verdict.facts)?);
-            }
-            memory.forget(tag);
+            return Ok(facts);
         }
 
-        let segments = Compact::split(token.dangerous_expose(), self.token_at_most)?;
+        let segments = Compact::split(token, self.token_at_most)?;
         let text = segments.header()?;
         let header = Header::read(&text)?;
-        let algorithm = header.algorithm()?;
-        let key_id = header.key_id()?;
-        let text = segments.payload()?;
-        self.may_be_known(&text, &header, key_id)?;
+        let text = self.may_be_known(&segments, &header)?;
+        if !familiar {
+            tagged = tag();
+            if let Some((memory, tag)) = tagged
+                && let Some(facts) = self.recall(memory, tag, withdrawals, now)?
+            {
+                return Ok(facts);
+            }
+        }
+        let (algorithm, key_id) = (header.algorithm()?, header.key_id()?);
         let claims = Claims::read(&text)?;
         let signature = segments.signature()?;
         let named = claims.unverified_issuer()?;
@@ -306,9 +307,8 @@ impl Inner {
             Lookup::Unknown | Lookup::Ambiguous => return Err(Denial::KeyUnknown.into()),
         };
         self.signature_checks.fetch_add(1, Ordering::Relaxed);
-        let fingerprint = key
-            .verify(segments.signing_input.as_bytes(), signature.as_bytes())
-            .ok_or(Denial::SignatureInvalid)?;
+        let fingerprint =
+            key.verify(segments.signing_input, signature.as_bytes()).ok_or(Denial::SignatureInvalid)?;
 
         let origin = Origin {
             issuer: store.issuer(),
@@ -320,28 +320,57 @@ impl Inner {
         let named = extra.map(|(profile, extra)| profile.read(&extra, alike)).transpose()?;
         let facts = Arc::new(claims.into_facts(&origin, named, self.actors_at_most)?);
         self.still_valid(&facts, now, withdrawals)?;
+        self.familiar.add(mark);
         if let Some((memory, tag)) = tagged {
             memory.remember(tag, Verdict { facts: facts.clone(), key: key.clone(), issuer });
         }
         Ok(facts)
     }
 
+    /// The facts of a token that was verified before, if they may still be used.
+    fn recall(
+        &self,
+        memory: &Memory,
+        tag: Tag,
+        withdrawals: &Withdrawals,
+        now: UnixTime,
+    ) -> Result<Option<Arc<Facts>>, Stop> {
+        let Some(verdict) = memory.recall(tag) else { return Ok(None) };
+        if let Some(trusted) = self.issuers.get(verdict.issuer) {
+            self.begin_use(&trusted.store)?;
+        }
+        // INVARIANT: I18 — a verdict dies with the key it rests on.
+        if verdict.key.is_retired() {
+            memory.forget(tag);
+            return Ok(None);
+        }
+        let valid = self.still_valid(&verdict.facts, now, withdrawals);
+        if valid == Err(Denial::TokenExpired) {
+            memory.forget(tag);
+        }
+        Ok(valid.map(|()| Some(verdict.facts))?)
+    }
+
     /// Refuses, before the claims are read, a token that cannot be of an issuer that is trusted, no access token, or
     /// signed with a key that no such issuer has: those are the bulk of what strangers send. It lets pass what it is
-    /// not sure of, and decides nothing in the token's favour.
-    fn may_be_known(&self, claims: &[u8], header: &Header<'_>, key_id: Option<&str>) -> Result<(), Denial> {
+    /// not sure of, and decides nothing in the token's favour. Returns the claims' text.
+    fn may_be_known(&self, segments: &Compact<'_>, header: &Header<'_>) -> Result<Vec<u8>, Denial> {
+        header.algorithm()?;
+        let key_id = header.key_id()?;
+        let text = segments.payload()?;
+        let claims = text.as_slice();
         let mut named = self.issuers.iter().filter(|one| one.name.find(claims).is_some()).peekable();
         // A name that does not stand there may still be spelled with escapes.
         let is_plain = || memchr::memchr(b'\\', claims).is_none();
         if named.peek().is_none() {
-            return if names_an_issuer(claims) && is_plain() { Err(Denial::IssuerUnknown) } else { Ok(()) };
+            return if names_an_issuer(claims) && is_plain() { Err(Denial::IssuerUnknown) } else { Ok(text) };
         }
         if self.issuers.iter().all(|one| one.profile.is_none()) {
             header.is_access_token()?;
         }
         match key_id {
             Some(id) if named.all(|one| one.store.surely_lacks(id)) && is_plain() => Err(Denial::KeyUnknown),
-            _ => Ok(()),
+            _ => Ok(text),
         }
     }
 
@@ -489,6 +518,7 @@ impl VerifierBuilder {
             issuers,
             transactions: transactions > 0,
             memory,
+            familiar: Familiar::default(),
             clock: self.outside.clock,
             leeway,
             token_at_most: self.token_at_most,

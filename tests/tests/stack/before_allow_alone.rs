@@ -239,6 +239,87 @@ async fn a_block_without_an_inbound_side_asks_its_waiver_again() {
     world.sink.sole("waiver_expired");
 }
 
+/// I16: what the block let pass by a waiver that ended while the disk was slow does not leave, in a header or in a body.
+#[tokio::test]
+async fn what_passed_by_a_waiver_does_not_outlive_it() {
+    for complete in [false, true] {
+        for (in_body, excepted, ends) in
+            [(false, false, true), (true, false, true), (true, true, true), (false, false, false)]
+        {
+            let (world, slow) = world().await;
+            let caller = caller(&world, &slow, None).await;
+            let own = caller.subject_token().dangerous_expose().to_owned();
+            let (url, reached) = (world.peer.url(""), Reached::default());
+            let until = UnixTime::from_secs(world.clock.now().as_secs() + 2);
+            let waiver = Waiver::new("ticket 4711", "payments team", until);
+            let mut request = calling(&url, &caller);
+            if in_body {
+                *request.body_mut() = format!("{{\"token\":\"{own}\"}}");
+            } else {
+                request.headers_mut().insert("x-debug", own.parse().unwrap());
+            }
+            let (call, event) = if complete {
+                let endpoint =
+                    StsEndpoint::at(&world.sts.issuer(), ClientAuth::client_secret_basic("orders", SECRET));
+                let egress = Egress::builder(&world.ledger, &world.audit, endpoint)
+                    .route(&url, Anonymous)
+                    .clock(world.clock.clone());
+                let egress = if excepted {
+                    egress.dangerous_except(&url, waiver)
+                } else {
+                    egress.dangerous_report_only(waiver)
+                };
+                let client = egress.build().unwrap().layer(reached.answering::<ScannedBody<String>>());
+                let call = async move { client.oneshot(request).await.map_or_else(|e| e.code(), |_| "sent") };
+                (beside(call), "sent")
+            } else {
+                let block = PassthroughLayer::builder(&hop(&world));
+                let block = if excepted {
+                    block.dangerous_except(&url, waiver)
+                } else {
+                    block.dangerous_report_only(waiver)
+                };
+                let client = block.build().unwrap().layer(reached.answering::<ScannedBody<String>>());
+                let call = async move { client.oneshot(request).await.map_or_else(|e| e.code(), |_| "sent") };
+                (beside(call), "passed")
+            };
+            let waiting = waited_for(&slow, event).await;
+            assert!(!world.sink.with_code("waiver_used").is_empty());
+            world.clock.advance(seconds(if ends { 2 } else { 1 }));
+            acknowledge(waiting);
+            let expected = if ends { ("waiver_expired", 0) } else { ("sent", 1) };
+            assert_eq!((ended(call).await, reached.count()), expected, "{complete} {in_body} {excepted}");
+        }
+    }
+}
+
+/// I16: the same of the waiver for a client that the stack has not made.
+#[tokio::test]
+async fn a_foreign_client_is_not_called_after_its_waiver() {
+    for ends in [true, false] {
+        let (world, slow) = world().await;
+        let caller = caller(&world, &slow, None).await;
+        let (url, reached) = (world.peer.url(""), Reached::default());
+        let until = UnixTime::from_secs(world.clock.now().as_secs() + 2);
+        let endpoint =
+            StsEndpoint::at(&world.sts.issuer(), ClientAuth::client_secret_basic("orders", SECRET));
+        let egress = Egress::builder(&world.ledger, &world.audit, endpoint)
+            .route(&url, Anonymous)
+            .clock(world.clock.clone());
+        let waiver = Waiver::new("ticket 4711", "payments team", until);
+        let egress = egress.build().unwrap().dangerous_before_foreign_client(waiver);
+        let client = egress.layer(reached.answering::<ScannedBody<String>>());
+        let request = calling(&url, &caller);
+        let call = async move { client.oneshot(request).await.map_or_else(|e| e.code(), |_| "sent") };
+        let call = beside(call);
+        let waiting = waited_for(&slow, "sent").await;
+        world.clock.advance(seconds(if ends { 2 } else { 1 }));
+        acknowledge(waiting);
+        let expected = if ends { ("waiver_expired", 0) } else { ("sent", 1) };
+        assert_eq!((ended(call).await, reached.count()), expected);
+    }
+}
+
 /// The exchange and the block by hand, one around the other: whichever of the two waits, what is over then is not sent.
 #[tokio::test]
 async fn what_is_over_once_the_disk_is_done_is_not_sent() {

@@ -29,15 +29,19 @@ const LONGEST_KEY: usize = 4096;
 
 /// The private key that signs a log's checkpoints, and the log's name (its *origin*).
 ///
+/// What stands behind `#` in the name are the services that the log speaks for, commas between: `audit/7#orders`. The
+/// name is a part of the key and of each checkpoint, so that nobody else's records become theirs by standing in it.
+///
 /// It is written as Go's `note` package writes signing keys:
 /// `PRIVATE+KEY+<origin>+<key id>+<base64>`, one line.
 ///
 /// ```
 /// use hopguard_audit::{LogKey, LogVerifier};
 ///
-/// let key = LogKey::generate("orders.internal/audit")?;
+/// let key = LogKey::generate("orders.internal/audit#orders")?;
 /// let verifier: LogVerifier = key.verifier();
 /// assert_eq!(LogVerifier::parse(&verifier.to_string())?, verifier);
+/// assert!(verifier.services().eq(["orders"]));
 /// # Ok::<(), hopguard_core::ConfigErrors>(())
 /// ```
 pub struct LogKey {
@@ -54,11 +58,11 @@ pub struct LogVerifier {
 }
 
 impl LogKey {
-    /// A new key for the log named `origin`; by convention a URL without its scheme.
+    /// A new key for the log named `origin`; by convention a URL without its scheme, `#`, and the service's name.
     ///
     /// # Errors
     ///
-    /// [`ConfigErrors`] if the name is empty or holds spaces or `+`, or the system has no randomness.
+    /// [`ConfigErrors`] if the name is empty, holds spaces or `+`, or names an empty service, or the system has no randomness.
     pub fn generate(origin: &str) -> Result<Self, ConfigErrors> {
         let mut seed = Zeroizing::new([0; 32]);
         rand::fill(&mut *seed).map_err(|_| problem("cannot be made: the system has no randomness"))?;
@@ -96,7 +100,7 @@ impl LogKey {
     fn new(origin: &str, seed: Zeroizing<[u8; 32]>) -> Result<Self, ConfigErrors> {
         if !is_name(origin) {
             return Err(problem(
-                "has a name that is empty, too long, holds spaces or `+`, or looks like a token",
+                "has a name that is empty, too long, holds spaces or `+`, names a service that is empty, or looks like a token",
             ));
         }
         let pair = Ed25519KeyPair::from_seed_unchecked(&*seed).map_err(|_| problem("is no Ed25519 key"))?;
@@ -157,6 +161,12 @@ impl LogVerifier {
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.origin
+    }
+
+    /// The services that the log speaks for, as its name says. If there are none, nothing is known of whose word its
+    /// records are.
+    pub fn services(&self) -> impl Iterator<Item = &str> + Clone {
+        services(&self.origin)
     }
 
     /// The first four bytes of SHA-256 over name, line break, algorithm and key.
@@ -241,10 +251,16 @@ fn split(key: &str) -> Option<(&str, u32, &str)> {
     Some((origin, id, data))
 }
 
+fn services(origin: &str) -> impl Iterator<Item = &str> + Clone {
+    origin.split_once('#').into_iter().flat_map(|(_, services)| services.split(','))
+}
+
 fn is_name(origin: &str) -> bool {
     let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '+';
     // The name is shown with every checkpoint.
-    !origin.is_empty() && origin.len() <= 256 && origin.chars().all(plain) && redacted(origin) == origin
+    let is_short = !origin.is_empty() && origin.len() <= 256;
+    let names_all = services(origin).all(|service| !service.is_empty() && !service.contains('#'));
+    is_short && names_all && origin.chars().all(plain) && redacted(origin) == origin
 }
 
 fn problem(what: &str) -> ConfigErrors {
@@ -315,7 +331,9 @@ mod tests {
             assert!(LogKey::parse(wrong).is_err(), "{wrong}");
             assert!(LogVerifier::parse(wrong).is_err(), "{wrong}");
         }
-        assert!(LogKey::generate("two words").is_err());
+        for wrong in ["two words", "log#", "log#orders,", "log#orders#billing"] {
+            assert!(LogKey::generate(wrong).is_err(), "{wrong}");
+        }
         assert!(LogKey::generate("eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2ln").is_err());
     }
 }

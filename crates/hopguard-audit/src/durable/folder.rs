@@ -38,8 +38,8 @@ pub(crate) fn segments(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-/// Reads the hashes of a file's records; an end without a line break is no record.
-pub(crate) fn hashes(path: &Path, mut each: impl FnMut(Hash)) -> io::Result<()> {
+/// Reads a file's records, each with its hash; an end without a line break is no record.
+pub(crate) fn each_record(path: &Path, mut each: impl FnMut(&[u8], Hash)) -> io::Result<()> {
     let (mut reader, mut leaves) = (BufReader::with_capacity(1 << 18, File::open(path)?), Leaves::new());
     loop {
         let bytes = reader.fill_buf()?;
@@ -91,7 +91,7 @@ pub(crate) fn open(folder: &Path, verifier: &LogVerifier, shipped: Option<&Path>
     let (records, mended) =
         file::open(&path).map_err(|problem| format!("holds `{}`, which {problem}", path.display()))?;
     let mut newest = Vec::new();
-    hashes(&path, |leaf| newest.push(leaf)).map_err(failed("be read"))?;
+    each_record(&path, |_, leaf| newest.push(leaf)).map_err(failed("be read"))?;
 
     let mut known = Vec::new();
     leaves.read_to_end(&mut known).map_err(failed("be read"))?;

@@ -1,58 +1,11 @@
 //! A log on disk that shows what was done to it: an append-only file of JSON Lines, the Merkle tree over its
 //! records (RFC 6962), and checkpoints of that tree, signed every few seconds (`c2sp.org/tlog-checkpoint`).
-//!
-//! ```
-//! # let folder = std::env::temp_dir().join(format!("hopguard-doc-durable-{}", std::process::id()));
-//! use std::time::Duration;
-//!
-//! use hopguard_audit::{DurableLog, LogKey, Promise, verify};
-//!
-//! let key = LogKey::generate("orders.internal/audit")?; // in earnest: LogKey::from_file("/run/secrets/audit-key")?
-//! let verifier = key.verifier();
-//! let log = DurableLog::at(&folder, key)
-//!     .promise(Promise::BeforeAllow)
-//!     .checkpoint_every(Duration::from_secs(10))
-//!     .open()?;
-//! drop(log);
-//! assert!(verify(&folder, &verifier, &[])?.is_sound());
-//! # std::fs::remove_dir_all(&folder)?;
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
-//!
-//! | file | holds |
-//! | --- | --- |
-//! | `00000000000000000000.jsonl`, ... | the records; the name is the number of the first one |
-//! | `leaves` | their RFC 6962 leaf hashes, 32 bytes each: the level 0 tiles of `c2sp.org/tlog-tiles` end to end |
-//! | `checkpoints` | every signed checkpoint; `checkpoint` is the newest alone |
-//!
-//! # What is promised
-//!
-//! Events are written in batches, and each batch costs one `fsync`, while the next one is written. With
-//! [`Promise::BeforeAllow`] nothing is allowed before the `fsync` that covers it. [`Promise::Acknowledged`] and
-//! [`Promise::BestEffort`] are as with [`JsonLines`](crate::JsonLines); so are the strangers' lane and the counted
-//! losses, which stand in the log itself. A failed `fsync` ends the log until the process starts anew.
-//!
-//! [`Promise::BeforeAllow`]: crate::Promise::BeforeAllow
-//! [`Promise::Acknowledged`]: crate::Promise::Acknowledged
-//! [`Promise::BestEffort`]: crate::Promise::BestEffort
-//!
-//! Killed at any instant, a log is continued by the next [`DurableLogBuilder::open`]: the torn end is cut, and
-//! the cut stands in the log as `audit_mended`. A log that lost or changed anything that was signed is not
-//! continued.
-//!
-//! # Security
-//!
-//! Whoever can write the files but has not the key can change nothing before the newest checkpoint unseen;
-//! records after it, until the next one, and for good if the service starts again before: it signs what it
-//! finds. Whoever has the key, or the service's process, can write what they
-//! like from then on, and rewrite the past too, unless a checkpoint is held where they cannot write:
-//! [`DurableLogBuilder::ship_to`] a place on another machine, and verify against it. To set the whole folder
-//! back to an older copy shows only against such a checkpoint.
 
 mod tree;
 pub(crate) mod checkpoint;
 pub(crate) mod folder;
 mod paper;
+mod speaker;
 mod verify;
 
 use std::path::PathBuf;
@@ -74,7 +27,56 @@ use crate::json_lines::running::{Running, cannot_start, queued};
 /// A file of records smaller than this would be one of thousands.
 const SMALLEST_FILE: u64 = 4096;
 
-/// Writes each audit event as a record of a tamper-evident log. See the module docs.
+/// A log on disk that shows what was done to it: each audit event a record, the Merkle tree over the records (RFC 6962),
+/// and checkpoints of that tree, signed every few seconds (`c2sp.org/tlog-checkpoint`).
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("hopguard-doc-durable-{}", std::process::id()));
+/// use std::time::Duration;
+///
+/// use hopguard_audit::{DurableLog, LogKey, Promise, verify};
+///
+/// let key = LogKey::generate("orders.internal/audit")?; // in earnest: LogKey::from_file("/run/secrets/audit-key")?
+/// let verifier = key.verifier();
+/// let log = DurableLog::at(&folder, key)
+///     .promise(Promise::BeforeAllow)
+///     .checkpoint_every(Duration::from_secs(10))
+///     .open()?;
+/// drop(log);
+/// assert!(verify(&folder, &verifier, &[])?.is_sound());
+/// # std::fs::remove_dir_all(&folder)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// | file | holds |
+/// | --- | --- |
+/// | `00000000000000000000.jsonl`, ... | the records; the name is the number of the first one |
+/// | `leaves` | their RFC 6962 leaf hashes, 32 bytes each: the level 0 tiles of `c2sp.org/tlog-tiles` end to end |
+/// | `checkpoints` | every signed checkpoint; `checkpoint` is the newest alone |
+///
+/// # What is promised
+///
+/// Events are written in batches, and each batch costs one `fsync`, while the next one is written. With
+/// [`Promise::BeforeAllow`] nothing is allowed before the `fsync` that covers it. [`Promise::Acknowledged`] and
+/// [`Promise::BestEffort`] are as with [`JsonLines`](crate::JsonLines); so are the strangers' lane and the counted
+/// losses, which stand in the log itself. A failed `fsync` ends the log until the process starts anew.
+///
+/// [`Promise::BeforeAllow`]: crate::Promise::BeforeAllow
+/// [`Promise::Acknowledged`]: crate::Promise::Acknowledged
+/// [`Promise::BestEffort`]: crate::Promise::BestEffort
+///
+/// Killed at any instant, a log is continued by the next [`DurableLogBuilder::open`]: the torn end is cut, and
+/// the cut stands in the log as `audit_mended`. A log that lost or changed anything that was signed is not
+/// continued.
+///
+/// # Security
+///
+/// Whoever can write the files but has not the key can change nothing before the newest checkpoint unseen;
+/// records after it, until the next one, and for good if the service starts again before: it signs what it
+/// finds. Whoever has the key, or the service's process, can write what they
+/// like from then on, and rewrite the past too, unless a checkpoint is held where they cannot write:
+/// [`DurableLogBuilder::ship_to`] a place on another machine, and verify against it. To set the whole folder
+/// back to an older copy shows only against such a checkpoint.
 pub struct DurableLog {
     running: Running,
     ticker: Option<(Sender<()>, JoinHandle<()>)>,

@@ -77,7 +77,7 @@ impl Write for LogPaper {
         let count = self.records.write(bytes)?;
         self.length += u64::try_from(count).unwrap_or(0);
         let Self { tree, fresh, lines, .. } = self;
-        lines.feed(bytes.get(..count).unwrap_or_default(), |leaf| {
+        lines.feed(bytes.get(..count).unwrap_or_default(), |_, leaf| {
             tree.push(leaf);
             fresh.push(leaf);
         });

@@ -355,3 +355,48 @@ fn a_place_for_checkpoints_that_is_not_there_is_named() {
     let error = DurableLog::at(folder.0.join("log"), key()).ship_to(&missing).open().unwrap_err().to_string();
     assert!(error.contains("ship_to") && error.contains("not/there"), "{error}");
 }
+
+/// Who writes a log cannot make its records another's word: its key says whose they are.
+#[test]
+fn a_record_of_another_service_is_found() {
+    let verified = |name: &str| {
+        let folder = Folder::new();
+        let key = LogKey::generate(name).unwrap();
+        let verifier = key.verifier();
+        let log = DurableLog::at(&folder.0, key).open().unwrap();
+        // Events of `orders`.
+        write(&log, 0..3);
+        drop(log);
+        let found = verify(&folder.0, &verifier, &[]).unwrap();
+        assert_eq!((found.records, found.signed), (3, 3), "its signatures are good");
+        found.findings.iter().map(|f| (f.kind, f.records.clone(), f.line)).collect::<Vec<_>>()
+    };
+    assert_eq!(verified("log#inventory"), [(FindingKind::ServiceForeign, 0..3, 1)]);
+    for own in ["log#orders", "log#inventory,orders", "orders.internal/audit"] {
+        assert_eq!(verified(own), [], "{own}");
+    }
+}
+
+/// A log is begun with the checkpoint of no records: one of none without it was emptied.
+#[test]
+fn an_emptied_log_is_no_fresh_one() {
+    let folder = Folder::new();
+    written(&folder.0, &[0]);
+    assert!(verified(&folder.0, &[]).is_sound(), "fresh");
+    written(&folder.0, &[3]);
+    let held = fs::read_to_string(folder.0.join(folder::CHECKPOINTS)).unwrap();
+    let (of_none, _) = held.split_at(held.match_indices("PeterNeumann\n").nth(1).unwrap().0);
+    for name in ["leaves", "00000000000000000000.jsonl"] {
+        fs::write(folder.0.join(name), "").unwrap();
+    }
+    for name in [folder::CHECKPOINT, folder::CHECKPOINTS] {
+        fs::remove_file(folder.0.join(name)).unwrap();
+    }
+    let found = verified(&folder.0, &[]);
+    assert_eq!(found.findings.iter().map(|one| one.kind).collect::<Vec<_>>(), [FindingKind::Unsigned]);
+    assert!(!found.is_sound_or_young());
+    assert_eq!(verified(&folder.0, &[of_none]).findings[0].kind, FindingKind::Unsigned);
+    assert_eq!(verified(&folder.0, &[&held]).findings[0].kind, FindingKind::Truncated);
+    fs::remove_file(folder.0.join("leaves")).unwrap();
+    assert_eq!(verified(&folder.0, &[]).findings[0].kind, FindingKind::Unsigned);
+}

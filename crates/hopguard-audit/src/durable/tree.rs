@@ -19,12 +19,14 @@ impl Leaves {
         Self { line: vec![0] }
     }
 
-    pub(crate) fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Hash)) {
+    /// `each` gets every record that ends in `bytes`, and its hash.
+    pub(crate) fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8], Hash)) {
         let mut rest = bytes;
         while let Some(at) = memchr(b'\n', rest) {
             let (line, after) = rest.split_at(at);
             self.line.extend_from_slice(line);
-            each(taken(digest(&SHA256, &self.line).as_ref()));
+            let leaf = taken(digest(&SHA256, &self.line).as_ref());
+            each(self.line.get(1..).unwrap_or_default(), leaf);
             self.line.truncate(1);
             rest = after.get(1..).unwrap_or_default();
         }
@@ -34,8 +36,8 @@ impl Leaves {
     #[cfg(test)]
     pub(crate) fn of(record: &[u8]) -> Hash {
         let (mut leaves, mut hash) = (Self::new(), None);
-        leaves.feed(record, |_| ());
-        leaves.feed(b"\n", |leaf| hash = Some(leaf));
+        leaves.feed(record, |_, _| ());
+        leaves.feed(b"\n", |_, leaf| hash = Some(leaf));
         hash.unwrap_or_default()
     }
 }

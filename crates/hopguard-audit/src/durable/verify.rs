@@ -6,10 +6,12 @@ use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use hopguard_core::redacted;
 use serde::Serialize;
 
 use super::checkpoint::{Checkpoint, LogVerifier, notes};
-use super::folder::{CHECKPOINT, CHECKPOINTS, LEAVES, hashes, segments};
+use super::folder::{CHECKPOINT, CHECKPOINTS, LEAVES, each_record, segments};
+use super::speaker;
 use super::tree::{Hash, Tree};
 
 /// More findings than this say nothing more.
@@ -38,9 +40,12 @@ pub enum FindingKind {
     Rewritten,
     /// A checkpoint is not signed by this key, or stands where it cannot.
     CheckpointInvalid,
-    /// No checkpoint covers any of the records, so that nothing is known of them: they may have been written anew.
-    /// Where the empty log's checkpoint is left, a log that is younger than the next one looks the same.
+    /// No checkpoint covers any of the records, so that nothing is known of them: they may have been written anew. An empty
+    /// log, too, has a checkpoint, unless it was emptied. Where the empty log's checkpoint is left, a log that is younger than the next one looks the same.
     Unsigned,
+    /// A record in the name of a service that the log does not speak for, as its key says. The log was not changed:
+    /// whoever writes it, wrote that.
+    ServiceForeign,
 }
 
 impl FindingKind {
@@ -58,6 +63,7 @@ impl FindingKind {
             Self::Rewritten => "rewritten",
             Self::CheckpointInvalid => "checkpoint_invalid",
             Self::Unsigned => "unsigned",
+            Self::ServiceForeign => "service_foreign",
         }
     }
 }
@@ -137,10 +143,16 @@ pub fn verify(
     verifier: &LogVerifier,
     against: &[&str],
 ) -> io::Result<Verification> {
-    let mut log = Log::read(folder.as_ref())?;
+    let mut log = Log::read(folder.as_ref(), verifier)?;
     let own = log.own_checkpoints(verifier)?;
     let held = log.held_checkpoints(verifier, against);
     log.judge(&own, &held);
+    for (service, records) in std::mem::take(&mut log.foreign) {
+        let (service, spoken) = (redacted(&service), verifier.services().collect::<Vec<_>>().join(", "));
+        let what =
+            format!("told by {:.100}; the log speaks for {spoken}", service.escape_debug().to_string());
+        log.add(FindingKind::ServiceForeign, records, None, &what);
+    }
     log.found.findings.truncate(MOST_FINDINGS);
     Ok(log.found)
 }
@@ -151,20 +163,35 @@ struct Log {
     files: Vec<(usize, PathBuf)>,
     records: Vec<Hash>,
     leaves: Vec<Hash>,
+    /// Records that are told by another service than the key names, in runs of the same one.
+    foreign: Vec<(String, Range<usize>)>,
     found: Verification,
 }
 
 impl Log {
-    fn read(folder: &Path) -> io::Result<Self> {
+    fn read(folder: &Path, verifier: &LogVerifier) -> io::Result<Self> {
         let (mut files, mut records) = (Vec::new(), Vec::new());
+        let mut foreign: Vec<(String, Range<usize>)> = Vec::new();
+        let is_bound = verifier.services().next().is_some();
         for (_, path) in segments(folder)? {
             files.push((records.len(), path.clone()));
-            hashes(&path, |leaf| records.push(leaf))?;
+            each_record(&path, |record, leaf| {
+                let at = records.len();
+                records.push(leaf);
+                if !is_bound || foreign.len() > MOST_FINDINGS {
+                    return;
+                }
+                let Some(service) = speaker::foreign(record, verifier) else { return };
+                match foreign.last_mut() {
+                    Some((last, range)) if *last == service && range.end == at => range.end = at + 1,
+                    _ => foreign.push((service, at..at + 1)),
+                }
+            })?;
         }
         let bytes = maybe(std::fs::read(folder.join(LEAVES)))?;
         let leaves = bytes.as_chunks::<32>().0.to_vec();
         let found = Verification { records: count(records.len()), ..Verification::default() };
-        Ok(Self { folder: folder.to_owned(), files, records, leaves, found })
+        Ok(Self { folder: folder.to_owned(), files, records, leaves, foreign, found })
     }
 
     /// The log's own checkpoints, by size.
@@ -275,9 +302,10 @@ impl Log {
         }
         self.found.signed = self.found.signed.max(if self.found.findings.is_empty() { sound } else { 0 });
         // Absence proves nothing: whoever can delete every checkpoint can write every record.
-        if self.found.signed == 0 && self.found.records > 0 && self.found.findings.is_empty() {
+        let unsigned = self.found.signed == 0 && (self.found.records > 0 || own.is_empty());
+        if unsigned && self.found.findings.is_empty() {
             let what = if own.is_empty() {
-                "no checkpoint covers any record: all of the log's own are gone"
+                "the log's checkpoints are gone: even an empty log is begun with one"
             } else {
                 "no checkpoint covers any record: none but the empty log's was signed yet, or the later ones are gone"
             };

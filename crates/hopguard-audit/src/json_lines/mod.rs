@@ -1,39 +1,4 @@
 //! An append-only file with one JSON object per line, written by a thread of its own.
-//!
-//! A request only moves its event into a queue; the writer turns it into text. The queue has a fixed number
-//! of places, and a place is free again when its line is written, so that memory is bounded even while the
-//! disk hangs.
-//!
-//! ```
-//! # let folder = std::env::temp_dir().join(format!("hopguard-doc-{}", std::process::id()));
-//! # std::fs::create_dir_all(&folder)?;
-//! # let path = folder.join("audit.jsonl");
-//! use std::time::Duration;
-//!
-//! use hopguard_audit::{JsonLines, Promise};
-//!
-//! let file = JsonLines::at(&path).places(10_000).promise(Promise::Acknowledged).open()?;
-//! assert!(file.flush(Duration::from_secs(5)));
-//! # drop(file);
-//! # std::fs::remove_dir_all(&folder)?;
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
-//!
-//! # What is promised
-//!
-//! [`Promise::Acknowledged`], the default: whoever has reserved a place gets the line written. When every
-//! place is taken, or the last write failed, reservations are refused and with them the requests, until the
-//! writer, which tries again every second, gets through. [`Promise::BestEffort`]: nobody is refused; what
-//! finds no place is counted, and the count becomes a line of its own (`audit_lost`).
-//! [`Promise::BeforeAllow`]: acknowledged, and nothing is allowed before its line is written.
-//!
-//! Refusals of strangers have their own few places. They take none from anybody else, and what finds none
-//! is counted in the same way.
-//!
-//! # Security
-//!
-//! One process writes one file: it is locked. The file is created readable by its owner only. It can be
-//! altered by whoever can write it; nothing here would show that.
 
 pub(crate) mod file;
 pub(crate) mod queue;
@@ -95,7 +60,42 @@ pub struct QueueStatus {
     pub failures: u64,
 }
 
-/// Writes each audit event as a line of JSON. See the module docs.
+/// An append-only file with one JSON object per line for each audit event, written by a thread of its own.
+///
+/// A request only moves its event into a queue; the writer turns it into text. The queue has a fixed number
+/// of places, and a place is free again when its line is written, so that memory is bounded even while the
+/// disk hangs.
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("hopguard-doc-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder)?;
+/// # let path = folder.join("audit.jsonl");
+/// use std::time::Duration;
+///
+/// use hopguard_audit::{JsonLines, Promise};
+///
+/// let file = JsonLines::at(&path).places(10_000).promise(Promise::Acknowledged).open()?;
+/// assert!(file.flush(Duration::from_secs(5)));
+/// # drop(file);
+/// # std::fs::remove_dir_all(&folder)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # What is promised
+///
+/// [`Promise::Acknowledged`], the default: whoever has reserved a place gets the line written. When every
+/// place is taken, or the last write failed, reservations are refused and with them the requests, until the
+/// writer, which tries again every second, gets through. [`Promise::BestEffort`]: nobody is refused; what
+/// finds no place is counted, and the count becomes a line of its own (`audit_lost`).
+/// [`Promise::BeforeAllow`]: acknowledged, and nothing is allowed before its line is written.
+///
+/// Refusals of strangers have their own few places. They take none from anybody else, and what finds none
+/// is counted in the same way.
+///
+/// # Security
+///
+/// One process writes one file: it is locked. The file is created readable by its owner only. It can be
+/// altered by whoever can write it; nothing here would show that.
 pub struct JsonLines {
     running: Running,
     mended: Option<Mended>,

@@ -4,6 +4,7 @@
 
 mod graph;
 mod record;
+mod source;
 mod suspicion;
 #[cfg(test)]
 mod tests;
@@ -13,9 +14,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
-pub use self::record::{ActorSeen, Record, RequestedSeen, TokenSeen, Unreadable, log_files};
+pub use self::record::{ActorSeen, Record, RequestedSeen, TokenSeen, Unreadable};
+pub use self::source::{Foreign, LogSource, log_files};
 pub use self::suspicion::{Suspicion, SuspicionKind};
 pub use self::tree::{Node, Presentation};
+
+use self::source::{Voices, named};
 
 /// A shorter beginning of a fingerprint could mean anything.
 const SHORTEST_PREFIX: usize = 4;
@@ -25,6 +29,7 @@ const SHORTEST_PREFIX: usize = 4;
 pub struct Lineage {
     records: Vec<Record>,
     unreadable: Vec<Unreadable>,
+    foreign: Vec<Foreign>,
     tokens: BTreeMap<String, TokenSeen>,
     children: BTreeMap<String, BTreeSet<String>>,
     parents: BTreeMap<String, BTreeSet<String>>,
@@ -51,30 +56,41 @@ impl Lineage {
     /// As [`Lineage::read`].
     pub fn read_watched<'a>(
         paths: impl IntoIterator<Item = &'a Path>,
-        mut progress: impl FnMut(u64, u64),
+        progress: impl FnMut(u64, u64),
     ) -> io::Result<Self> {
-        let named = |path: &Path, error: io::Error| {
-            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-        };
-        let (mut files, mut all) = (BTreeSet::new(), 0);
-        for path in paths {
-            files.extend(log_files(path).map_err(|error| named(path, error))?);
+        Self::read_sources(&paths.into_iter().map(LogSource::at).collect::<Vec<_>>(), progress)
+    }
+
+    /// As [`Lineage::read_watched`], and of some logs it is known whose word they are. What they say in another's name
+    /// is kept in [`Lineage::foreign`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Lineage::read`].
+    pub fn read_sources(sources: &[LogSource], mut progress: impl FnMut(u64, u64)) -> io::Result<Self> {
+        let (voices, mut all) = (Voices::of(sources)?, 0);
+        for file in voices.files.keys() {
+            all += file.metadata().map_err(|error| named(file, &error))?.len();
         }
-        for file in &files {
-            all += file.metadata().map_err(|error| named(file, error))?.len();
-        }
-        let (mut records, mut unreadable, mut before) = (Vec::new(), Vec::new(), 0);
-        for path in files {
+        let (mut records, mut unreadable, mut foreign, mut before) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        for (path, speakers) in &voices.files {
             let mut done = 0;
-            record::read(&path, &mut records, &mut unreadable, |bytes| {
+            let each = |line, record: Record| {
+                if voices.believes(speakers, &record.service) {
+                    return records.push(record);
+                }
+                let speaks_for = speakers.iter().cloned().collect();
+                foreign.push(Foreign { file: path.clone(), line, speaks_for, record });
+            };
+            record::read(path, each, &mut unreadable, |bytes| {
                 done = bytes;
                 progress(before + bytes, all);
             })
-            .map_err(|error| named(&path, error))?;
+            .map_err(|error| named(path, &error))?;
             before += done;
         }
         progress(all, all);
-        Ok(Self { unreadable, ..Self::of(records) })
+        Ok(Self { unreadable, foreign, ..Self::of(records) })
     }
 
     /// The lineage of these events.
@@ -110,6 +126,12 @@ impl Lineage {
     #[must_use]
     pub fn unreadable(&self) -> &[Unreadable] {
         &self.unreadable
+    }
+
+    /// Records in the name of a service that their log does not speak for.
+    #[must_use]
+    pub fn foreign(&self) -> &[Foreign] {
+        &self.foreign
     }
 
     /// The events that `query` names: the beginning of a fingerprint, a token id, trace id, subject, request or

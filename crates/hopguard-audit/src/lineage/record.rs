@@ -144,47 +144,13 @@ pub struct Unreadable {
     pub line: u64,
 }
 
-/// The log files that `path` stands for: itself, or the `.jsonl` files in a folder, which may be that of a
-/// durable log or one with a folder or file for each service.
-///
-/// # Errors
-///
-/// If the path cannot be read or holds no log.
-pub fn log_files(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    collect(path, 2, &mut files)?;
-    files.sort();
-    if files.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "no .jsonl file is there"));
-    }
-    Ok(files)
-}
-
-fn collect(path: &Path, depth: u8, files: &mut Vec<PathBuf>) -> io::Result<()> {
-    if !path.metadata()?.is_dir() {
-        files.push(path.to_owned());
-        return Ok(());
-    }
-    for entry in path.read_dir()? {
-        let below = entry?.path();
-        if below.is_dir() {
-            if depth > 0 {
-                collect(&below, depth - 1, files)?;
-            }
-        } else if below.extension().is_some_and(|extension| extension == "jsonl") {
-            files.push(below);
-        }
-    }
-    Ok(())
-}
-
 /// How many lines are read between two words about it.
 const WORD_EVERY: u64 = 4096;
 
-/// Reads the events of one file; `progress` learns how many bytes of it are read.
+/// Reads the events of one file, each with its line; `progress` learns how many bytes of it are read.
 pub(crate) fn read(
     path: &Path,
-    records: &mut Vec<Record>,
+    mut each: impl FnMut(u64, Record),
     unreadable: &mut Vec<Unreadable>,
     mut progress: impl FnMut(u64),
 ) -> io::Result<()> {
@@ -202,35 +168,8 @@ pub(crate) fn read(
         }
         number += 1;
         match serde_json::from_slice(&line) {
-            Ok(record) => records.push(record),
+            Ok(record) => each(number, record),
             Err(_) => unreadable.push(Unreadable { file: path.to_owned(), line: number }),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The logs of several services stand in folders of their own; what is deeper than that is not looked for.
-    #[test]
-    fn a_folder_that_is_too_deep_is_left_out_whatever_its_name() {
-        let root = std::env::temp_dir().join(format!("hopguard-deep-{}", std::process::id()));
-        let deep = root.join("a/b/c/d.jsonl/e.jsonl");
-        std::fs::create_dir_all(&deep).unwrap();
-        for file in ["one.jsonl", "a/two.jsonl", "a/b/three.jsonl", "a/b/c/four.jsonl"] {
-            std::fs::write(root.join(file), "").unwrap();
-        }
-        std::fs::write(deep.join("five.jsonl"), "").unwrap();
-        let found = log_files(&root);
-        // One step nearer, the depth is at its end where a file stands and not a folder.
-        let nearer = log_files(&root.join("a"));
-        std::fs::remove_dir_all(&root).unwrap();
-        let names = |files: Vec<PathBuf>, root: &Path| -> Vec<String> {
-            files.iter().map(|f| f.strip_prefix(root).unwrap().display().to_string()).collect()
-        };
-        assert_eq!(names(found.unwrap(), &root), ["a/b/three.jsonl", "a/two.jsonl", "one.jsonl"]);
-        let nearer = names(nearer.unwrap(), &root.join("a"));
-        assert_eq!(nearer, ["b/c/four.jsonl", "b/three.jsonl", "two.jsonl"]);
     }
 }

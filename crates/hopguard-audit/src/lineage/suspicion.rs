@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::{Lineage, Record, TokenSeen, edge, graph, presentations};
+use super::{Foreign, Lineage, Record, TokenSeen, edge, graph, presentations};
 
 /// How far the clocks of two services may stand apart.
 const SKEW_MS: u64 = 5_000;
@@ -41,6 +41,8 @@ pub enum SuspicionKind {
     UsedAfterExpiry,
     /// The token was shown after it was withdrawn.
     UsedAfterWithdrawal,
+    /// A log tells of the token in the name of a service that it does not speak for. That record is not believed.
+    ServiceForeign,
 }
 
 impl SuspicionKind {
@@ -60,6 +62,7 @@ impl SuspicionKind {
             Self::DescribedDifferently => "described_differently",
             Self::UsedAfterExpiry => "used_after_expiry",
             Self::UsedAfterWithdrawal => "used_after_withdrawal",
+            Self::ServiceForeign => "service_foreign",
         }
     }
 }
@@ -73,7 +76,7 @@ pub struct Suspicion {
     pub fingerprint: String,
     /// When, in milliseconds.
     pub time_ms: u64,
-    /// In whose log.
+    /// In whose log. For [`SuspicionKind::ServiceForeign`], whom the log speaks for, or its path where that is not known.
     pub service: String,
     /// The event to look at.
     pub event_id: String,
@@ -114,6 +117,7 @@ pub(super) fn find(lineage: &Lineage) -> Vec<Suspicion> {
     }
     circles(lineage, &mut found);
     differing(lineage, &mut found);
+    foreign(lineage, &mut found);
     found.0.sort_by_key(|suspicion| (suspicion.time_ms, suspicion.kind));
     found.0
 }
@@ -155,6 +159,24 @@ fn differing(lineage: &Lineage, found: &mut Found) {
                 let reason = format!("{} and {} do not say the same of it", earlier.service, record.service);
                 found.add(SuspicionKind::DescribedDifferently, &token.fingerprint, record, reason);
             }
+        }
+    }
+}
+
+/// Once for each log, service and token.
+fn foreign(lineage: &Lineage, found: &mut Found) {
+    let mut told = BTreeSet::new();
+    for one @ Foreign { file, line, speaks_for, record } in &lineage.foreign {
+        let Some(token) = record.grant.as_ref().or(record.token.as_ref()) else { continue };
+        if !told.insert((file, &record.service, &token.fingerprint)) {
+            continue;
+        }
+        let reason = format!("told in the name of {} at {} line {line}", record.service, file.display());
+        found.add(SuspicionKind::ServiceForeign, &token.fingerprint, record, reason);
+        let whose =
+            if one.speaks_for.is_empty() { file.display().to_string() } else { speaks_for.join(", ") };
+        if let Some(last) = found.0.last_mut() {
+            last.service = whose;
         }
     }
 }

@@ -342,3 +342,39 @@ fn a_token_that_is_described_in_two_ways_is_suspected() {
         assert_eq!(differs(&change), ["mallory g"]);
     }
 }
+
+/// Whoever writes orders' log tells in it of a call by the gateway, which makes a second showing look like one.
+#[test]
+fn a_call_that_another_log_tells_of_is_not_believed() {
+    use SuspicionKind::{PresentationUnmatched, ServiceForeign};
+    let mut stolen = record("orders", "inbound", "admitted", 50, &token("g", &["gateway"]));
+    stolen.peer = Some("10.0.0.1:9".into());
+    let mut all = honest();
+    let forged = said("gateway", 45, &token("u", &[]), &token("g", &["gateway"]));
+    let orders = vec![all.remove(3), stolen, forged];
+    let folder = crate::json_lines::tests::Folder::new();
+    let put = |name: &str, records: &[Record]| {
+        let path = folder.0.join(name);
+        let lines = records.iter().map(|one| format!("{}\n", serde_json::to_string(one).unwrap()));
+        std::fs::write(&path, lines.collect::<String>()).unwrap();
+        LogSource::at(path)
+    };
+    let (orders, others) = (put("orders.jsonl", &orders), put("others.jsonl", &all));
+    let kinds = |sources: [LogSource; 2]| {
+        let lineage = Lineage::read_sources(&sources, |_, _| ()).unwrap();
+        let told: Vec<_> =
+            lineage.foreign().iter().map(|one| (one.line, one.record.service.clone())).collect();
+        (lineage.suspicions().iter().map(|one| (one.kind, one.service.clone())).collect::<Vec<_>>(), told)
+    };
+    assert_eq!(kinds([orders.clone(), others.clone()]), (vec![], vec![]), "nobody can tell");
+    let line = vec![(3, "gateway".to_owned())];
+    let unmatched = (PresentationUnmatched, "orders".to_owned());
+    // Known of the log that is forged, or of the one that alone may tell.
+    let tied = [orders.clone().speaks_for("orders"), others.clone()];
+    assert_eq!(kinds(tied), (vec![(ServiceForeign, "orders".to_owned()), unmatched.clone()], line.clone()));
+    let path = folder.0.join("orders.jsonl").display().to_string();
+    let tied = [orders.clone(), others.clone().speaks_for("gateway").speaks_for("sts")];
+    assert_eq!(kinds(tied), (vec![(ServiceForeign, path), unmatched], line));
+    let every = orders.speaks_for("orders").speaks_for("gateway");
+    assert_eq!(kinds([every, others.speaks_for("gateway").speaks_for("sts")]), (vec![], vec![]));
+}

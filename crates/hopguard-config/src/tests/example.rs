@@ -8,7 +8,7 @@ use super::*;
 
 /// The example's secrets and logs in a folder that is there.
 fn placed(folder: &Folder) -> Vec<(String, String)> {
-    let log_key = LogKey::generate("orders.internal/audit").unwrap();
+    let log_key = LogKey::generate("orders.internal/audit#orders").unwrap();
     [
         ("EGRESS__STS__PRIVATE_KEY_FILE", folder.secret("key", KEY)),
         ("AUDIT__DURABLE_LOG__KEY_FILE", folder.secret("log-key", log_key.dangerous_expose().as_bytes())),
@@ -33,6 +33,25 @@ fn the_example_loads_and_builds() {
     assert_eq!(published.url(), "https://orders.internal/.well-known/oauth-protected-resource/v1");
     assert!(parts.flush(std::time::Duration::from_secs(5)));
     assert!(fs::exists(folder.at("lines.jsonl")).unwrap() && fs::exists(folder.at("log")).unwrap());
+}
+
+/// Else each record would be one that the log does not speak for.
+#[test]
+fn the_key_of_another_services_log_is_refused() {
+    let folder = Folder::fresh();
+    let with_key = |name: &str| {
+        let mut variables = placed(&folder);
+        let key = LogKey::generate(name).unwrap();
+        let path = folder.secret(name, key.dangerous_expose().as_bytes());
+        variables.push(("HOPGUARD_AUDIT__DURABLE_LOG__KEY_FILE".into(), path));
+        variables.push(("HOPGUARD_AUDIT__DURABLE_LOG__FOLDER".into(), folder.at(&format!("of-{name}"))));
+        variables
+            .push(("HOPGUARD_AUDIT__DURABLE_LOG__SHIP_TO".into(), folder.at(&format!("shipped-{name}"))));
+        Config::read(EXAMPLE, variables).unwrap_or_else(|errors| panic!("{errors}")).build()
+    };
+    told(&with_key("log#inventory").unwrap_err(), &[("audit.durable_log.key_file", "other services")]);
+    with_key("log#inventory,orders").unwrap_or_else(|errors| panic!("{errors}"));
+    with_key("log").unwrap_or_else(|errors| panic!("{errors}"));
 }
 
 /// Every setting that the loader knows, by its path without places in lists.

@@ -37,6 +37,8 @@ pub(crate) struct Matched {
     pub(crate) follows: bool,
     pub(crate) cache: Option<CacheState>,
     pub(crate) attempt: u8,
+    /// The block let something in it pass by a waiver that ends here.
+    pub(crate) passes_until: Option<UnixTime>,
 }
 
 /// The credential that goes along.
@@ -109,6 +111,7 @@ impl Matched {
             follows: false,
             cache: None,
             attempt: 1,
+            passes_until: None,
         }
     }
 
@@ -138,6 +141,10 @@ impl Matched {
     pub(crate) fn still_leaves(&self, hop: &Hop, headers: &HeaderMap) -> Result<(), Refusal> {
         let now = hop.now();
         self.still_sendable(hop, now)?;
+        // INVARIANT: I16 — what passed by a waiver does not leave after its end.
+        if self.passes_until.is_some_and(|end| now >= end) {
+            return Err(Fault::WaiverExpired.into());
+        }
         // The block has let nothing else pass in this header.
         match self.subject.as_ref().and_then(Admitted::transaction) {
             Some(transaction) if headers.contains_key(TXN_TOKEN) => {

@@ -84,12 +84,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use hopguard_core::{
     Acknowledgement, Admitted, Audit, BodyScanner, Clock, Decision, Destination, EventKind, Fault, Finding,
-    FindingKind, Ledger, Relaxation, Scanner, TXN_TOKEN, Waived, Waiver,
+    FindingKind, Ledger, Relaxation, Scanner, TXN_TOKEN, UnixTime, Waived, Waiver,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, request};
 use http_body::Body;
@@ -249,8 +249,32 @@ where
     }
 }
 
-/// Where a body that is still on its way says that it was blocked.
-type Slot = Arc<OnceLock<Refused>>;
+/// What a body that is still on its way says of what was found in it.
+type Slot = Arc<Told>;
+
+#[derive(Default)]
+struct Told {
+    /// It was blocked.
+    refused: OnceLock<Refused>,
+    /// The end of each waiver that something passed by.
+    ends: Mutex<Option<UnixTime>>,
+}
+
+impl Told {
+    fn passes_until(&self) -> Option<UnixTime> {
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn passed_until(&self, end: Option<UnixTime>) {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        *ends = earlier(*ends, end);
+    }
+}
+
+/// The earlier end, where there is one at all.
+fn earlier(one: Option<UnixTime>, other: Option<UnixTime>) -> Option<UnixTime> {
+    one.into_iter().chain(other).min()
+}
 
 /// A request that may pass.
 struct Judged<B: Body> {
@@ -263,7 +287,7 @@ struct Judged<B: Body> {
 impl PassthroughLayer {
     fn judge<B: Body>(&self, parts: &mut request::Parts, body: B) -> Result<Judged<B>, Refused> {
         let hop = &self.rule.hop;
-        let (matched, is_here) = match parts.extensions.get::<Outgoing>() {
+        let (mut matched, is_here) = match parts.extensions.get::<Outgoing>() {
             // The route was chosen for a destination; a layer in between may not have changed it.
             Some(Outgoing(matched)) => {
                 let destination = matched.destination.as_ref();
@@ -279,7 +303,11 @@ impl PassthroughLayer {
         let destination = matched.destination.as_ref().filter(|_| is_here);
         let destination =
             destination.ok_or_else(|| matched.refuse(hop, "passthrough", Fault::TargetUnreadable.into()))?;
-        self.waived.iter().try_for_each(|waived| self.rule.relied_on(&matched, waived))?;
+        let mut passes_until = None;
+        for waived in &self.waived {
+            self.rule.relied_on(&matched, waived)?;
+            passes_until = earlier(passes_until, Some(waived.waiver.until()));
+        }
         let transaction = self.transaction(&matched, destination)?;
         // One that is there already is not ours, whatever it holds: it is looked at like any other header.
         let transaction = transaction.filter(|_| !parts.headers.contains_key(TXN_TOKEN));
@@ -296,9 +324,18 @@ impl PassthroughLayer {
         }
         // Under a waiver each of them is written down, not only the first.
         for finding in scanner.findings(&parts.uri, &parts.headers) {
-            self.rule.found(&matched, &finding)?;
+            passes_until = earlier(passes_until, self.rule.found(&matched, &finding)?);
         }
-        let (body, blocked) = self.judge_body(&matched, destination, parts, body)?;
+        let (body, told) = self.judge_body(&matched, destination, parts, body)?;
+        passes_until = earlier(passes_until, told.as_ref().and_then(|told| told.passes_until()));
+        let blocked = told.filter(|_| !body.is_read());
+        if passes_until.is_some() {
+            // Whoever waits before it leaves, here or below, asks again.
+            matched = Arc::new(Matched { passes_until, ..(*matched).clone() });
+            if let Some(Outgoing(outgoing)) = parts.extensions.get_mut() {
+                *outgoing = matched.clone();
+            }
+        }
         if !self.announce {
             return Ok(Judged { body, blocked, safe: None });
         }
@@ -316,11 +353,13 @@ impl PassthroughLayer {
         safe: Result<(), Fault>,
     ) -> Result<(), Refused> {
         let hop = &self.rule.hop;
-        // INVARIANT: I13, I18 — what goes along may have expired, or been withdrawn, while the disk was slow.
-        let verdict = safe.map_err(Into::into).and_then(|()| matched.still_leaves(hop, headers));
-        verdict.map_err(|refusal| matched.refuse(hop, "passthrough", refusal))?;
+        let refuse = |refusal| matched.refuse(hop, "passthrough", refusal);
+        safe.map_err(|fault| refuse(fault.into()))?;
+        // Each that is over says which it was.
         let mut over = self.waived.iter().filter(|waived| !waived.waiver.is_in_force(hop.now()));
-        over.try_for_each(|waived| self.rule.relied_on(matched, waived))
+        over.try_for_each(|waived| self.rule.relied_on(matched, waived))?;
+        // INVARIANT: I13, I18 — what goes along may have expired, or been withdrawn, while the disk was slow.
+        matched.still_leaves(hop, headers).map_err(refuse)
     }
 
     fn scanner<'a>(&'a self, matched: &'a Matched, destination: &'a Destination) -> Scanner<'a> {
@@ -373,7 +412,7 @@ impl PassthroughLayer {
         let hop = &self.rule.hop;
         let whole = body.size_hint().exact().is_some_and(|length| length <= WHOLE);
         let own = matched.subject.as_ref().map(|caller| caller.facts());
-        let mut blocked = None;
+        let mut told = None;
         let judge = Judge {
             headers: &parts.headers,
             scan: &self.bodies,
@@ -388,7 +427,7 @@ impl PassthroughLayer {
                     rule: self.rule.clone(),
                     matched: matched.clone(),
                     destination: destination.clone(),
-                    blocked: blocked.insert(Slot::default()).clone(),
+                    told: told.insert(Slot::default()).clone(),
                 };
                 (scanner, Box::new(watcher) as Box<dyn Watcher>)
             },
@@ -399,8 +438,7 @@ impl PassthroughLayer {
         if whole {
             body.peek(&mut context, usize::MAX).map_or(Ok(()), Err)?;
         }
-        let on_its_way = !body.is_read();
-        Ok((body, blocked.filter(|_| on_its_way)))
+        Ok((body, told))
     }
 }
 
@@ -424,8 +462,8 @@ impl Rule {
         Err(Refused { refusal: fault.into(), event: id })
     }
 
-    /// Lets a finding pass where a waiver says so, and refuses it otherwise. Either is written down.
-    fn found(&self, matched: &Matched, finding: &Finding) -> Result<(), Refused> {
+    /// Lets a finding pass where a waiver says so, until its end, and refuses it otherwise. Either is written down.
+    fn found(&self, matched: &Matched, finding: &Finding) -> Result<Option<UnixTime>, Refused> {
         let hop = &self.hop;
         let excepted =
             self.exceptions.iter().filter(|(origin, _)| Some(origin) == matched.destination.as_ref());
@@ -447,12 +485,12 @@ impl Rule {
             event.found = Some(fingerprint);
         }
         let id = event.id;
-        if waiver.is_some() {
+        if let Some(waiver) = waiver {
             event.kind = EventKind::Notice;
             let relaxation = Relaxation::Passthrough;
-            event.waiver = waiver.map(|waiver| Box::new(Waived { relaxation, waiver: waiver.clone() }));
+            event.waiver = Some(Box::new(Waived { relaxation, waiver: waiver.clone() }));
             let full = |full| Refused { refusal: Fault::from(full).into(), event: id };
-            return hop.audit().write(event).map_err(full);
+            return hop.audit().write(event).map_err(full).map(|()| Some(waiver.until()));
         }
         hop.audit().refusal(event);
         Err(Refused { refusal: fault.into(), event: id })
@@ -464,18 +502,19 @@ struct OnTheWay {
     rule: Rule,
     matched: Arc<Matched>,
     destination: Destination,
-    blocked: Slot,
+    told: Slot,
 }
 
 impl OnTheWay {
     fn keep(&self, verdict: Result<(), Refused>) -> Result<(), Refused> {
-        verdict.inspect_err(|refused| _ = self.blocked.set(refused.clone()))
+        verdict.inspect_err(|refused| _ = self.told.refused.set(refused.clone()))
     }
 }
 
 impl Watcher for OnTheWay {
     fn found(&self, finding: &Finding) -> Result<(), Refused> {
-        self.keep(self.rule.found(&self.matched, finding))
+        let verdict = self.rule.found(&self.matched, finding);
+        self.keep(verdict.map(|end| self.told.passed_until(end)))
     }
 
     fn beyond(&self) -> Result<(), Refused> {
@@ -544,7 +583,7 @@ where
                 ResponseProjection::Passed { future, blocked } => {
                     let outcome = ready!(future.poll(context));
                     // The peer has seen part of a request; whatever it answered answers something else.
-                    if let Some(refused) = blocked.as_ref().and_then(|slot| slot.get()) {
+                    if let Some(refused) = blocked.as_ref().and_then(|told| told.refused.get()) {
                         return Poll::Ready(Err(EgressError::Refused(refused.clone())));
                     }
                     return Poll::Ready(outcome.map_err(EgressError::Peer));

@@ -84,12 +84,15 @@ use crate::kept::Kept;
 /// Makes a guard a layer.
 pub trait GuardExt: Guard + Sized {
     /// This guard as a layer of the stack `hop`. One that was written down wrongly ([`Guard::problem`]) says so here,
-    /// as an error to `tracing`: there is no `build` to fail.
+    /// as an error to `tracing`, for there is no `build` to fail; and it refuses every request
+    /// ([`Fault::GuardMisconfigured`], 500), whatever it would let pass.
     fn layer(self, hop: &Hop) -> GateLayer<GuardStep<Self>> {
-        if let Some(problem) = self.problem() {
+        let problem = self.problem();
+        if let Some(problem) = problem {
             tracing::error!(gate = self.name(), problem, "a guard was written down wrongly");
         }
-        GateLayer::new(hop, GuardStep(self))
+        let fault = problem.map(|_| Fault::GuardMisconfigured);
+        GateLayer(Arc::new(Inner { hop: hop.clone(), step: GuardStep(self), fault }))
     }
 }
 
@@ -140,12 +143,8 @@ pub struct GateLayer<T>(Arc<Inner<T>>);
 struct Inner<T> {
     hop: Hop,
     step: T,
-}
-
-impl<T> GateLayer<T> {
-    fn new(hop: &Hop, step: T) -> Self {
-        Self(Arc::new(Inner { hop: hop.clone(), step }))
-    }
+    /// There, if the step cannot have been meant as it is.
+    fault: Option<Fault>,
 }
 
 /// The holder check as a layer of its own, behind a verifier that was told to leave it
@@ -157,7 +156,7 @@ impl BindLayer {
     /// For services that check no proof of possession.
     #[must_use]
     pub fn bearer_only(hop: &Hop) -> Self {
-        Self::new(hop, BearerOnly)
+        Self(Arc::new(Inner { hop: hop.clone(), step: BearerOnly, fault: None }))
     }
 }
 
@@ -218,6 +217,9 @@ impl<T: Step> Inner<T> {
     /// Decides, and writes it down. What is allowed must wait until that is safe.
     fn decide(&self, passage: &mut Passage) -> Result<Acknowledgement, Refused> {
         let (hop, record, token) = (&self.hop, &passage.record, self.token(passage)?);
+        if let Some(fault) = self.fault {
+            return Err(refuse(hop, &self.step, record, token, fault.into()));
+        }
         let changed = pass(hop, &self.step, record, token, hop.now())?;
         let passed = event(hop, &self.step, record, Some(token), Decision::Allow("passed"));
         let safe = hop.audit().write_durably(passed);

@@ -49,6 +49,27 @@ fn a_verdict_belongs_to_the_whole_token() {
     assert!(remembered(&rig, &token));
 }
 
+/// More headers than are familiar at once: each verdict stays remembered, whichever is asked first.
+#[test]
+fn what_comes_first_changes_no_verdict() {
+    let signer = Signer::es256("k1");
+    let rig = Rig::fixed(&[&signer]);
+    let token = |n: usize| {
+        let mut header = signer.header();
+        header["x5t"] = format!("{n}").into();
+        signer.raw(&header.to_string(), &claims().to_string())
+    };
+    let tokens: Vec<_> = (0..40).map(token).collect();
+    let facts: Vec<_> = tokens.iter().map(|token| rig.check(token).unwrap()).collect();
+    for (token, facts) in tokens.iter().zip(&facts) {
+        assert!(Arc::ptr_eq(facts, &rig.check(token).unwrap()));
+    }
+    assert_eq!(rig.verifier.signature_checks(), 40);
+    rig.clock.advance(minutes(5));
+    assert!(tokens.iter().all(|token| rig.check(token).err() == Some("token_expired")));
+    assert_eq!(rig.verifier.remembered(), 0);
+}
+
 #[test]
 fn time_is_judged_at_every_use() {
     let signer = Signer::es256("k1");

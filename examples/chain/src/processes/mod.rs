@@ -11,7 +11,7 @@ mod tap;
 
 use std::path::{Path, PathBuf};
 
-use hopguard_audit::lineage::{Lineage, Node, Suspicion, SuspicionKind};
+use hopguard_audit::lineage::{Lineage, LogSource, Node, Suspicion, SuspicionKind};
 use hopguard_audit::{LogVerifier, verify};
 use serde_json::{Value, json};
 
@@ -59,8 +59,8 @@ async fn observe(root: &Path) -> Result<Report, Failure> {
 
     let mut problems = Vec::new();
     let logs = judge(root, &verifiers, &mut problems)?;
-    let folders: Vec<PathBuf> = verifiers.iter().map(|(name, _)| root.join("logs").join(name)).collect();
-    let lineage = Lineage::read(folders.iter().map(PathBuf::as_path))?;
+    let source = |(name, _): &(&str, _)| LogSource::at(root.join("logs").join(name)).speaks_for(*name);
+    let lineage = Lineage::read_sources(&verifiers.iter().map(source).collect::<Vec<_>>(), |_, _| ())?;
     let trees = lineage.trace(HONEST);
     let suspicions = lineage.suspicions();
     if !lineage.unreadable().is_empty() {

@@ -85,7 +85,7 @@ fn own_key(role: &str, root: &Path) -> Result<LogKey, Failure> {
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let made = LogKey::generate(&format!("chain.example/{role}"))?;
+        let made = LogKey::generate(&format!("chain.example/{role}#{role}"))?;
         options.open(&path)?.write_all(made.dangerous_expose().as_bytes())?;
     }
     let key = LogKey::from_file(&path)?;

@@ -138,7 +138,9 @@ impl<B: Body> Upload<B> {
         if inner.is_end_stream() {
             return Self::untimed(inner);
         }
-        Self { inner: Some(inner), life: Some(life.again()), uploading: Some(outcome.waits_for_upload()) }
+        let uploading = Uploading::for_life(life.again());
+        outcome.waits_for(&uploading);
+        Self { inner: Some(inner), life: Some(life.again()), uploading: Some(uploading) }
     }
 }
 

@@ -10,6 +10,7 @@
 //!
 //! The outcome that is written is `stream_expired` or `stream_withdrawn` in place of `completed`. It is written when
 //! answer and upload are both at their end: an upload that goes on after its answer, and is ended, is not `completed`.
+//! One that is kept and never read ends with its token, too, for the audit; without a Tokio runtime, with its answer.
 //!
 //! A route whose streams live longer than their tokens says so by a [`LongStream`], with a cap:
 //!

@@ -7,26 +7,25 @@
 //! Where several writers take turns, one of them writes while the one before it makes its batch durable. A batch
 //! grows until the disk is free, and by no more than there are places; batches become durable in their order.
 
-use std::collections::VecDeque;
+mod batch;
+mod lane;
+mod state;
+
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hopguard_core::{
-    Acknowledgement, Acknowledger, AuditFull, Decision, Direction, Event, EventKind, Origin,
-};
+use hopguard_core::{Acknowledgement, AuditFull, Event};
 
+pub(crate) use self::batch::{Batch, Next};
+
+use self::state::{State, Writer};
 use super::{Promise, QueueStatus};
 
 /// How long the writer lets events gather after a batch.
 const NAP: Duration = Duration::from_millis(2);
 /// How long, if meanwhile the batch before is made durable: what is written then costs nobody any time.
 const BREATH: Duration = Duration::from_micros(250);
-/// So many events that wait wake a writer from its nap: else it would have them all to write when somebody waits.
-const HANDFUL: usize = 256;
-/// With so many bytes the disk is kept busy for longer than with its own beginning and end. They are made durable as
-/// soon as it is free, while what follows is written.
-const PLENTY: usize = 256 * 1024;
 /// How long the writer waits after a failure before it tries again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -49,174 +48,6 @@ pub(crate) struct Queue {
     work: Condvar,
     /// Those who flush wait here.
     progress: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    known: Lane,
-    strangers: Lane,
-    /// Places promised and not filled yet.
-    reserved: usize,
-    /// Counts what was handed over, losses included; `done` is the count up to which all is written.
-    handed: u64,
-    done: u64,
-    failures: u64,
-    failed: bool,
-    writer: Writer,
-    urgent: bool,
-    /// It is time for a checkpoint.
-    due: bool,
-    /// Those who wait for what was handed over up to this count.
-    awaited: Vec<(u64, Acknowledger)>,
-    /// What is being made durable was handed over up to this count.
-    settling: Option<u64>,
-    stop: bool,
-    /// A writer is done, or could not go on; no other does its work.
-    ended: bool,
-    /// Writers that are not gone yet.
-    writers: usize,
-}
-
-#[derive(Default)]
-struct Lane {
-    waiting: VecDeque<Event>,
-    /// Taken by the writer and not written yet: still occupying their places.
-    writing: usize,
-    lost: Option<Lost>,
-    /// As many as ever found no place, whether that is written yet or not.
-    lost_ever: u64,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Writer {
-    #[default]
-    Busy,
-    Napping,
-    Waiting,
-}
-
-/// Events that found no place, as one count in the name of the last of them.
-struct Lost {
-    count: u64,
-    origin: Arc<Origin>,
-    time_millis: u64,
-}
-
-/// What is being written. It passes on with the pen.
-#[derive(Default)]
-pub(crate) struct Batch {
-    pub(crate) known: VecDeque<Event>,
-    pub(crate) strangers: VecDeque<Event>,
-    /// Counts of what was lost; they occupy no place.
-    pub(crate) losses: Vec<Event>,
-    /// So many bytes are written and not made durable.
-    pub(crate) bytes: usize,
-    /// A checkpoint is due.
-    pub(crate) due: bool,
-    until: u64,
-    /// So many events were taken.
-    taken: usize,
-    /// For so long events have gathered since the batch before.
-    gathered: Duration,
-    /// Somebody waits for it.
-    urgent: bool,
-    /// It takes nothing more.
-    closed: bool,
-}
-
-/// What a writer is to do.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// Write the events of the batch.
-    Write,
-    /// Make durable what was written. No other writer does so meanwhile.
-    Settle,
-    /// All is written and durable, and no more comes.
-    Done,
-    /// Another writer has done it, or could not go on.
-    End,
-}
-
-impl Batch {
-    /// True if nobody gains from more being written before it is made durable.
-    pub(crate) const fn is_plenty(&self) -> bool {
-        self.bytes >= PLENTY
-    }
-
-    /// Events that were taken and are not written.
-    fn left(&self) -> usize {
-        self.known.len() + self.strangers.len() + self.losses.len()
-    }
-}
-
-impl Lane {
-    fn occupied(&self) -> usize {
-        self.waiting.len() + self.writing
-    }
-
-    fn lose(&mut self, event: &Event) {
-        let before = self.lost.as_ref().map_or(0, |lost| lost.count);
-        // A count that finds no place stands for as many events as it counted.
-        let count = event.count.unwrap_or(1);
-        self.lost_ever = self.lost_ever.saturating_add(count);
-        self.lost = Some(Lost {
-            count: before.saturating_add(count),
-            origin: event.origin.clone(),
-            time_millis: event.time_millis,
-        });
-    }
-
-    fn has_work(&self) -> bool {
-        !self.waiting.is_empty() || self.lost.is_some()
-    }
-}
-
-impl Lost {
-    fn into_event(self, gate: &'static str) -> Event {
-        let decision = Decision::Allow("audit_lost");
-        let mut event =
-            Event::new(self.time_millis, &self.origin, Direction::Internal, EventKind::Count, gate, decision);
-        event.count = Some(self.count);
-        event
-    }
-}
-
-impl State {
-    fn has_work(&self) -> bool {
-        self.known.has_work() || self.strangers.has_work()
-    }
-
-    /// True if what is written is not to gather any longer.
-    fn in_a_hurry(&self, places: usize) -> bool {
-        let crowded = self.known.occupied() * 2 >= places;
-        crowded || self.urgent || self.due || self.stop || !self.awaited.is_empty()
-    }
-
-    fn has_handful(&self) -> bool {
-        self.known.waiting.len() >= HANDFUL
-    }
-
-    fn take(&mut self, batch: &mut Batch) {
-        std::mem::swap(&mut batch.known, &mut self.known.waiting);
-        std::mem::swap(&mut batch.strangers, &mut self.strangers.waiting);
-        self.known.writing = batch.known.len();
-        self.strangers.writing = batch.strangers.len();
-        let known = self.known.lost.take().map(|lost| lost.into_event("audit"));
-        let strangers = self.strangers.lost.take().map(|lost| lost.into_event("audit_strangers"));
-        batch.losses.extend(known.into_iter().chain(strangers));
-        batch.taken += batch.left();
-        batch.until = self.handed;
-        batch.urgent |= std::mem::take(&mut self.urgent);
-    }
-
-    /// Gives the disk what is written of the batch. Nobody is told before all that was taken with it is durable.
-    fn settle(&mut self, batch: &mut Batch) {
-        let left = batch.left();
-        self.settling = Some(if left == 0 { batch.until } else { self.done });
-        batch.due = left == 0 && std::mem::take(&mut self.due);
-        (batch.taken, batch.bytes, batch.gathered) = (left, 0, Duration::ZERO);
-        (batch.urgent, batch.closed) = (batch.urgent && left > 0, false);
-    }
 }
 
 impl Queue {

@@ -1,0 +1,87 @@
+//! Has a token with this header been verified lately?
+//!
+//! Nearly every token is remembered, and looked up before anything of it is read. Nearly every one that strangers send
+//! is refused by its header, for which the hash of the whole token is not needed. Which of the two comes first is
+//! decided by the header's bytes. It decides nothing else: the verdict is the same in either order.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Where the dot behind a header is looked for.
+const HEADER: usize = 512;
+
+/// The headers of tokens that were verified: an issuer writes as many as it has keys. One may push another out.
+#[derive(Debug, Default)]
+pub(crate) struct Familiar([AtomicU64; 8]);
+
+/// What stands for a header here. Anybody can find another with the same, and has the hash computed for it.
+#[derive(Clone, Copy)]
+pub(crate) struct Mark(u64);
+
+impl Mark {
+    /// Of the header that `token` begins with.
+    pub(crate) fn of(token: &[u8]) -> Self {
+        let beginning = token.get(..HEADER).unwrap_or(token);
+        let header = memchr::memchr(b'.', beginning).and_then(|dot| token.get(..dot)).unwrap_or_default();
+        let (chunks, rest) = header.as_chunks();
+        let mix = |mark: u64, chunk: u64| (mark ^ chunk).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        let mark = chunks.iter().fold(rest.len() as u64, |mark, chunk| mix(mark, u64::from_le_bytes(*chunk)));
+        // Zero is what no header was marked with.
+        Self(rest.iter().fold(mark, |mark, byte| mix(mark, u64::from(*byte))) | 1)
+    }
+}
+
+impl Familiar {
+    pub(crate) fn has(&self, mark: Mark) -> bool {
+        self.place(mark).is_some_and(|place| place.load(Ordering::Relaxed) == mark.0)
+    }
+
+    pub(crate) fn add(&self, mark: Mark) {
+        if let Some(place) = self.place(mark) {
+            place.store(mark.0, Ordering::Relaxed);
+        }
+    }
+
+    fn place(&self, Mark(mark): Mark) -> Option<&AtomicU64> {
+        // The upper bits: the lowest is set in every mark.
+        self.0.get(usize::try_from(mark >> 61).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_familiar_once_it_was_added() {
+        let familiar = Familiar::default();
+        let mark = Mark::of(b"eyJhbGciOiJFUzI1NiJ9.payload.signature");
+        assert!(!familiar.has(mark));
+        familiar.add(mark);
+        assert!(familiar.has(mark));
+        assert!(familiar.has(Mark::of(b"eyJhbGciOiJFUzI1NiJ9.another.one")));
+    }
+
+    #[test]
+    fn every_byte_of_a_header_counts() {
+        let header = b"eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCIsImtpZCI6IjEifQ";
+        let token = |header: &[u8]| [header, b".payload.signature"].concat();
+        let familiar = Familiar::default();
+        familiar.add(Mark::of(&token(header)));
+        for at in 0..header.len() {
+            let mut other = header.to_vec();
+            other[at] ^= 1;
+            assert!(!familiar.has(Mark::of(&token(&other))), "byte {at}");
+            assert!(!familiar.has(Mark::of(&token(&header[..at]))), "{at} bytes");
+        }
+        for strange in [&b""[..], b".", b"no dot at all", &[b'a'; 2 * HEADER]] {
+            assert!(!familiar.has(Mark::of(strange)));
+        }
+    }
+
+    #[test]
+    fn headers_are_spread_over_all_places() {
+        let places: std::collections::BTreeSet<_> =
+            (0..200).map(|n| Mark::of(format!("header-{n}.p.s").as_bytes()).0 >> 61).collect();
+        assert_eq!(places.len(), 8);
+    }
+}
