@@ -195,6 +195,15 @@ mod tests {
         }
     }
 
+    /// Few letters are enough behind a brace and a quote.
+    #[test]
+    fn a_short_header_shows_a_token() {
+        let token = "eyJhIjoxfQ.eyJiIjoyfQ.c2lnbmF0dXJl";
+        for text in [token, &encoded(token)] {
+            hidden(text, &format!("[token {}]", Fingerprint::of_token(text).short()));
+        }
+    }
+
     fn encoded(bytes: impl AsRef<[u8]>) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(bytes)
     }
@@ -255,6 +264,9 @@ mod tests {
             "550e8400-e29b-41d4-a716-446655440000",
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             "ICAgICAgICAgICAgICAgICAgICAgICAgICAg",
+            // Two braces begin no object, nor does a name without one.
+            "ICJhbGciOiJSUzI1NiIsIngiOjE",
+            "e3siYWxnIjoiUlMyNTYifX0gYW5kIG1vcmU",
             "service-account-Indigo.eyjafjallajokull.example.internal",
         ] {
             assert!(matches!(redacted(text), Cow::Borrowed(same) if same == text), "{text}");

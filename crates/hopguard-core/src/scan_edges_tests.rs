@@ -123,6 +123,22 @@ fn opaque_values_are_found_in_headers_and_targets() {
     assert_eq!(in_header(&ledger, &value.as_bytes()[1..]), None);
 }
 
+/// The two digits by which the alphabets differ count as digits of either.
+#[test]
+fn every_digit_of_either_alphabet_is_decoded() {
+    let value = "api>>>>>-????????-7Qm2ZkV9xT4bLw8RnYc5Jd1H";
+    let ledger = kept(&[value]);
+    let (standard, url) = (BASE64_STANDARD.encode(value), BASE64_URL_SAFE_NO_PAD.encode(value));
+    assert!(['+', '/'].iter().all(|digit| standard.contains(*digit)));
+    assert!(['-', '_'].iter().all(|digit| url.contains(*digit)));
+    for text in [standard, url] {
+        assert!(in_header(&ledger, text.as_bytes()).is_some(), "{text}");
+        for size in [usize::MAX, 1] {
+            assert!(in_body(&ledger, text.as_bytes(), size), "{text}");
+        }
+    }
+}
+
 /// A run of digits may be followed by as many others as it likes.
 #[test]
 fn what_follows_base64_hides_nothing() {
@@ -142,6 +158,7 @@ fn a_value_is_looked_through_up_to_a_length() {
     let ledger = kept(&[&jwt("1")]);
     assert_eq!(in_header(&ledger, "x".repeat(64 * 1024).as_bytes()), None);
     assert_eq!(in_header(&ledger, "x".repeat(64 * 1024 + 1).as_bytes()), Some(FindingKind::TooLong));
+    assert_eq!(in_header(&Ledger::bounded(), "x".repeat(64 * 1024 + 1).as_bytes()), None, "nothing is kept");
 }
 
 #[test]
@@ -253,6 +270,30 @@ fn what_is_withheld_can_be_asked_for() {
     assert!(scanner.push(last.as_bytes(), NOW).is_err());
 }
 
+/// The tail stands for more of the body, where it is encoded; of its first byte a part may leave. Before digits stand others, because
+/// none are decoded until there are enough to hide the shortest credential.
+#[test]
+fn the_tail_is_withheld_in_every_code() {
+    let value = "opaque-7Qm2ZkV9xT4bLw8RnYc5Jd1H";
+    let ledger = kept(&[value]);
+    let behind = format!("{}{value}", "before ".repeat(12));
+    let hex = each(&behind, |byte| format!("{byte:02x}"));
+    for (dress, tail) in [
+        (value.to_owned(), 14),
+        (each(value, |byte| format!("%{byte:02x}")), 14 * 3),
+        (each(value, |byte| format!("\\u{byte:04x}")), 14 * 6),
+        (hex.clone(), 14 * 2),
+        (BASE64_STANDARD.encode(&behind), 14 * 4 / 3),
+        (BASE64_STANDARD.encode(&hex), 14 * 2 * 4 / 3),
+        (each(&hex, |byte| format!("%{byte:02x}")), 14 * 2 * 3),
+    ] {
+        let (mut scanner, mut left) = (BodyScanner::new(&ledger, None), 0);
+        let shows = dress.bytes().position(|byte| scanner.push(&[byte], NOW).map(|all| left = all).is_err());
+        let withheld = shows.unwrap() as u64 + 1 - left;
+        assert!(withheld >= tail, "{withheld} of {dress}");
+    }
+}
+
 #[test]
 fn a_body_that_ends_where_a_token_shows_is_not_clear() {
     let token = jwt("1");
@@ -261,5 +302,32 @@ fn a_body_that_ends_where_a_token_shows_is_not_clear() {
     for (ledger, own) in [(kept(&[&token]), None), (Ledger::bounded(), Some(own.as_ref()))] {
         assert!(!BodyScanner::is_clear(&ledger, own, &token.as_bytes()[..shows]));
         assert!(BodyScanner::is_clear(&ledger, own, &token.as_bytes()[..shows - 1]));
+    }
+}
+
+/// What a signed token is without its signature is no credential, and a sentence may follow it.
+#[test]
+fn an_own_token_without_its_signature_passes() {
+    let token = jwt("1");
+    let own = verified_token(&token, 2000).facts().clone();
+    let (unsigned, signature) = token.rsplit_once('.').unwrap();
+    let found = |text: &str| {
+        BodyScanner::new(&Ledger::bounded(), None).with_own(&own).push(text.as_bytes(), NOW).is_err()
+    };
+    assert!(!found(&format!("{unsigned}. And then a sentence.")));
+    assert!(!found(&format!("{unsigned}.{}, say", &signature[..15])));
+    assert!(found(&format!("{unsigned}.{}, say", &signature[..16])));
+}
+
+/// What was attached is known by its bytes, wherever they lie.
+#[test]
+fn what_was_attached_passes_in_its_place_alone() {
+    let token = jwt("1");
+    let (ledger, here) = (kept(&[&token]), here());
+    let [attached, same]: [HeaderValue; 2] = [(); 2].map(|()| token.parse().unwrap());
+    let scanner = Scanner::new(&ledger, &here, NOW).with_attached_in(&http::header::COOKIE, &attached);
+    for value in [&attached, &same] {
+        assert!(scanner.header(&http::header::COOKIE, value).is_ok());
+        assert!(scanner.header(&http::header::FROM, value).is_err());
     }
 }
