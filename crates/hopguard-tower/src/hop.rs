@@ -250,8 +250,8 @@ fn trace_of(headers: &HeaderMap) -> Option<TraceContext> {
 /// The type is private to this crate, so that no other middleware can insert it.
 #[derive(Clone, Debug)]
 pub(crate) struct Passage {
-    /// Whoever writes down what happens to the request where no layer is at hand.
-    pub(crate) hop: Hop,
+    /// Whoever writes down, where no layer is at hand, that the request carries no evidence. None once it does.
+    pub(crate) hop: Option<Hop>,
     pub(crate) record: Record,
     /// The evidence so far.
     pub(crate) stage: Option<Stage>,
@@ -260,7 +260,7 @@ pub(crate) struct Passage {
 impl Passage {
     /// Nothing is known about the request yet.
     pub(crate) fn begun(hop: &Hop, record: Record) -> Self {
-        Self { hop: hop.clone(), record, stage: None }
+        Self { hop: Some(hop.clone()), record, stage: None }
     }
 
     /// The evidence that a complete stack has let this request through.

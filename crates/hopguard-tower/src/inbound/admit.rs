@@ -47,7 +47,7 @@ pub(super) fn admit<B>(
             let admitted = Admitted::assert_all_guards_passed(bound, ledger, record.request, trace);
             // INVARIANT: I1 — takes the place of whatever evidence was there before the stack.
             let stage = Some(Stage::Admitted(admitted));
-            request.extensions_mut().insert(Passage { hop: hop.clone(), record: *record, stage });
+            request.extensions_mut().insert(Passage { hop: None, record: *record, stage });
             Ok(Admission { outcome, life, safe })
         }
         Err(fault) => {

@@ -106,7 +106,7 @@ pub fn admitted(extensions: &Extensions) -> Option<&Admitted> {
 #[must_use]
 pub fn evidence_missing(extensions: &Extensions) -> Refused {
     let fault = Fault::EvidenceMissing;
-    let Some(Passage { hop, record, .. }) = extensions.get::<Passage>() else {
+    let Some(Passage { hop: Some(hop), record, .. }) = extensions.get::<Passage>() else {
         tracing::error!(
             code = fault.code(),
             "a handler asks for a caller, and no hopguard stack is in front of it"
