@@ -270,27 +270,41 @@ fn what_is_withheld_can_be_asked_for() {
     assert!(scanner.push(last.as_bytes(), NOW).is_err());
 }
 
-/// The tail stands for more of the body, where it is encoded; of its first byte a part may leave. Before digits stand others, because
-/// none are decoded until there are enough to hide the shortest credential.
+/// The tail stands for more of the body, where it is encoded; of its first byte a part may leave. Whether other digits stand
+/// before it, or it begins the run.
 #[test]
 fn the_tail_is_withheld_in_every_code() {
     let value = "opaque-7Qm2ZkV9xT4bLw8RnYc5Jd1H";
     let ledger = kept(&[value]);
-    let behind = format!("{}{value}", "before ".repeat(12));
-    let hex = each(&behind, |byte| format!("{byte:02x}"));
-    for (dress, tail) in [
-        (value.to_owned(), 14),
-        (each(value, |byte| format!("%{byte:02x}")), 14 * 3),
-        (each(value, |byte| format!("\\u{byte:04x}")), 14 * 6),
-        (hex.clone(), 14 * 2),
-        (BASE64_STANDARD.encode(&behind), 14 * 4 / 3),
-        (BASE64_STANDARD.encode(&hex), 14 * 2 * 4 / 3),
-        (each(&hex, |byte| format!("%{byte:02x}")), 14 * 2 * 3),
-    ] {
-        let (mut scanner, mut left) = (BodyScanner::new(&ledger, None), 0);
-        let shows = dress.bytes().position(|byte| scanner.push(&[byte], NOW).map(|all| left = all).is_err());
-        let withheld = shows.unwrap() as u64 + 1 - left;
-        assert!(withheld >= tail, "{withheld} of {dress}");
+    for before in ["before ".repeat(12), "b".to_owned(), String::new()] {
+        let behind = format!("{before}{value}");
+        let hex = each(&behind, |byte| format!("{byte:02x}"));
+        for (dress, tail) in [
+            (value.to_owned(), 14),
+            (each(value, |byte| format!("%{byte:02x}")), 14 * 3),
+            (each(value, |byte| format!("\\u{byte:04x}")), 14 * 6),
+            (hex.clone(), 14 * 2),
+            (BASE64_STANDARD.encode(&behind), 14 * 4 / 3),
+            (BASE64_STANDARD.encode(&hex), 14 * 2 * 4 / 3),
+            (each(&hex, |byte| format!("%{byte:02x}")), 14 * 2 * 3),
+        ] {
+            let (mut scanner, mut left) = (BodyScanner::new(&ledger, None), 0);
+            let shows =
+                dress.bytes().position(|byte| scanner.push(&[byte], NOW).map(|all| left = all).is_err());
+            let withheld = shows.unwrap() as u64 + 1 - left;
+            assert!(withheld >= tail, "{withheld} of {dress}");
+        }
+    }
+}
+
+/// JSON's short escapes stand for the bytes that they are.
+#[test]
+fn a_value_with_control_characters_is_found_as_json_writes_it() {
+    for (byte, escape) in [('\u{8}', "\\b"), ('\u{c}', "\\f"), ('\t', "\\t"), ('\n', "\\n"), ('\r', "\\r")] {
+        let value = format!("opaque{byte}7Qm2ZkV9xT4bLw8RnYc5Jd1H");
+        let ledger = kept(&[&value]);
+        let written = value.replace(byte, escape);
+        assert!(BodyScanner::new(&ledger, None).push(written.as_bytes(), NOW).is_err(), "{escape}");
     }
 }
 

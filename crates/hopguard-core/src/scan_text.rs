@@ -35,7 +35,8 @@ pub(crate) struct Looking<'a> {
     own: Option<&'a Facts>,
     now: UnixTime,
     opaque: Option<RwLockReadGuard<'a, Opaque>>,
-    least: usize,
+    /// So many bytes decoded may be as much of a credential as leaves before its tail is withheld.
+    begin: usize,
     keep: usize,
     care: Care,
     found: RefCell<Vec<Fingerprint>>,
@@ -60,7 +61,8 @@ impl<'a> Looking<'a> {
         let care = opaque
             .as_ref()
             .map_or(Care::Structured, |index| if index.is_odd() { Care::Anything } else { Care::Bearer });
-        (most > 0).then(|| Self { ledger, destination, own, now, opaque, least, keep, care, found })
+        let begin = if opaque.is_some() { opaque::head_length(least) } else { least };
+        (most > 0).then(|| Self { ledger, destination, own, now, opaque, begin, keep, care, found })
     }
 
     /// What was found, each credential once.
@@ -380,7 +382,9 @@ impl Escaped {
                         b'/' | b'"' | b'\\' => out.push(byte),
                         b'n' => out.push(b'\n'),
                         b'r' => out.push(b'\r'),
-                        b'b' | b'f' | b't' => out.push(b' '),
+                        b't' => out.push(b'\t'),
+                        b'b' => out.push(0x08),
+                        b'f' => out.push(0x0c),
                         _ => {
                             out.push(self.mark);
                             continue;
@@ -566,7 +570,7 @@ impl Runs {
     }
 
     fn follow(&mut self, looking: &Looking<'_>, at: &At<'_>) {
-        let (code, length) = (self.code, self.code.digits(looking.least));
+        let (code, length) = (self.code, self.code.digits(looking.begin));
         let mut fed = at.new;
         self.start = self.start.max(at.base);
         loop {
