@@ -33,6 +33,8 @@ impl Fingerprint {
     /// SHA-256 of exactly these bytes.
     #[must_use]
     pub fn of_bytes(bytes: &[u8]) -> Self {
+        #[cfg(test)]
+        crate::costs::count(crate::costs::Cost::Hash, 1);
         let mut out = [0; 32];
         out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
         Self(out)

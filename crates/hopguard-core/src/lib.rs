@@ -49,6 +49,7 @@ mod transaction;
 mod expiries;
 mod held;
 mod keyed;
+mod opaque_filter;
 mod opaque;
 mod ledger;
 mod scan;
@@ -65,6 +66,8 @@ mod redact;
 mod event;
 mod acknowledgement;
 mod audit;
+#[cfg(test)]
+mod costs;
 #[cfg(test)]
 mod evidence_for_tests;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 
 use crate::held::Held;
+use crate::opaque_filter::Filter;
 use crate::{Fingerprint, UnixTime};
 
 /// Bytes that make an anchor.
@@ -18,22 +19,19 @@ pub(crate) const SHORTEST: usize = 20;
 /// What may still be missing of a credential while its beginning is allowed to leave.
 pub(crate) const TAIL: usize = 16;
 
-/// Bits of the first filter: half a megabyte, made when the first opaque credential comes.
-const FILTER_BITS: u32 = 22;
-/// Past so many insertions the filter is made anew, because bits of what is gone stay set.
-const FILTER_FULL: usize = 1 << 18;
+/// Two hashes of the beginning of a credential that leaves only a tail open.
+type Head = [u64; 2];
 
 #[derive(Debug)]
 pub(crate) struct Opaque {
     multipliers: [u64; 2],
     odd: bool,
     keys: [RandomState; 2],
-    filter: Vec<u64>,
-    inserted: usize,
+    filter: Filter,
     /// Which lengths begin with this anchor, and how many of each.
     lengths: HashMap<u64, BTreeMap<usize, usize>>,
     /// Beginnings that leave only a tail open, and how many credentials share each.
-    heads: HashMap<u128, usize>,
+    heads: HashMap<Head, usize>,
     /// By the hash of the whole value.
     pub(crate) entries: HashMap<Fingerprint, Entry>,
     pub(crate) by_expiry: BTreeSet<(UnixTime, Fingerprint)>,
@@ -43,7 +41,7 @@ pub(crate) struct Opaque {
 pub(crate) struct Entry {
     pub(crate) held: Held,
     anchor: u64,
-    head: u128,
+    head: Head,
     length: usize,
 }
 
@@ -66,8 +64,7 @@ impl Opaque {
             multipliers: [first.hash_one("multiplier") | 1, second.hash_one("multiplier") | 1],
             odd: false,
             keys,
-            filter: Vec::new(),
-            inserted: 0,
+            filter: Filter::default(),
             lengths: HashMap::new(),
             heads: HashMap::new(),
             entries: HashMap::new(),
@@ -85,14 +82,10 @@ impl Opaque {
         *self.heads.entry(head).or_default() += 1;
         self.by_expiry.insert((expires, key));
         self.entries.insert(key, Entry { held, anchor, head, length });
-        self.inserted += 1;
-        if self.filter.is_empty() || self.inserted > FILTER_FULL {
-            self.filter = vec![0; 1 << (FILTER_BITS - 6)];
-            self.inserted = self.lengths.len();
-            let anchors: Vec<u64> = self.lengths.keys().copied().collect();
-            anchors.into_iter().for_each(|anchor| self.mark(anchor));
+        if self.filter.is_worn() {
+            self.filter = Filter::of(self.lengths.keys().copied());
         } else {
-            self.mark(anchor);
+            self.filter.mark(anchor);
         }
     }
 
@@ -134,8 +127,10 @@ impl Opaque {
         }
         for (start, window) in text.windows(ANCHOR).enumerate() {
             let Some(window) = window.first_chunk() else { return };
+            #[cfg(test)]
+            crate::costs::count(crate::costs::Cost::Window, 1);
             let hash = self.hash(window);
-            if self.is_marked(hash)
+            if self.filter.passes(hash)
                 && let Some(lengths) = self.lengths.get(&hash)
             {
                 lengths.keys().for_each(|&length| nominate(start, length));
@@ -149,44 +144,14 @@ impl Opaque {
     }
 
     fn hash(&self, beginning: &[u8; ANCHOR]) -> u64 {
-        let whole = u128::from_le_bytes(*beginning);
         let [low, high] = self.multipliers;
-        let halves = [whole & u128::from(u64::MAX), whole >> 64];
-        let [first, second] = halves.map(|half| u64::try_from(half).unwrap_or(0));
+        let halves = [beginning.first_chunk(), beginning.last_chunk()];
+        let [first, second] = halves.map(|half| half.map_or(0, |half| u64::from_le_bytes(*half)));
         first.wrapping_mul(low).wrapping_add(second.wrapping_mul(high))
     }
 
-    fn head_hash(&self, head: &[u8]) -> u128 {
-        let [high, low] = &self.keys;
-        (u128::from(high.hash_one(head)) << 64) | u128::from(low.hash_one(head))
-    }
-
-    /// The word of the filter that an anchor belongs to, and its first bit there.
-    fn place(anchor: u64) -> (usize, u64) {
-        // The upper bits of a sum of products depend on all bits below them.
-        let word = usize::try_from(anchor >> (64 - FILTER_BITS + 6)).unwrap_or(0);
-        (word, 1 << ((anchor >> 42) & 63))
-    }
-
-    /// Two more bits of the same word, looked at where the first is set: what is not kept seldom has all three, and
-    /// one bit costs least where nothing is found.
-    fn others(anchor: u64) -> u64 {
-        (1 << ((anchor >> 36) & 63)) | (1 << ((anchor >> 30) & 63))
-    }
-
-    fn mark(&mut self, anchor: u64) {
-        let (word, bit) = Self::place(anchor);
-        if let Some(word) = self.filter.get_mut(word) {
-            *word |= bit | Self::others(anchor);
-        }
-    }
-
-    fn is_marked(&self, anchor: u64) -> bool {
-        let (word, bit) = Self::place(anchor);
-        self.filter.get(word).is_some_and(|&word| {
-            let others = || Self::others(anchor);
-            word & bit != 0 && word & others() == others()
-        })
+    fn head_hash(&self, head: &[u8]) -> Head {
+        self.keys.each_ref().map(|key| key.hash_one(head))
     }
 }
 
@@ -247,14 +212,43 @@ mod tests {
             insert(&mut index, &text(n));
         }
         let hash = |n: usize| index.hash(text(n).as_bytes().first_chunk().unwrap());
-        assert!((0..1000).all(|n| index.is_marked(hash(n))));
-        let chance = (1000..21_000).filter(|&n| index.is_marked(hash(n))).count();
+        assert!((0..1000).all(|n| index.filter.passes(hash(n))));
+        let chance = (1000..21_000).filter(|&n| index.filter.passes(hash(n))).count();
         assert!(chance < 20, "{chance} of 20 000");
-        let heads: std::collections::HashSet<u128> =
-            (0..1000).map(|n| index.head_hash(text(n).as_bytes())).collect();
-        assert_eq!(heads.len(), 1000);
-        // Both halves count.
-        assert!(heads.iter().any(|head| head >> 64 != 0) && heads.iter().any(|head| head << 64 != 0));
+        // Either half of a beginning counts, and either hash of a head.
+        let distinct = |parts: Vec<u64>| parts.into_iter().collect::<BTreeSet<_>>().len();
+        let half =
+            |n: usize| [format!("{n:08}--equal--").into_bytes(), format!("--equal--{n:07}").into_bytes()];
+        for which in [0, 1] {
+            let anchors = (0..1000).map(|n| index.hash(half(n)[which].first_chunk().unwrap())).collect();
+            assert_eq!(distinct(anchors), 1000);
+            assert_eq!(
+                distinct((0..1000).map(|n| index.head_hash(text(n).as_bytes())[which]).collect()),
+                1000
+            );
+        }
+    }
+
+    /// An even multiplier would lose the uppermost bits of each half.
+    #[test]
+    fn multipliers_are_odd_and_large() {
+        for multiplier in (0..32).flat_map(|_| Opaque::new().multipliers) {
+            assert!(multiplier % 2 == 1 && multiplier > 1 << 32, "{multiplier}");
+        }
+    }
+
+    /// What is gone leaves the filter some day, and what is kept does not.
+    #[test]
+    fn a_worn_filter_is_made_anew_of_what_is_kept() {
+        let mut index = Opaque::new();
+        let kept = "0123456789abcdef-AAAA";
+        insert(&mut index, kept);
+        let gone = index.hash(b"fedcba9876543210");
+        (0..crate::opaque_filter::WORN).for_each(|_| index.filter.mark(gone));
+        insert(&mut index, "another-and-later-one");
+        assert!(!index.filter.is_worn() && !index.filter.passes(gone));
+        assert_eq!(nominated(&index, kept), [(0, kept.len())]);
+        assert_eq!(nominated(&index, "another-and-later-one"), [(0, 21)]);
     }
 
     #[test]

@@ -106,7 +106,8 @@ fn begins_token(run: &[u8]) -> bool {
     // The alignments: a text of any length may stand before the token that was encoded with it. The first byte at each
     // is worked out by itself, because this is asked at every place of every key's name in a log.
     let Some([one, two, three, four]) = run.first_chunk().map(|four| four.map(value64)) else { return false };
-    let first = [one << 2 | two >> 4, two << 4 | three >> 2, three << 6 | four];
+    let first = [(one << 2, two >> 4), (two << 4, three >> 2), (three << 6, four)];
+    let first = first.map(|(upper, lower)| upper.wrapping_add(lower));
     (0..3).zip(first).any(|(before, first)| {
         may_begin(first) && begins_object(decoded(decoded(chars().take(READ_WRAPPED)).skip(before)))
     })
@@ -135,10 +136,11 @@ fn begins_object(bytes: impl Iterator<Item = u8>) -> bool {
 fn decoded(chars: impl Iterator<Item = u8>) -> impl Iterator<Item = u8> {
     let (mut held, mut bits) = (0_u16, 0_u8);
     chars.map(value64).take_while(|sextet| *sextet < 64).filter_map(move |sextet| {
-        (held, bits) = (held << 6 | u16::from(sextet), bits + 6);
+        (held, bits) = ((held << 6) + u16::from(sextet), bits + 6);
         let whole = bits.checked_sub(8)?;
         bits = whole;
-        u8::try_from(held >> whole & 0xff).ok()
+        let [lowest, _] = (held >> whole).to_le_bytes();
+        Some(lowest)
     })
 }
 

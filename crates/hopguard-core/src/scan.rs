@@ -34,7 +34,7 @@ use crate::{Destination, Facts, Fingerprint, Ledger, UnixTime};
 /// How many encodings inside each other are undone.
 const DEPTH: usize = 3;
 /// A header value or target longer than this is refused unread; no server takes one.
-const LONGEST: usize = 64 * 1024;
+const LONGEST: usize = 65_536;
 
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::URL_SAFE,
@@ -412,12 +412,11 @@ fn is_line_break(byte: u8) -> bool {
 fn hex(pair: &[u8]) -> u8 {
     let digit =
         |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or(0);
-    pair.iter().fold(0, |value, byte| (value << 4) | digit(byte))
+    pair.iter().fold(0, |value, byte| value * 16 + digit(byte))
 }
 
 fn long_runs(text: &[u8], shortest: usize, belongs: fn(u8) -> bool) -> impl Iterator<Item = &[u8]> {
-    let enough = text.len() >= shortest;
-    text.split(move |&byte| !belongs(byte)).filter(move |run| enough && run.len() >= shortest)
+    text.split(move |&byte| !belongs(byte)).filter(move |run| run.len() >= shortest)
 }
 
 #[cfg(test)]

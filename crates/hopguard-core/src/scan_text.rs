@@ -13,6 +13,8 @@
 use std::cell::RefCell;
 use std::sync::RwLockReadGuard;
 
+#[cfg(test)]
+use crate::costs::{self, Cost};
 use crate::opaque::{self, Opaque};
 use crate::scan::credential_at;
 use crate::{Destination, Facts, Fingerprint, Ledger, UnixTime};
@@ -20,9 +22,11 @@ use crate::{Destination, Facts, Fingerprint, Ledger, UnixTime};
 /// Bytes of signature behind the second dot that show a credential.
 const ANCHOR: usize = 16;
 /// A window and a block stay in the processor's nearer caches.
-const BLOCK: usize = 8 * 1024;
+const BLOCK: usize = 8192;
+/// What stands beyond a window is cut off once it is more than this.
+const SPARE: usize = 16_384;
 /// No window is longer, whatever the ledger holds.
-const LONGEST: usize = 64 * 1024;
+const LONGEST: usize = 65_536;
 /// Credentials that one call tells apart; more in one chunk are told as these are.
 const MOST_FOUND: usize = 64;
 /// A line break hides inside base64 or hexadecimal only behind a line of at least so many digits.
@@ -123,6 +127,8 @@ pub(crate) struct Text {
 impl Text {
     /// A text in which `depth` encodings inside each other are undone.
     pub(crate) fn new(depth: u8, factor: u64) -> Self {
+        #[cfg(test)]
+        costs::count(Cost::Text, 1);
         Self {
             depth,
             factor,
@@ -147,24 +153,24 @@ impl Text {
         let new = self.buffer.len();
         if self.buffer.capacity() == 0 && block.len() == BLOCK {
             // More is to come: room for a window, what may stand beyond it, and the block that makes it too much.
-            self.buffer.reserve_exact(looking.keep.saturating_add(3 * BLOCK));
+            self.buffer.reserve_exact(looking.keep.saturating_add(SPARE).saturating_add(BLOCK));
         }
         self.buffer.extend_from_slice(block);
         let (percent, json) = self.judge_marks(looking);
         self.judge_opaque(looking);
         if let Some(depth) = self.depth.checked_sub(1) {
             let at = At { text: &self.buffer, base: self.base, new, depth, factor: self.factor };
-            if percent || !self.percent.is_idle() {
+            if percent || self.percent.text.is_some() {
                 self.percent.follow(looking, &at);
             }
-            if json || !self.json.is_idle() {
+            if json || self.json.text.is_some() {
                 self.json.follow(looking, &at);
             }
             self.base64.follow(looking, &at);
             self.hex.follow(looking, &at);
         }
         let spare = self.buffer.len().saturating_sub(looking.keep);
-        if spare > 2 * BLOCK {
+        if spare > SPARE {
             self.buffer.drain(..spare);
             self.base += spare as u64;
             self.dots = self.dots.max(self.base);
@@ -294,11 +300,6 @@ impl Escaped {
             text: None,
             decoded: Vec::new(),
         }
-    }
-
-    /// True if text without a mark means nothing to it.
-    fn is_idle(&self) -> bool {
-        self.text.is_none() && !self.waiting
     }
 
     fn follow(&mut self, looking: &Looking<'_>, at: &At<'_>) {
@@ -574,8 +575,8 @@ impl Runs {
         let mut fed = at.new;
         self.start = self.start.max(at.base);
         loop {
-            let rest = at.text.get(fed..).unwrap_or_default();
             if !self.live.is_empty() {
+                let rest = at.text.get(fed..).unwrap_or_default();
                 let end = rest.iter().position(|&byte| !code.belongs(byte));
                 let digits = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
                 for part in digits.chunks(BLOCK) {
@@ -584,13 +585,14 @@ impl Runs {
                 let Some(end) = end else { break };
                 self.live.clear();
                 self.start = at.place(fed + end + 1);
-                self.seen = self.start;
             }
             // Looking back from where the run would be long enough passes over most of an ordinary text.
             let start = distance(at.base, self.start);
             let known = distance(at.base, self.seen.max(self.start));
             let goal = start.saturating_add(length);
             let looked = at.text.get(known..goal.min(at.text.len())).unwrap_or_default();
+            #[cfg(test)]
+            costs::count(Cost::Look, looked.len());
             match looked.iter().rposition(|&byte| !code.belongs(byte)) {
                 Some(other) => {
                     self.start = at.place(known + other + 1);
@@ -610,15 +612,13 @@ impl Runs {
                     break;
                 }
             }
-            fed = at.text.len();
-            if self.start >= at.place(at.text.len()) {
-                break;
-            }
         }
     }
 
     /// Feeds what the digits hide to the text of each alignment.
     fn decode(&mut self, looking: &Looking<'_>, digits: &[u8]) {
+        #[cfg(test)]
+        costs::count(Cost::Digit, digits.len());
         let Self { code, live, values, decoded, .. } = self;
         values.clear();
         match code {
@@ -664,13 +664,15 @@ impl Decoder {
             Code::Base64 => {
                 let (fours, rest) = values.as_chunks::<4>();
                 out.extend(
-                    fours.iter().flat_map(|&[a, b, c, d]| [a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]),
+                    fours
+                        .iter()
+                        .flat_map(|&[a, b, c, d]| [(a << 2) + (b >> 4), (b << 4) + (c >> 2), (c << 6) + d]),
                 );
                 rest
             }
             Code::Hex => {
                 let (pairs, rest) = values.as_chunks::<2>();
-                out.extend(pairs.iter().map(|&[a, b]| a << 4 | b));
+                out.extend(pairs.iter().map(|&[a, b]| (a << 4) + b));
                 rest
             }
         };
@@ -678,13 +680,14 @@ impl Decoder {
     }
 
     fn one(&mut self, value: u8, out: &mut Vec<u8>) {
+        #[cfg(test)]
+        costs::count(Cost::Single, 1);
         let width = if self.code == Code::Base64 { 6 } else { 4 };
-        self.bits = (self.bits << width) | u32::from(value);
+        self.bits = (self.bits << width) + u32::from(value);
         self.held += width;
         if self.held >= 8 {
             self.held -= 8;
             out.push((self.bits >> self.held).to_le_bytes()[0]);
-            self.bits &= (1 << self.held) - 1;
         }
     }
 }
@@ -734,6 +737,10 @@ fn value16(byte: u8) -> u8 {
 fn is_base64url(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
 }
+
+#[cfg(test)]
+#[path = "scan_costs_tests.rs"]
+mod costs_tests;
 
 #[cfg(test)]
 mod tests {
