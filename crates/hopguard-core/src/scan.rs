@@ -416,6 +416,8 @@ fn hex(pair: &[u8]) -> u8 {
 }
 
 fn long_runs(text: &[u8], shortest: usize, belongs: fn(u8) -> bool) -> impl Iterator<Item = &[u8]> {
+    // A text that is shorter need not be read.
+    let text = if text.len() < shortest { &[] } else { text };
     text.split(move |&byte| !belongs(byte)).filter(move |run| run.len() >= shortest)
 }
 
