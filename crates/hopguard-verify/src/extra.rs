@@ -94,9 +94,8 @@ impl<'de> Shape<'de> for Collect<'_, 'de> {
 }
 
 impl<'de> Shape<'de> for Value<'de> {
-    fn wrong(&mut self) {
-        *self = Self::Other;
-    }
+    /// That is what it is from the beginning.
+    fn wrong(&mut self) {}
 
     fn text(&mut self, text: Cow<'de, str>) {
         *self = Self::Text(text);

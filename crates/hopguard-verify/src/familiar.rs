@@ -26,7 +26,7 @@ impl Mark {
         let mix = |mark: u64, chunk: u64| (mark ^ chunk).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
         let mark = chunks.iter().fold(rest.len() as u64, |mark, chunk| mix(mark, u64::from_le_bytes(*chunk)));
         // Zero is what no header was marked with.
-        Self(rest.iter().fold(mark, |mark, byte| mix(mark, u64::from(*byte))) | 1)
+        Self(rest.iter().fold(mark, |mark, byte| mix(mark, u64::from(*byte))).max(1))
     }
 }
 
@@ -42,7 +42,7 @@ impl Familiar {
     }
 
     fn place(&self, Mark(mark): Mark) -> Option<&AtomicU64> {
-        // The upper bits: the lowest is set in every mark.
+        // The upper bits depend on all below them.
         self.0.get(usize::try_from(mark >> 61).unwrap_or_default())
     }
 }

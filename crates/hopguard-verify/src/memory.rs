@@ -148,9 +148,7 @@ impl Hasher for First {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
+        bytes.iter().for_each(|byte| self.0 = self.0.wrapping_mul(257).wrapping_add(u64::from(*byte)));
     }
 
     fn write_u64(&mut self, half: u64) {
@@ -185,5 +183,11 @@ mod tests {
         let place = |first: u8| Spread.hash_one(Tag([first; 16]));
         let places: std::collections::BTreeSet<_> = (0..=255).map(place).collect();
         assert_eq!(places.len(), 256);
+        let other = |text: &[u8]| {
+            let mut hasher = Spread.build_hasher();
+            hasher.write(text);
+            hasher.finish()
+        };
+        assert!(other(b"ab") != other(b"ba") && other(b"ab") != other(b"a"));
     }
 }

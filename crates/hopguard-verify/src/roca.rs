@@ -12,7 +12,7 @@ const PRIMES: [u32; 38] = [
 /// True if `modulus`, big-endian, has the mark.
 pub(crate) fn is_marked(modulus: &[u8]) -> bool {
     PRIMES.into_iter().all(|prime| {
-        let rest = modulus.iter().fold(0, |rest, &byte| (rest << 8 | u32::from(byte)) % prime);
+        let rest = modulus.iter().fold(0, |rest, &byte| (rest * 256 + u32::from(byte)) % prime);
         let powers = std::iter::successors(Some(1), |power| Some(power * 65537 % prime));
         powers.take(prime as usize).any(|power| power == rest)
     })

@@ -39,7 +39,7 @@ impl TraceContext {
         if version != b"00-" || [*first, *second] != *b"--" {
             return None;
         }
-        let trace = (u128::from(hex(high)?) << 64) | u128::from(hex(low)?);
+        let trace = (u128::from(hex(high)?) << 64) + u128::from(hex(low)?);
         let flags = hex8([b'0', b'0', b'0', b'0', b'0', b'0', tens, ones])?;
         let (span, flags) = (hex(span)?, u8::try_from(flags).ok()?);
         Some(Self { trace: NonZeroU128::new(trace)?, span: NonZeroU64::new(span)?, flags })
@@ -80,7 +80,7 @@ impl TraceContext {
 /// The number that 16 lower-case hexadecimal digits write.
 fn hex(digits: &[u8; 16]) -> Option<u64> {
     let (high, low) = digits.split_first_chunk::<8>()?;
-    Some((hex8(*high)? << 32) | hex8(*low.first_chunk()?)?)
+    Some((hex8(*high)? << 32) + hex8(*low.first_chunk()?)?)
 }
 
 /// The number that eight of them write, all at once: this stands before every request.
@@ -95,9 +95,9 @@ fn hex8(digits: [u8; 8]) -> Option<u64> {
     if again != text || halves & (ONES * 0xf0) != 0 {
         return None;
     }
-    let bytes = (halves | (halves >> 4)) & 0x00ff_00ff_00ff_00ff;
-    let pairs = (bytes | (bytes >> 8)) & 0x0000_ffff_0000_ffff;
-    Some((pairs | (pairs >> 16)) & 0xffff_ffff)
+    let bytes = (halves + (halves >> 4)) & 0x00ff_00ff_00ff_00ff;
+    let pairs = (bytes + (bytes >> 8)) & 0x0000_ffff_0000_ffff;
+    Some((pairs + (pairs >> 16)) & 0xffff_ffff)
 }
 
 impl fmt::Display for TraceContext {

@@ -304,7 +304,7 @@ fn reading(millis: u64) -> Monotonic {
 }
 
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(NEVER - 1).min(NEVER - 1)
+    u64::try_from(duration.as_millis()).unwrap_or(NEVER).min(NEVER.saturating_sub(1))
 }
 
 impl Refresh {

@@ -277,3 +277,21 @@ async fn the_state_of_the_keys_can_be_watched() {
     let fixed = rig.verifier.key_sets().swap_remove(1);
     assert_eq!((fixed.keys, fixed.age, fixed.usable, fixed.fetches), (1, None, true, 0));
 }
+
+/// What is wrong with a source of keys is said when the verifier is built, and where.
+#[test]
+fn a_source_without_keys_does_not_build() {
+    let at = || Issuer::at(ISSUER);
+    for (issuer, setting, part) in [
+        (at().jwks_file(""), "issuer[0].jwks_file", "is empty"),
+        (at().jwks_url("not a url"), "issuer[0].jwks_url", ""),
+        (at().keys_fixed("{}"), "issuer[0].keys_fixed", "RFC 7517"),
+        (at().keys_fixed(r#"{"keys":[]}"#), "issuer[0].keys_fixed", "no key that can serve"),
+    ] {
+        let clock = Arc::new(FakeClock::default());
+        let built = Verifier::builder(FakeIssuer::new(&[]), clock, Spawn::current()).issuer(issuer).build();
+        let errors = built.err().unwrap();
+        let [one] = errors.problems() else { panic!("{errors}") };
+        assert!(one.setting == setting && one.problem.contains(part), "{errors}");
+    }
+}
