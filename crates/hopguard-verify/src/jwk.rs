@@ -215,7 +215,7 @@ impl Jwk<'_> {
         }
         // At least 65537 (NIST SP 800-56B), at most what the library computes with.
         let in_range =
-            bits(&e)? <= 33 && e.iter().fold(0, |sum: u64, &byte| sum << 8 | u64::from(byte)) >= 65537;
+            bits(&e)? <= 33 && e.iter().fold(0, |sum: u64, &byte| (sum << 8) + u64::from(byte)) >= 65537;
         let odd = |number: &[u8]| number.last().is_some_and(|last| last & 1 == 1);
         if !in_range || !odd(&e) || !odd(&n) {
             return Err("its exponent is below 65537 or too large, or one of its numbers is even");

@@ -239,6 +239,11 @@ mod tests {
             ] {
                 skipped(good, |jwk| jwk[name] = value);
             }
+            for fit in [json!(["verify"]), json!(["sign", "verify"])] {
+                let mut jwk = good.clone();
+                jwk["key_ops"] = fit;
+                assert_eq!(set(&[jwk]).len(), 1);
+            }
         }
         let odd = json!({"kty": "oct", "k": "AAAA", "kid": "secret"});
         let all = set(&[odd, json!("text"), json!(7), json!({}), ec, rsa, ed]);
