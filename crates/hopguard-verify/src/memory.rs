@@ -131,14 +131,14 @@ impl Hash for Tag {
 #[derive(Clone, Copy, Debug, Default)]
 struct Spread;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct First(u64);
 
 impl BuildHasher for Spread {
     type Hasher = First;
 
     fn build_hasher(&self) -> First {
-        First::default()
+        First(0)
     }
 }
 

@@ -183,6 +183,7 @@ mod tests {
         for name in ["", "x api", "host", "Content-Length", "cookie", "proxy-authorization", "connection"] {
             builds(Static::header(name, secret()).requires_none(), false);
         }
+        builds(Static::bearer(RawToken::new("0123456789abcdef0123")).requires_none(), true);
         builds(Static::bearer(secret()).requires(""), false);
         builds(Static::bearer(secret()).requires("\n"), false);
         for text in ["", "short-and-guessable", "0123456789 abcdef\n0123", " 0123456789abcdef0123"] {

@@ -300,6 +300,8 @@ mod tests {
         for (exchange, good) in [
             (base(), true),
             (base().expects_audience("b").resource("r").resource("s").wants_jwt(), true),
+            (base().lifetime_at_most(Duration::from_secs(1)), true),
+            (base().lifetime_at_most(Duration::from_millis(999)), false),
             (base().expects_audience(""), false),
             (base().resource("r").resource(""), false),
             (base().dangerous_without_actor(waiver("why", "who")), true),
