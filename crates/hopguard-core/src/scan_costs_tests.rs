@@ -32,6 +32,14 @@ fn cost(cost: Cost, ledger: &Ledger, bytes: &str, size: usize) -> usize {
     times
 }
 
+/// Four digits hide three bytes, or two of hexadecimal one.
+#[test]
+fn so_many_digits_hide_so_many_bytes() {
+    for (bytes, base64, hex) in [(0, 1, 1), (1, 1, 2), (16, 21, 32), (20, 26, 40), (300, 400, 600)] {
+        assert_eq!((Code::Base64.digits(bytes), Code::Hex.digits(bytes)), (base64, hex));
+    }
+}
+
 #[test]
 fn what_is_looked_for_says_how_much_is_kept() {
     let own = verified_token(TOKEN, 2000).facts().clone();

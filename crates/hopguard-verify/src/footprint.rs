@@ -66,12 +66,11 @@ fn shared<T>(text: usize) -> usize {
 }
 
 /// What an allocator hands out: a header before it, in steps of 16 bytes, and never less than 32.
-const fn piece(bytes: usize) -> usize {
+fn piece(bytes: usize) -> usize {
     if bytes == 0 {
         return 0;
     }
-    let whole = (bytes + 8).next_multiple_of(16);
-    if whole < 32 { 32 } else { whole }
+    (bytes + 8).next_multiple_of(16).max(32)
 }
 
 #[cfg(test)]

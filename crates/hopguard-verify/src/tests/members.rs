@@ -67,3 +67,16 @@ fn what_rfc_9068_names_is_of_its_type_under_profiles_that_read_another_claim() {
         }
     }
 }
+
+/// A token may hold whatever its issuer likes; kept is what the profile has a word for.
+#[test]
+fn a_second_reading_keeps_what_the_profile_names() {
+    let text = r#"{"aud":"a","events":1,"cid":"b","roles":["c"],"x":{"y":1},"token_type":"d"}"#;
+    let profile = Profile::named("acme").client_in("cid").roles_in(&["x", "y"]);
+    let read = Extra::read(text.as_bytes(), &profile).unwrap();
+    for (claim, expected) in
+        [("aud", true), ("events", true), ("cid", true), ("x", true), ("roles", false), ("token_type", false)]
+    {
+        assert_eq!(read.find(claim).is_some(), expected, "{claim}");
+    }
+}
