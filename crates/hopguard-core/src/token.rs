@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use secrecy::{ExposeSecret, SecretSlice};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize as _;
 
 use crate::Fingerprint;
 
@@ -111,10 +111,10 @@ impl RawToken {
     /// The same behind another prefix.
     pub(crate) fn as_header(&self, prefix: &str) -> Option<HeaderValue> {
         let bytes = self.dangerous_expose_bytes();
-        let mut value = Zeroizing::new(Vec::with_capacity(prefix.len() + bytes.len()));
-        value.extend_from_slice(prefix.as_bytes());
-        value.extend_from_slice(bytes);
-        let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(Wiped(value))).ok()?;
+        let mut value = Wiped::with_room(prefix.len() + bytes.len());
+        value.0.extend_from_slice(prefix.as_bytes());
+        value.0.extend_from_slice(bytes);
+        let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(value)).ok()?;
         value.set_sensitive(true);
         Some(value)
     }
@@ -140,12 +140,26 @@ impl fmt::Debug for RawToken {
     }
 }
 
-/// What other crates may hold as bytes.
-struct Wiped<T: Zeroize>(Zeroizing<T>);
+/// What other crates may hold as bytes. Wiped as a whole: `zeroize` takes a vector byte by byte.
+#[derive(Default)]
+struct Wiped(Vec<u8>);
 
-impl<T: Zeroize + AsRef<[u8]>> AsRef<[u8]> for Wiped<T> {
+impl Wiped {
+    fn with_room(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+}
+
+impl AsRef<[u8]> for Wiped {
     fn as_ref(&self) -> &[u8] {
-        (*self.0).as_ref()
+        &self.0
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.0.as_mut_slice().zeroize();
+        self.0.spare_capacity_mut().zeroize();
     }
 }
 
@@ -156,11 +170,11 @@ impl<T: Zeroize + AsRef<[u8]>> AsRef<[u8]> for Wiped<T> {
 /// let text = format!("{form}"); // no `Display`: it holds tokens
 /// ```
 #[derive(Default)]
-pub struct TokenForm(Zeroizing<String>);
+pub struct TokenForm(Wiped);
 
 /// Parameters of a token request that hold nothing secret, encoded once for many requests.
 #[derive(Clone, Debug, Default)]
-pub struct FormPart(Box<str>);
+pub struct FormPart(Box<[u8]>);
 
 impl FormPart {
     /// These parameters, in this order.
@@ -168,7 +182,7 @@ impl FormPart {
     pub fn of<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
         let mut form = TokenForm::new();
         pairs.into_iter().for_each(|(name, value)| form.append(name.as_ref(), value.as_ref()));
-        Self(form.0.as_str().into())
+        Self(form.0.as_ref().into())
     }
 
     /// Length in bytes.
@@ -197,16 +211,20 @@ impl TokenForm {
     /// An empty form with room for so many bytes.
     #[must_use]
     pub fn with_room(bytes: usize) -> Self {
-        Self(Zeroizing::new(String::with_capacity(bytes)))
+        Self(Wiped::with_room(bytes))
     }
 
     /// Adds one parameter.
     pub fn append(&mut self, name: &str, value: &str) {
+        self.append_bytes(name.as_bytes(), value.as_bytes());
+    }
+
+    fn append_bytes(&mut self, name: &[u8], value: &[u8]) {
         let lengths = (encoded_len(name), encoded_len(value));
         self.make_room(lengths.0 + lengths.1 + 2);
         self.separate();
         self.push(name, lengths.0);
-        self.0.push('=');
+        self.0.0.push(b'=');
         self.push(value, lengths.1);
     }
 
@@ -215,49 +233,49 @@ impl TokenForm {
         if !part.is_empty() {
             self.make_room(part.len() + 1);
             self.separate();
-            self.0.push_str(&part.0);
+            self.0.0.extend_from_slice(&part.0);
         }
     }
 
     fn make_room(&mut self, more: usize) {
         // Growing by doubling would leave unwiped copies of a token behind.
-        let needed = self.0.len() + more;
-        if needed > self.0.capacity() {
-            let mut larger = Zeroizing::new(String::with_capacity(needed.max(Self::LEAST)));
-            larger.push_str(&self.0);
+        let needed = self.0.0.len() + more;
+        if needed > self.0.0.capacity() {
+            let mut larger = Wiped::with_room(needed.max(Self::LEAST));
+            larger.0.extend_from_slice(&self.0.0);
             self.0 = larger;
         }
     }
 
     fn separate(&mut self) {
-        if !self.0.is_empty() {
-            self.0.push('&');
+        if !self.0.0.is_empty() {
+            self.0.0.push(b'&');
         }
     }
 
-    fn push(&mut self, text: &str, encoded: usize) {
+    fn push(&mut self, text: &[u8], encoded: usize) {
         // Tokens are made of letters that stand for themselves.
         if encoded == text.len() {
-            self.0.push_str(text);
+            self.0.0.extend_from_slice(text);
         } else {
-            self.0.extend(utf8_percent_encode(text, FORM));
+            percent_encode(text, FORM).for_each(|piece| self.0.0.extend_from_slice(piece.as_bytes()));
         }
     }
 
     /// Adds a parameter whose value is a token.
     pub fn append_token(&mut self, name: &str, token: &RawToken) {
-        self.append(name, token.dangerous_expose());
+        self.append_bytes(name.as_bytes(), token.dangerous_expose_bytes());
     }
 
     /// The encoded form. The bytes handed out wipe themselves when the last clone is dropped.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
-        Bytes::from_owner(Wiped(self.0))
+        Bytes::from_owner(self.0)
     }
 }
 
 /// How long a text is as [`FORM`] encodes it.
-fn encoded_len(text: &str) -> usize {
+fn encoded_len(text: &[u8]) -> usize {
     // Without branches, and summed up in bytes, so that many are looked at together.
     let is_escaped = |&byte: &u8| {
         let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
@@ -265,12 +283,12 @@ fn encoded_len(text: &str) -> usize {
         u8::from(!(letter | (byte.wrapping_sub(b'0') < 10) | other))
     };
     let escaped = |piece: &[u8]| usize::from(piece.iter().map(is_escaped).sum::<u8>());
-    text.len() + 2 * text.as_bytes().chunks(128).map(escaped).sum::<usize>()
+    text.len() + 2 * text.chunks(128).map(escaped).sum::<usize>()
 }
 
 impl fmt::Debug for TokenForm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TokenForm({} bytes)", self.0.len())
+        write!(f, "TokenForm({} bytes)", self.0.0.len())
     }
 }
 
@@ -329,7 +347,11 @@ mod tests {
     fn a_length_is_that_of_the_encoded_text() {
         for byte in 0..=255_u8 {
             let text = format!("a{}z", char::from(byte));
-            assert_eq!(encoded_len(&text), utf8_percent_encode(&text, FORM).to_string().len(), "{byte}");
+            assert_eq!(
+                encoded_len(text.as_bytes()),
+                percent_encode(text.as_bytes(), FORM).to_string().len(),
+                "{byte}"
+            );
         }
     }
 
@@ -341,7 +363,7 @@ mod tests {
             form.append("firs", "%");
             form
         };
-        let (room, left) = (begun().0.capacity(), begun().0.capacity() - begun().0.len());
+        let (room, left) = (begun().0.0.capacity(), begun().0.0.capacity() - begun().0.0.len());
         let third = left / 3;
         for (name, value) in
             [(0, 0), (0, 1), (1, 0), (0, third - 1), (third - 1, 0), (0, third), (third, 0), (third, third)]
@@ -350,12 +372,12 @@ mod tests {
             form.append(&"%".repeat(name), &"%".repeat(value));
             // Either it had room for all of it, or a new buffer was filled to measure.
             let needed = 3 * (name + value) + 2;
-            assert_eq!(form.0.capacity() > room, needed > left, "{name} {value}");
-            assert!(form.0.capacity() == room || form.0.capacity() == form.0.len(), "{name} {value}");
+            assert_eq!(form.0.0.capacity() > room, needed > left, "{name} {value}");
+            assert!(form.0.0.capacity() == room || form.0.0.capacity() == form.0.0.len(), "{name} {value}");
             let mut form = begun();
             let part = FormPart::of([("%".repeat(name), "%".repeat(value))]);
             form.append_part(&part);
-            assert!(form.0.capacity() == room || form.0.capacity() == form.0.len(), "{name} {value}");
+            assert!(form.0.0.capacity() == room || form.0.0.capacity() == form.0.0.len(), "{name} {value}");
         }
     }
 }
