@@ -239,6 +239,15 @@ mod tests {
         }
     }
 
+    /// A line break ends it, as all that is no digit does.
+    #[test]
+    fn digits_are_decoded_up_to_the_first_other_byte() {
+        for other in [b'\n', b'\r', b'.', b'=', 0xFF] {
+            let text = [&b"eyJh"[..], &[other], b"eyJh"].concat();
+            assert_eq!(decoded(text.into_iter()).collect::<Vec<_>>(), b"{\"a", "{other}");
+        }
+    }
+
     /// Whatever the text, each place is looked at once, and from none is read on without end.
     #[test]
     fn each_place_is_looked_at_once() {
