@@ -57,7 +57,7 @@ pub fn claims(text: &[u8]) -> bool {
             Origin { issuer: &issuer, key_id: None, fingerprint, fingerprinted_len: text.len(), alike };
         let _ = Claims::read(text).and_then(|claims| {
             claims.unverified_issuer()?;
-            claims.into_facts(&origin, named, 8)
+            claims.facts(&origin, named, 8)
         });
     }
     read

@@ -5,65 +5,69 @@ use std::borrow::Cow;
 use hopguard_core::Denial;
 
 use crate::algorithm::Algorithm;
-use crate::json::{self, Claim, Malformed, Shape, Skip, Source, names};
+use crate::json::{self, Claim, Object, names};
 
 names!(Member {
-    Alg = "alg",
-    Typ = "typ",
-    Kid = "kid",
-    Crit = "crit",
-    B64 = "b64",
-    Jwk = "jwk",
-    Jku = "jku",
-    X5u = "x5u",
-    X5c = "x5c",
-    X5t = "x5t",
-    X5tS256 = "x5t#S256",
-    Cty = "cty",
-    Enc = "enc",
-    Zip = "zip",
-    Url = "url",
-    Nonce = "nonce",
+    Alg = b"alg",
+    Typ = b"typ",
+    Kid = b"kid",
+    Crit = b"crit",
+    B64 = b"b64",
+    Jwk = b"jwk",
+    Jku = b"jku",
+    X5u = b"x5u",
+    X5c = b"x5c",
+    X5t = b"x5t",
+    X5tS256 = b"x5t#S256",
+    Cty = b"cty",
+    Enc = b"enc",
+    Zip = b"zip",
+    Url = b"url",
+    Nonce = b"nonce",
 });
 
 /// What a header says, as far as it matters.
-#[derive(Debug, Default)]
-pub(crate) struct Header<'a> {
-    alg: Claim<Cow<'a, str>>,
-    typ: Claim<Cow<'a, str>>,
-    kid: Claim<Cow<'a, str>>,
-    critical: bool,
-    brings_key: bool,
-    odd: bool,
-}
+#[derive(Debug)]
+pub(crate) struct Header<'a>(Object<'a, Member>);
 
 impl<'a> Header<'a> {
     /// Reads a decoded header.
     pub(crate) fn read(text: &'a [u8]) -> Result<Self, Denial> {
-        let mut header = Self::default();
-        json::read(text, &mut header).map_err(|_| Denial::TokenMalformed)?;
+        let header = Self(json::read(text).map_err(|_| Denial::TokenMalformed)?);
         // A registered parameter of the wrong type is one that another reader stumbles over or reads otherwise.
-        if header.odd { Err(Denial::TokenMalformed) } else { Ok(header) }
+        let texts =
+            [Member::X5t, Member::X5tS256, Member::Cty, Member::Enc, Member::Zip, Member::Url, Member::Nonce];
+        let is_odd = texts.into_iter().any(|name| header.0.of(name).text() == Claim::Wrong);
+        if is_odd { Err(Denial::TokenMalformed) } else { Ok(header) }
+    }
+
+    fn has_any(&self, names: &[Member]) -> bool {
+        names.iter().any(|&name| !self.0.of(name).is_absent())
+    }
+
+    fn text(&self, name: Member) -> Claim<Cow<'a, str>> {
+        self.0.of(name).text()
     }
 
     /// Refuses what no issuer may ask for, and returns the algorithm that the token claims to be signed with.
     pub(crate) fn algorithm(&self) -> Result<Algorithm, Denial> {
-        if self.critical {
+        // `b64` without `crit` is as unreadable as with it (RFC 7797 section 6).
+        if self.has_any(&[Member::Crit, Member::B64]) {
             return Err(Denial::CriticalHeader);
         }
         // INVARIANT: I8 — the key comes from the issuer's set, never from the token.
-        if self.brings_key {
+        if self.has_any(&[Member::Jwk, Member::Jku, Member::X5u, Member::X5c]) {
             return Err(Denial::KeyInHeader);
         }
-        match &self.alg {
-            Claim::Is(name) => Algorithm::of(name).ok_or(Denial::AlgorithmRefused),
+        match self.text(Member::Alg) {
+            Claim::Is(name) => Algorithm::of(&name).ok_or(Denial::AlgorithmRefused),
             Claim::Absent | Claim::Wrong => Err(Denial::AlgorithmRefused),
         }
     }
 
     /// `kid`, if there is one.
-    pub(crate) fn key_id(&self) -> Result<Option<&str>, Denial> {
-        match &self.kid {
+    pub(crate) fn key_id(&self) -> Result<Option<Cow<'a, str>>, Denial> {
+        match self.text(Member::Kid) {
             Claim::Is(id) => Ok(Some(id)),
             Claim::Absent => Ok(None),
             Claim::Wrong => Err(Denial::TokenMalformed),
@@ -71,8 +75,8 @@ impl<'a> Header<'a> {
     }
 
     /// `typ`, if there is one; what is there and no text is no access token's.
-    pub(crate) fn typ(&self) -> Result<Option<&str>, Denial> {
-        match &self.typ {
+    pub(crate) fn typ(&self) -> Result<Option<Cow<'a, str>>, Denial> {
+        match self.text(Member::Typ) {
             Claim::Is(typ) => Ok(Some(typ)),
             Claim::Absent => Ok(None),
             Claim::Wrong => Err(Denial::TokenTypeMismatch),
@@ -83,45 +87,10 @@ impl<'a> Header<'a> {
     /// `application/` may be left out (RFC 7515 section 4.1.9).
     pub(crate) fn is_access_token(&self) -> Result<(), Denial> {
         let accepted = ["at+jwt", "application/at+jwt"];
-        match &self.typ {
+        match self.text(Member::Typ) {
             Claim::Is(typ) if accepted.iter().any(|one| typ.eq_ignore_ascii_case(one)) => Ok(()),
             _ => Err(Denial::TokenTypeMismatch),
         }
-    }
-}
-
-impl<'de> Shape<'de> for Header<'de> {
-    fn wrong(&mut self) {}
-
-    fn object(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
-        source
-            .members(|name, source| match name {
-                Member::Alg => source.value(&mut self.alg),
-                Member::Typ => source.value(&mut self.typ),
-                Member::Kid => source.value(&mut self.kid),
-                // `b64` without `crit` is as unreadable as with it (RFC 7797 section 6).
-                Member::Crit | Member::B64 => {
-                    self.critical = true;
-                    source.value(&mut Skip)
-                }
-                Member::Jwk | Member::Jku | Member::X5u | Member::X5c => {
-                    self.brings_key = true;
-                    source.value(&mut Skip)
-                }
-                Member::X5t
-                | Member::X5tS256
-                | Member::Cty
-                | Member::Enc
-                | Member::Zip
-                | Member::Url
-                | Member::Nonce => {
-                    let mut text = Claim::<Cow<'de, str>>::Absent;
-                    source.value(&mut text)?;
-                    self.odd |= matches!(text, Claim::Wrong);
-                    Ok(())
-                }
-            })
-            .map(|_| ())
     }
 }
 

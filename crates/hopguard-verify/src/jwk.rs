@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::algorithm::{Algorithm, Curve, Family};
-use crate::json::{Claim, Malformed, Shape, Skip, Source, names};
+use crate::json::{self, Claim, Malformed, Object, Value, names};
 use crate::keys::Key;
 use crate::point;
 use crate::roca;
@@ -18,27 +18,27 @@ pub(crate) const KEYS: usize = 64;
 /// The longest RSA modulus that is taken, in bits.
 const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-names!(SetMember { Keys = "keys" });
+names!(SetMember { Keys = b"keys" });
 
 names!(Member {
-    Kty = "kty",
-    Kid = "kid",
-    Alg = "alg",
-    Use = "use",
-    KeyOps = "key_ops",
-    Crv = "crv",
-    X = "x",
-    Y = "y",
-    N = "n",
-    E = "e",
-    D = "d",
-    P = "p",
-    Q = "q",
-    Dp = "dp",
-    Dq = "dq",
-    Qi = "qi",
-    Oth = "oth",
-    K = "k",
+    Kty = b"kty",
+    Kid = b"kid",
+    Alg = b"alg",
+    Use = b"use",
+    KeyOps = b"key_ops",
+    Crv = b"crv",
+    X = b"x",
+    Y = b"y",
+    N = b"n",
+    E = b"e",
+    D = b"d",
+    P = b"p",
+    Q = b"q",
+    Dp = b"dp",
+    Dq = b"dq",
+    Qi = b"qi",
+    Oth = b"oth",
+    K = b"k",
 });
 
 /// A JWK set as it stands there.
@@ -47,135 +47,83 @@ pub(crate) struct Set<'a> {
     pub(crate) keys: Vec<Jwk<'a>>,
     /// How many were not looked at.
     pub(crate) beyond: usize,
-    pub(crate) wrong: bool,
 }
 
-impl<'de> Shape<'de> for Set<'de> {
-    fn wrong(&mut self) {
-        self.wrong = true;
-    }
-
-    fn object(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
-        self.wrong = true;
-        source
-            .members(|name, source| match name {
-                SetMember::Keys => {
-                    self.wrong = false;
-                    source.value(&mut List(self))
-                }
-            })
-            .map(|_| ())
-    }
-}
-
-struct List<'s, 'a>(&'s mut Set<'a>);
-
-impl<'de> Shape<'de> for List<'_, 'de> {
-    fn wrong(&mut self) {
-        self.0.wrong = true;
-    }
-
-    fn list(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
-        source.items(|source| {
-            if self.0.keys.len() == KEYS {
-                self.0.beyond += 1;
-                return source.value(&mut Skip);
+impl<'a> Set<'a> {
+    pub(crate) fn read(text: &'a [u8]) -> Result<Self, Malformed> {
+        let mut set = Self::default();
+        let list = json::read(text)?.of(SetMember::Keys).each(|key| {
+            if set.keys.len() == KEYS {
+                set.beyond += 1;
+            } else {
+                set.keys.push(Jwk::of(key));
             }
-            let mut jwk = Jwk::default();
-            source.value(&mut jwk)?;
-            self.0.keys.push(jwk);
-            Ok(())
-        })
+        });
+        if list == Claim::Is(()) { Ok(set) } else { Err(Malformed) }
     }
 }
 
-/// One JWK as it stands there.
-#[derive(Default)]
-pub(crate) struct Jwk<'a> {
-    kty: Claim<Cow<'a, str>>,
-    kid: Claim<Cow<'a, str>>,
-    alg: Claim<Cow<'a, str>>,
-    usage: Claim<Cow<'a, str>>,
-    operations: Claim<Vec<Cow<'a, str>>>,
-    crv: Claim<Cow<'a, str>>,
-    x: Claim<Cow<'a, str>>,
-    y: Claim<Cow<'a, str>>,
-    n: Claim<Cow<'a, str>>,
-    e: Claim<Cow<'a, str>>,
-    private: bool,
-    wrong: bool,
-}
-
-impl<'de> Shape<'de> for Jwk<'de> {
-    fn wrong(&mut self) {
-        self.wrong = true;
-    }
-
-    fn object(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
-        source
-            .members(|name, source| {
-                let target = match name {
-                    Member::Kty => &mut self.kty,
-                    Member::Kid => &mut self.kid,
-                    Member::Alg => &mut self.alg,
-                    Member::Use => &mut self.usage,
-                    Member::KeyOps => return source.value(&mut self.operations),
-                    Member::Crv => &mut self.crv,
-                    Member::X => &mut self.x,
-                    Member::Y => &mut self.y,
-                    Member::N => &mut self.n,
-                    Member::E => &mut self.e,
-                    Member::D
-                    | Member::P
-                    | Member::Q
-                    | Member::Dp
-                    | Member::Dq
-                    | Member::Qi
-                    | Member::Oth
-                    | Member::K => {
-                        self.private = true;
-                        return source.value(&mut Skip);
-                    }
-                };
-                source.value(target)
-            })
-            .map(|_| ())
-    }
-}
+/// One JWK as it stands there; none if it is no object.
+pub(crate) struct Jwk<'a>(Option<Object<'a, Member>>);
 
 /// Why a key is skipped, for people.
 pub(crate) type Why = &'static str;
 
-impl Jwk<'_> {
+impl<'a> Jwk<'a> {
+    fn of(value: Value<'a>) -> Self {
+        Self(value.object().is())
+    }
+
     /// `kid`, if it is one.
-    pub(crate) fn id(&self) -> Option<&str> {
-        text(&self.kid).ok().flatten()
+    pub(crate) fn id(&self) -> Option<Cow<'a, str>> {
+        self.text(Member::Kid).ok().flatten()
+    }
+
+    fn of_member(&self, name: Member) -> Value<'a> {
+        self.0.as_ref().map(|jwk| jwk.of(name)).unwrap_or_default()
+    }
+
+    fn text(&self, name: Member) -> Result<Option<Cow<'a, str>>, Why> {
+        match self.of_member(name).text() {
+            Claim::Is(text) => Ok(Some(text)),
+            Claim::Absent => Ok(None),
+            Claim::Wrong => Err("a member is not a string"),
+        }
+    }
+
+    fn bytes(&self, name: Member) -> Result<Vec<u8>, Why> {
+        let text = self.text(name)?.ok_or("a member is missing")?;
+        URL_SAFE_NO_PAD.decode(&*text).map_err(|_| "a member is not base64url")
     }
 
     /// The keys that this JWK makes: one per algorithm that it serves.
     pub(crate) fn keys(&self, allowed: Option<&[Algorithm]>) -> Result<Vec<Key>, Why> {
-        if self.wrong {
+        if self.0.is_none() {
             return Err("it is not an object");
         }
-        let kty = text(&self.kty)?.ok_or("it has no kty")?;
+        let kty = self.text(Member::Kty)?.ok_or("it has no kty")?;
+        let kty = &*kty;
         if kty == "oct" {
             return Err("a symmetric key has no place in a public set");
         }
-        if self.private {
+        let private =
+            [Member::D, Member::P, Member::Q, Member::Dp, Member::Dq, Member::Qi, Member::Oth, Member::K];
+        if private.into_iter().any(|name| !self.of_member(name).is_absent()) {
             return Err("it publishes private members");
         }
-        if text(&self.usage)?.is_some_and(|usage| usage != "sig") {
+        if self.text(Member::Use)?.is_some_and(|usage| usage != "sig") {
             return Err("its use is not sig");
         }
-        match &self.operations {
+        match self.of_member(Member::KeyOps).texts() {
             Claim::Absent => {}
             Claim::Is(operations) if operations.iter().any(|one| one == "verify") => {}
             Claim::Is(_) | Claim::Wrong => return Err("its key_ops lack verify"),
         }
-        let crv = text(&self.crv)?;
-        let id = text(&self.kid)?;
-        let algorithms = match text(&self.alg)? {
-            Some(name) => vec![Algorithm::of(name).ok_or("its alg is not accepted")?],
+        let crv = self.text(Member::Crv)?;
+        let crv = crv.as_deref();
+        let id = self.text(Member::Kid)?;
+        let algorithms = match self.text(Member::Alg)? {
+            Some(name) => vec![Algorithm::of(&name).ok_or("its alg is not accepted")?],
             None => match allowed {
                 Some(allowed) => allowed.iter().copied().filter(|one| one.fits(kty, crv)).collect(),
                 None => Algorithm::default_of(kty, crv).into_iter().collect(),
@@ -198,13 +146,13 @@ impl Jwk<'_> {
                 Family::Ec(curve) => self.ec_point(curve),
                 Family::Ed25519 => self.ed25519_point(),
             }?;
-            Ok(Key::new(id, algorithm, parsed))
+            Ok(Key::new(id.as_deref(), algorithm, parsed))
         };
         algorithms.into_iter().map(key).collect()
     }
 
     fn rsa_components(&self) -> Result<(Vec<u8>, Vec<u8>), Why> {
-        let (n, e) = (bytes(&self.n)?, bytes(&self.e)?);
+        let (n, e) = (self.bytes(Member::N)?, self.bytes(Member::E)?);
         // A leading zero byte is not the one spelling that RFC 7518 section 2 (Base64urlUInt) allows.
         let bits = |number: &[u8]| match number.first() {
             Some(&first) if first != 0 => Ok(number.len() * 8 - first.leading_zeros() as usize),
@@ -227,7 +175,7 @@ impl Jwk<'_> {
     }
 
     fn ec_point(&self, curve: Curve) -> Result<ParsedPublicKey, Why> {
-        let (x, y) = (bytes(&self.x)?, bytes(&self.y)?);
+        let (x, y) = (self.bytes(Member::X)?, self.bytes(Member::Y)?);
         if x.len() != curve.coordinate || y.len() != curve.coordinate {
             return Err("its coordinates have the wrong length");
         }
@@ -236,23 +184,10 @@ impl Jwk<'_> {
     }
 
     fn ed25519_point(&self) -> Result<ParsedPublicKey, Why> {
-        let x: [u8; 32] = bytes(&self.x)?.try_into().map_err(|_| "its point has the wrong length")?;
+        let x: [u8; 32] = self.bytes(Member::X)?.try_into().map_err(|_| "its point has the wrong length")?;
         if !point::is_canonical(&x) || point::has_small_order(&x) {
             return Err("its point is of small order or not canonical");
         }
         ParsedPublicKey::new(&ED25519, x).map_err(|_| "its point is not on the curve")
     }
-}
-
-fn text<'a>(claim: &'a Claim<Cow<'_, str>>) -> Result<Option<&'a str>, Why> {
-    match claim {
-        Claim::Is(text) => Ok(Some(text)),
-        Claim::Absent => Ok(None),
-        Claim::Wrong => Err("a member is not a string"),
-    }
-}
-
-fn bytes(claim: &Claim<Cow<'_, str>>) -> Result<Vec<u8>, Why> {
-    let text = text(claim)?.ok_or("a member is missing")?;
-    URL_SAFE_NO_PAD.decode(text).map_err(|_| "a member is not base64url")
 }

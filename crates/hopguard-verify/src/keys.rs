@@ -12,7 +12,7 @@ use aws_lc_rs::signature::ParsedPublicKey;
 use hopguard_core::Fingerprint;
 
 use crate::algorithm::Algorithm;
-use crate::json::{self, Malformed};
+use crate::json::Malformed;
 use crate::jwk::Set;
 
 /// One key for one algorithm.
@@ -102,11 +102,7 @@ impl KeySet {
         allowed: Option<&[Algorithm]>,
         before: Option<&Self>,
     ) -> Result<Self, Malformed> {
-        let mut set = Set::default();
-        json::read(text, &mut set)?;
-        if set.wrong {
-            return Err(Malformed);
-        }
+        let set = Set::read(text)?;
         let skip = |id: Option<&str>, why: &'static str| {
             tracing::warn!(issuer, key_id = id.unwrap_or("none"), why, "a key of the set is skipped");
         };
@@ -123,7 +119,7 @@ impl KeySet {
                         }
                     }
                 }
-                Err(why) => skip(jwk.id(), why),
+                Err(why) => skip(jwk.id().as_deref(), why),
             }
         }
         // A token cannot tell two keys of one name apart, unless their algorithms differ.

@@ -1,14 +1,12 @@
 //! Where does an issuer publish its keys? Its own metadata says so (RFC 8414, OpenID Connect Discovery).
 
-use std::borrow::Cow;
-
 use hopguard_core::parse_absolute;
 use http::Uri;
 use http::uri::PathAndQuery;
 
-use crate::json::{self, Claim, Malformed, Shape, Source, names};
+use crate::json::{self, Claim, names};
 
-names!(Member { Issuer = "issuer", JwksUri = "jwks_uri" });
+names!(Member { Issuer = b"issuer", JwksUri = b"jwks_uri" });
 
 const OAUTH: &str = "/.well-known/oauth-authorization-server";
 const OPENID: &str = "/.well-known/openid-configuration";
@@ -28,16 +26,15 @@ pub(crate) fn locations(issuer: &Uri) -> Option<[Uri; 2]> {
 
 /// Reads `jwks_uri` out of the metadata of `issuer`; what is wrong with it, in words of ours.
 pub(crate) fn jwks_uri(text: &[u8], issuer: &str) -> Result<Uri, &'static str> {
-    let mut metadata = Metadata::default();
-    json::read(text, &mut metadata).map_err(|_| "the metadata is malformed")?;
+    let metadata = json::read(text).map_err(|_| "the metadata is malformed")?;
     // Compared letter by letter, so that no issuer can speak for another (RFC 8414 section 3.3).
-    match &metadata.issuer {
+    match metadata.of(Member::Issuer).text() {
         Claim::Is(named) if named == issuer => {}
         _ => return Err("the metadata names another issuer"),
     }
-    match &metadata.jwks_uri {
+    match metadata.of(Member::JwksUri).text() {
         Claim::Is(url) => {
-            let url = parse_absolute(url).map_err(|_| "the metadata's jwks_uri is no https URL")?;
+            let url = parse_absolute(&url).map_err(|_| "the metadata's jwks_uri is no https URL")?;
             // An issuer that is asked over https cannot send us to plain http, be it on this machine.
             if issuer.starts_with("https:") && url.scheme_str() != Some("https") {
                 return Err("the metadata's jwks_uri is plain http, and the issuer is not");
@@ -45,25 +42,6 @@ pub(crate) fn jwks_uri(text: &[u8], issuer: &str) -> Result<Uri, &'static str> {
             Ok(url)
         }
         Claim::Absent | Claim::Wrong => Err("the metadata has no jwks_uri"),
-    }
-}
-
-#[derive(Default)]
-struct Metadata<'a> {
-    issuer: Claim<Cow<'a, str>>,
-    jwks_uri: Claim<Cow<'a, str>>,
-}
-
-impl<'de> Shape<'de> for Metadata<'de> {
-    fn wrong(&mut self) {}
-
-    fn object(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
-        source
-            .members(|name, source| match name {
-                Member::Issuer => source.value(&mut self.issuer),
-                Member::JwksUri => source.value(&mut self.jwks_uri),
-            })
-            .map(|_| ())
     }
 }
 

@@ -159,12 +159,12 @@ impl Verifier {
         if let Ok(text) = segments.header()
             && let Ok(header) = Header::read(&text)
         {
-            claimed.key_id = header.key_id().ok().flatten().map(Unverified::bounded);
+            claimed.key_id = header.key_id().ok().flatten().map(|id| Unverified::bounded(&id));
         }
         if let Ok(text) = segments.payload()
             && let Ok(claims) = Claims::read(&text)
         {
-            claimed.issuer = claims.unverified_issuer().ok().map(Unverified::bounded);
+            claimed.issuer = claims.unverified_issuer().ok().map(|issuer| Unverified::bounded(&issuer));
         }
         claimed
     }
@@ -274,14 +274,14 @@ impl Inner {
             }
             Some(profile) => {
                 let extra = Extra::read(&text, profile)?;
-                profile.is_access_token(header.typ()?, &extra)?;
+                profile.is_access_token(header.typ()?.as_deref(), &extra)?;
                 Some((profile, extra))
             }
         };
 
         self.begin_use(store)?;
         let (set, fetched) = store.current();
-        let key = match set.find(key_id, algorithm) {
+        let key = match set.find(key_id.as_deref(), algorithm) {
             Lookup::Found(key) => key,
             Lookup::OtherAlgorithm => return Err(Denial::AlgorithmRefused.into()),
             Lookup::Unknown if store.may_ask_for_newer(fetched) => {
@@ -301,7 +301,7 @@ impl Inner {
             alike,
         };
         let named = extra.map(|(profile, extra)| profile.read(&extra, alike)).transpose()?;
-        let facts = Arc::new(claims.into_facts(&origin, named, self.actors_at_most)?);
+        let facts = Arc::new(claims.facts(&origin, named, self.actors_at_most)?);
         self.still_valid(&facts, now, withdrawals)?;
         self.familiar.add(mark);
         if let Some((memory, tag)) = tagged {
@@ -352,7 +352,7 @@ impl Inner {
             header.is_access_token()?;
         }
         match key_id {
-            Some(id) if named.all(|one| one.store.surely_lacks(id)) && is_plain() => Err(Denial::KeyUnknown),
+            Some(id) if named.all(|one| one.store.surely_lacks(&id)) && is_plain() => Err(Denial::KeyUnknown),
             _ => Ok(text),
         }
     }

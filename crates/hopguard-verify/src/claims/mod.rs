@@ -8,50 +8,37 @@ mod confirmation;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use hopguard_core::{Confirmation, Denial, Facts, Fingerprint, ScopeSet, UnixTime};
+use hopguard_core::{Denial, Facts, Fingerprint, ScopeSet, UnixTime};
 
-use self::confirmation::Cnf;
-use self::parties::{Actors, Party, may_act};
+use self::confirmation::confirmation;
+use self::parties::{actors, may_act};
 use crate::alike::Alike;
-use crate::json::{self, Claim, Malformed, Shape, Source, names};
+use crate::json::{self, Claim, Object, Value, names};
 use crate::profile::Named;
 
 /// The last second of the year 9999: later than any honest claim, early enough for any arithmetic.
 const LATEST: u64 = 253_402_300_799;
 
 names!(Member {
-    Iss = "iss",
-    Sub = "sub",
-    Aud = "aud",
-    Exp = "exp",
-    Nbf = "nbf",
-    Iat = "iat",
-    Jti = "jti",
-    ClientId = "client_id",
-    Scope = "scope",
-    Act = "act",
-    MayAct = "may_act",
-    Cnf = "cnf",
+    Iss = b"iss",
+    Sub = b"sub",
+    Aud = b"aud",
+    Exp = b"exp",
+    Nbf = b"nbf",
+    Iat = b"iat",
+    Jti = b"jti",
+    ClientId = b"client_id",
+    Scope = b"scope",
+    Act = b"act",
+    MayAct = b"may_act",
+    Cnf = b"cnf",
 });
 
 type Text<'a> = Cow<'a, str>;
 
 /// The claims of one token, as they stand there.
-#[derive(Debug, Default)]
-pub(crate) struct Claims<'a> {
-    issuer: Claim<Text<'a>>,
-    subject: Claim<Text<'a>>,
-    audiences: Claim<Vec<Text<'a>>>,
-    expires: Claim<u64>,
-    not_before: Claim<u64>,
-    issued_at: Claim<u64>,
-    token_id: Claim<Text<'a>>,
-    client: Claim<Text<'a>>,
-    scope: Claim<Text<'a>>,
-    actors: Actors<'a>,
-    may_act: Claim<Vec<Party<'a>>>,
-    confirmation: Claim<Cnf<'a>>,
-}
+#[derive(Debug)]
+pub(crate) struct Claims<'a>(Object<'a, Member>);
 
 /// What identifies a token whose signature was checked.
 pub(crate) struct Origin<'a> {
@@ -65,45 +52,47 @@ pub(crate) struct Origin<'a> {
 impl<'a> Claims<'a> {
     /// Reads a decoded payload.
     pub(crate) fn read(text: &'a [u8]) -> Result<Self, Denial> {
-        let mut claims = Self::default();
-        json::read(text, &mut claims).map_err(|_| Denial::TokenMalformed)?;
-        Ok(claims)
+        json::read(text).map(Self).map_err(|_| Denial::TokenMalformed)
     }
 
     /// `iss`, unverified: good for choosing whose keys to try, and for nothing else.
-    pub(crate) fn unverified_issuer(&self) -> Result<&str, Denial> {
-        match &self.issuer {
-            Claim::Is(issuer) if !issuer.is_empty() => Ok(issuer),
-            Claim::Absent => Err(Denial::ClaimMissing),
-            Claim::Is(_) | Claim::Wrong => Err(Denial::ClaimInvalid),
-        }
+    pub(crate) fn unverified_issuer(&self) -> Result<Text<'a>, Denial> {
+        present(required(self.text(Member::Iss))?)
+    }
+
+    fn text(&self, name: Member) -> Claim<Text<'a>> {
+        self.of(name).text()
+    }
+
+    fn of(&self, name: Member) -> Value<'a> {
+        self.0.of(name)
     }
 
     /// The facts, if every claim that RFC 9068 requires is there and each is what it must be. `named` is what another
     /// profile found under names of its own.
-    pub(crate) fn into_facts(
-        self,
+    pub(crate) fn facts(
+        &self,
         origin: &Origin<'_>,
         named: Option<Named>,
         actors_at_most: usize,
     ) -> Result<Facts, Denial> {
         // INVARIANT: I14 — what is absent is never taken for something.
-        let audiences = required(self.audiences)?;
+        let audiences = required(self.of(Member::Aud).texts())?;
         if audiences.is_empty() || audiences.iter().any(|one| one.is_empty()) {
             return Err(Denial::ClaimInvalid);
         }
         let named = match named {
             Some(named) => {
                 // Named otherwise or not, what RFC 9068 has a name for is of its type, or the token is not what it seems.
-                optional(self.client)?.map(present).transpose()?;
-                optional(self.token_id)?.map(present).transpose()?;
-                optional(self.scope)?;
+                optional(self.text(Member::ClientId))?.map(present).transpose()?;
+                optional(self.text(Member::Jti))?.map(present).transpose()?;
+                optional(self.text(Member::Scope))?;
                 named
             }
             None => Named {
-                client: origin.alike.client(&present(required(self.client)?)?),
-                token_id: Some(filled(required(self.token_id)?)?),
-                scopes: match optional(self.scope)? {
+                client: origin.alike.client(&present(required(self.text(Member::ClientId))?)?),
+                token_id: Some(filled(required(self.text(Member::Jti))?)?),
+                scopes: match optional(self.text(Member::Scope))? {
                     Some(list) => origin
                         .alike
                         .scopes(&list, || ScopeSet::parse(&list).map_err(|_| Denial::ClaimInvalid))?,
@@ -114,18 +103,17 @@ impl<'a> Claims<'a> {
         Ok(Facts {
             fingerprint: origin.fingerprint,
             issuer: origin.issuer.clone(),
-            subject: filled(required(self.subject)?)?,
+            subject: filled(required(self.text(Member::Sub))?)?,
             client: Some(named.client),
             audiences: origin.alike.audiences(&audiences),
-            expires: instant(required(self.expires)?)?,
-            not_before: optional(self.not_before)?.map(instant).transpose()?,
-            issued_at: Some(instant(required(self.issued_at)?)?),
+            expires: instant(required(self.of(Member::Exp).integer())?)?,
+            not_before: optional(self.of(Member::Nbf).integer())?.map(instant).transpose()?,
+            issued_at: Some(instant(required(self.of(Member::Iat).integer())?)?),
             token_id: named.token_id,
             scopes: named.scopes,
-            actors: self.actors.into_chain(actors_at_most, origin.alike)?,
-            may_act: optional(self.may_act)?.map(may_act).transpose()?,
-            confirmation: optional(self.confirmation)?
-                .map_or(Ok(Confirmation::None), Cnf::into_confirmation)?,
+            actors: actors(self.of(Member::Act), actors_at_most, origin.alike)?,
+            may_act: may_act(self.of(Member::MayAct))?,
+            confirmation: confirmation(self.of(Member::Cnf))?,
             key_id: origin.key_id.cloned(),
             fingerprinted_len: origin.fingerprinted_len,
             structured: true,
@@ -157,32 +145,9 @@ fn instant(seconds: u64) -> Result<UnixTime, Denial> {
     if seconds > LATEST { Err(Denial::ClaimInvalid) } else { Ok(UnixTime::from_secs(seconds)) }
 }
 
-impl<'de> Shape<'de> for Claims<'de> {
-    fn wrong(&mut self) {}
-
-    fn object(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
-        source
-            .members(|name, source| match name {
-                Member::Iss => source.value(&mut self.issuer),
-                Member::Sub => source.value(&mut self.subject),
-                Member::Aud => source.value(&mut self.audiences),
-                Member::Exp => source.value(&mut self.expires),
-                Member::Nbf => source.value(&mut self.not_before),
-                Member::Iat => source.value(&mut self.issued_at),
-                Member::Jti => source.value(&mut self.token_id),
-                Member::ClientId => source.value(&mut self.client),
-                Member::Scope => source.value(&mut self.scope),
-                Member::Act => source.value(&mut self.actors),
-                Member::MayAct => source.value(&mut self.may_act),
-                Member::Cnf => source.value(&mut self.confirmation),
-            })
-            .map(|_| ())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use hopguard_core::Actor;
+    use hopguard_core::{Actor, Confirmation};
     use serde_json::{Value, json};
 
     use super::*;
@@ -194,7 +159,7 @@ mod tests {
         let fingerprint = Fingerprint::of_token("a.b.c");
         let alike = &Alike::default();
         let origin = Origin { issuer: &issuer, key_id: None, fingerprint, fingerprinted_len: 3, alike };
-        claims.into_facts(&origin, None, 8)
+        claims.facts(&origin, None, 8)
     }
 
     fn good() -> Value {
@@ -327,7 +292,7 @@ mod tests {
             let (text, fingerprint) = (claims.to_string(), Fingerprint::of_token("a.b.c"));
             let origin =
                 Origin { issuer: &issuer, key_id: None, fingerprint, fingerprinted_len: 3, alike: &alike };
-            Claims::read(text.as_bytes()).unwrap().into_facts(&origin, None, 8).unwrap().actors
+            Claims::read(text.as_bytes()).unwrap().facts(&origin, None, 8).unwrap().actors
         };
         let by = |sub: &str, iss: &str| json!({"sub": sub, "iss": iss});
         let all = [

@@ -2,8 +2,9 @@
 //!
 //! It refuses what parsers disagree about: a member name that stands twice in one object, at any depth and also
 //! when spelled with escapes; bytes after the document; invalid UTF-8; lone surrogates; numbers beyond a double;
-//! nesting and objects beyond a bound. What it reads goes straight into the target: no tree is built, no number
-//! is converted, and nothing unknown is kept.
+//! nesting and objects beyond a bound. It reads a text once, to its end, and keeps where the values of the names stand
+//! that it was asked for: no tree is built, no number is converted, and nothing unknown is kept. What is nested in a
+//! value is read again by whoever looks into it, mostly after the signature was checked.
 //!
 //! It is a parser of its own, and a small one, because a general one changes what it reads by features that any
 //! crate of the program can turn on: `serde_json`'s `arbitrary_precision` makes every number an object. A property
@@ -11,6 +12,7 @@
 
 mod others;
 mod source;
+mod value;
 mod words;
 
 #[cfg(test)]
@@ -18,7 +20,8 @@ mod tests;
 
 use std::borrow::Cow;
 
-pub(crate) use self::source::Source;
+use self::source::Source;
+pub(crate) use self::value::{Found, Object, Value};
 
 /// How deep a document may nest, the outermost object included.
 pub(crate) const DEPTH: u8 = 32;
@@ -29,41 +32,6 @@ const MEMBERS: usize = 256;
 /// The text is not what this reader takes. It says no more: the text may be a token's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
-
-/// What a value may be. Whatever is not overridden is consumed, still strictly, and noted as wrong.
-pub(crate) trait Shape<'de> {
-    /// The value is of a kind that this target does not take.
-    fn wrong(&mut self);
-
-    /// A string.
-    fn text(&mut self, _text: Cow<'de, str>) {
-        self.wrong();
-    }
-
-    /// An integer that is not negative, written without fraction or exponent.
-    fn integer(&mut self, _integer: u64) {
-        self.wrong();
-    }
-
-    /// An array, to be consumed by [`Source::items`].
-    fn list(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
-        self.wrong();
-        source.items(|source| source.value(&mut Skip))
-    }
-
-    /// An object, to be consumed by [`Source::members`].
-    fn object(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
-        self.wrong();
-        source.members(|name: Nothing, _| match name {}).map(|_| ())
-    }
-}
-
-/// Takes anything and keeps nothing.
-pub(crate) struct Skip;
-
-impl Shape<'_> for Skip {
-    fn wrong(&mut self) {}
-}
 
 /// A value that may be absent or of the wrong kind; which of these matters is judged later.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,111 +45,67 @@ pub(crate) enum Claim<T> {
     Is(T),
 }
 
-impl<'de> Shape<'de> for Claim<Cow<'de, str>> {
-    fn wrong(&mut self) {
-        *self = Self::Wrong;
-    }
-
-    fn text(&mut self, text: Cow<'de, str>) {
-        *self = Self::Is(text);
-    }
-}
-
-impl Shape<'_> for Claim<u64> {
-    fn wrong(&mut self) {
-        *self = Self::Wrong;
-    }
-
-    fn integer(&mut self, integer: u64) {
-        *self = Self::Is(integer);
-    }
-}
-
-/// One string, or a list of strings.
-impl<'de> Shape<'de> for Claim<Vec<Cow<'de, str>>> {
-    fn wrong(&mut self) {
-        *self = Self::Wrong;
-    }
-
-    fn text(&mut self, text: Cow<'de, str>) {
-        *self = Self::Is(vec![text]);
-    }
-
-    fn list(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
-        *self = list_of(source)?;
-        Ok(())
-    }
-}
-
-/// Reads every item of an array as a `T`; one wrong item makes the whole list wrong.
-pub(crate) fn list_of<'de, T>(source: &mut Source<'de>) -> Result<Claim<Vec<T>>, Malformed>
-where
-    Claim<T>: Shape<'de>,
-{
-    let (mut all, mut right) = (Vec::new(), true);
-    source.items(|source| {
-        let mut item = Claim::Absent;
-        source.value(&mut item)?;
-        match item {
-            Claim::Is(item) => all.push(item),
-            Claim::Absent | Claim::Wrong => right = false,
+impl<T> Claim<T> {
+    /// What is there, and right.
+    pub(crate) fn is(self) -> Option<T> {
+        match self {
+            Self::Is(value) => Some(value),
+            Self::Absent | Self::Wrong => None,
         }
-        Ok(())
-    })?;
-    Ok(if right { Claim::Is(all) } else { Claim::Wrong })
+    }
 }
 
 /// The member names that an object's reader knows; made by [`names!`].
 pub(crate) trait Name: Copy {
-    /// The name that `text` spells.
-    fn of(text: &str) -> Option<Self>;
+    /// A place for the value of each.
+    type Places: Default + AsRef<[Found]> + AsMut<[Found]> + std::fmt::Debug;
 
-    /// A bit of its own.
-    fn bit(self) -> u32;
+    /// The place of the name that `text` spells.
+    fn place_of(text: &[u8]) -> Option<usize>;
+
+    /// The place of this one.
+    fn place(self) -> usize;
 }
 
 macro_rules! names {
     ($(#[$meta:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$meta])*
-        #[derive(Clone, Copy)]
+        #[derive(Clone, Copy, Debug)]
         enum $name { $($variant),+ }
 
         impl $crate::json::Name for $name {
-            fn of(text: &str) -> Option<Self> {
+            type Places = [$crate::json::Found; [$(Self::$variant),+].len()];
+
+            fn place_of(text: &[u8]) -> Option<usize> {
                 match text {
-                    $($text => Some(Self::$variant),)+
+                    $($text => Some(Self::$variant as usize),)+
                     _ => None,
                 }
             }
 
-            fn bit(self) -> u32 {
-                1 << (self as u32)
+            fn place(self) -> usize {
+                self as usize
             }
         }
     };
 }
 pub(crate) use names;
 
-/// Knows no name at all.
-#[derive(Clone, Copy)]
-enum Nothing {}
-
-impl Name for Nothing {
-    fn of(_text: &str) -> Option<Self> {
-        None
-    }
-
-    fn bit(self) -> u32 {
-        match self {}
-    }
+/// Reads `text`, which must be exactly one object.
+pub(crate) fn read<N: Name>(text: &[u8]) -> Result<Object<'_, N>, Malformed> {
+    whole(text, Object::next)
 }
 
-/// Reads `text`, which must be exactly one object.
-pub(crate) fn read<'de, S: Shape<'de>>(text: &'de [u8], into: &mut S) -> Result<(), Malformed> {
+/// Reads all members of `text`, which must be exactly one object.
+pub(crate) fn entries(text: &[u8]) -> Result<Vec<(Cow<'_, str>, Value<'_>)>, Malformed> {
+    whole(text, Source::entries)
+}
+
+fn whole<'a, T>(
+    text: &'a [u8],
+    read: impl FnOnce(&mut Source<'a>) -> Result<T, Malformed>,
+) -> Result<T, Malformed> {
     let mut source = Source::of(text)?;
-    if source.after_space() != Some(b'{') {
-        return Err(Malformed);
-    }
-    source.value(into)?;
-    if source.after_space().is_some() { Err(Malformed) } else { Ok(()) }
+    let found = read(&mut source)?;
+    if source.after_space().is_some() { Err(Malformed) } else { Ok(found) }
 }

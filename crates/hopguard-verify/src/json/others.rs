@@ -5,9 +5,12 @@ use std::borrow::Cow;
 /// The names of an object's unknown members. The first few take no memory of their own.
 #[derive(Default)]
 pub(super) struct Others<'de> {
-    few: [&'de str; 8],
+    few: [&'de [u8]; 8],
     count: usize,
-    more: Vec<Cow<'de, str>>,
+    more: Vec<Cow<'de, [u8]>>,
+    /// A bit for each look that a name had, and whether two had the same.
+    looks: u64,
+    look_alike: bool,
 }
 
 impl<'de> Others<'de> {
@@ -15,38 +18,47 @@ impl<'de> Others<'de> {
         self.count + self.more.len()
     }
 
-    pub(super) fn add(&mut self, name: Cow<'de, str>) {
-        match (self.few.get_mut(self.count), name) {
-            (Some(place), Cow::Borrowed(name)) => {
+    /// Adds a name as it stands.
+    pub(super) fn add(&mut self, name: &'de [u8]) {
+        self.look_at(name);
+        match self.few.get_mut(self.count) {
+            Some(place) => {
                 *place = name;
                 self.count += 1;
             }
-            (_, name) => self.more.push(name),
+            None => self.more.push(Cow::Borrowed(name)),
         }
     }
 
+    /// Adds a name that is spelled with escapes.
+    pub(super) fn add_spelled(&mut self, name: Vec<u8>) {
+        self.look_at(&name);
+        self.more.push(Cow::Owned(name));
+    }
+
+    fn look_at(&mut self, name: &[u8]) {
+        let end = |byte: Option<&u8>| usize::from(byte.copied().unwrap_or_default());
+        let look = 1 << ((name.len() + 5 * end(name.first()) + 11 * end(name.last())) % 64);
+        self.look_alike |= self.looks & look != 0;
+        self.looks |= look;
+    }
+
     /// True if two of the names are one.
-    pub(super) fn has_twins(mut self) -> bool {
-        let few = self.few.get(..self.count).unwrap_or_default();
-        if self.more.is_empty() {
-            return few
-                .iter()
-                .enumerate()
-                .any(|(at, name)| few.iter().skip(at + 1).any(|other| other == name));
+    pub(super) fn has_twins(&mut self) -> bool {
+        if !self.look_alike {
+            return false;
         }
-        self.more.extend(few.iter().map(|name| Cow::Borrowed(*name)));
-        has_twins(&mut self.more)
+        let mut all: Vec<&[u8]> = self.more.iter().map(|name| &**name).collect();
+        all.extend(self.few.get(..self.count).unwrap_or_default());
+        has_twins(&mut all)
     }
 }
 
 /// True if two of the names are one.
-pub(super) fn has_twins(names: &mut [Cow<'_, str>]) -> bool {
-    if names.len() <= 12 {
-        return names
-            .iter()
-            .enumerate()
-            .any(|(at, name)| names.iter().skip(at + 1).any(|other| other == name));
+pub(super) fn has_twins(names: &mut [&[u8]]) -> bool {
+    if names.len() > 12 {
+        names.sort_unstable();
+        return names.iter().zip(names.iter().skip(1)).any(|(one, next)| one == next);
     }
-    names.sort_unstable();
-    names.iter().zip(names.iter().skip(1)).any(|(one, next)| one == next)
+    names.iter().enumerate().any(|(at, name)| names.iter().skip(at + 1).any(|other| other == name))
 }

@@ -3,17 +3,25 @@
 use std::borrow::Cow;
 
 use super::others::{Others, has_twins};
+use super::value::{Found, Kind, Value};
 use super::words::{plain, quote};
-use super::{DEPTH, MEMBERS, Malformed, Name, Shape, Skip};
+use super::{DEPTH, MEMBERS, Malformed};
+
+/// Tells at which place the value of a member is kept, if its name is known.
+pub(super) type Place = fn(&[u8]) -> Option<usize>;
 
 /// A text and how far it is read.
+///
+/// None of this is generic, so that there is one copy of it, and that copy is warm.
 pub(crate) struct Source<'de> {
-    text: &'de str,
+    pub(super) text: &'de str,
     at: usize,
+    /// Where the value stands that was read last. What is returned beside it fits a register.
+    last: (usize, usize),
     /// Levels of nesting that are left.
     depth: u8,
     /// There is no backslash and no control character in all of the text.
-    is_plain: bool,
+    pub(super) is_plain: bool,
 }
 
 impl<'de> Source<'de> {
@@ -23,114 +31,177 @@ impl<'de> Source<'de> {
         // Most texts have neither: then a quote ends a string, and nothing else needs a look.
         let special = |byte: u8| u8::from(byte < b' ') | u8::from(byte == b'\\');
         let is_plain = text.bytes().fold(0, |found, byte| found | special(byte)) == 0;
-        Ok(Self { text, at: 0, depth: DEPTH, is_plain })
+        Ok(Self::again(text, is_plain))
     }
 
-    /// Reads one value into a shape.
-    pub(crate) fn value<S: Shape<'de>>(&mut self, into: &mut S) -> Result<(), Malformed> {
-        match self.after_space().ok_or(Malformed)? {
-            b'"' => into.text(self.string()?),
-            b'{' => return self.nested(|source| into.object(source)),
-            b'[' => return self.nested(|source| into.list(source)),
-            b'-' | b'0'..=b'9' => match self.number()? {
-                Some(integer) => into.integer(integer),
-                None => into.wrong(),
-            },
+    /// A text that is known to be plain, or not.
+    pub(super) fn again(text: &'de str, is_plain: bool) -> Self {
+        Self { text, at: 0, last: (0, 0), depth: DEPTH, is_plain }
+    }
+
+    /// The same from another place on.
+    pub(super) fn at(self, at: usize) -> Self {
+        Self { at, ..self }
+    }
+
+    /// Reads one value to its end.
+    fn value(&mut self) -> Result<Kind, Malformed> {
+        let first = self.after_space();
+        let from = self.at;
+        let kind = match first {
+            Some(b'"') => return self.string(),
+            Some(b'{') => {
+                self.members(|_| None, &mut [])?;
+                Kind::Object
+            }
+            Some(b'[') => {
+                self.items(&mut |_| {})?;
+                Kind::List
+            }
+            Some(b'-' | b'0'..=b'9') => self.number()?,
             _ => {
                 self.literal()?;
-                into.wrong();
+                Kind::Other
+            }
+        };
+        self.last = (from, self.at);
+        Ok(kind)
+    }
+
+    /// What was read last, which is of this kind.
+    fn found(&self, kind: Kind) -> Found {
+        Found::new(kind, self.last)
+    }
+
+    /// The same, for whoever looks into it.
+    fn show(&self, kind: Kind) -> Value<'de> {
+        Value::new(self.found(kind), self.text, self.is_plain)
+    }
+
+    /// Reads an array, whose bracket is next, to its end, and shows each of its items.
+    pub(super) fn items(&mut self, each: &mut dyn FnMut(Value<'de>)) -> Result<(), Malformed> {
+        self.enter(b'[')?;
+        let mut is_done = self.leaves(b']');
+        while !is_done {
+            let item = self.value()?;
+            each(self.show(item));
+            is_done = self.leaves(b']');
+            if !is_done {
+                self.must_take(b',')?;
             }
         }
         Ok(())
     }
 
-    /// Reads the items of an array, whose bracket was read, to its end. `read` must consume one value.
-    pub(crate) fn items(
-        &mut self,
-        mut read: impl FnMut(&mut Self) -> Result<(), Malformed>,
-    ) -> Result<(), Malformed> {
-        if self.takes(b']') {
-            return Ok(());
-        }
-        loop {
-            read(self)?;
-            if self.takes(b']') {
-                return Ok(());
-            }
-            self.must_take(b',')?;
-        }
-    }
-
-    /// Reads the members of an object, whose brace was read, to its end. Each known one is handed to `read`, which
-    /// must consume its value; the others are skipped strictly. Returns how many were skipped.
-    pub(crate) fn members<N: Name>(
-        &mut self,
-        mut read: impl FnMut(N, &mut Self) -> Result<(), Malformed>,
-    ) -> Result<usize, Malformed> {
-        if self.takes(b'}') {
-            return Ok(0);
-        }
-        let mut seen = 0_u32;
+    /// Reads an object, whose brace is next, to its end. Where the values of known members stand is kept at their
+    /// places; the others are skipped strictly. Returns how many were skipped.
+    pub(super) fn members(&mut self, place: Place, known: &mut [Found]) -> Result<usize, Malformed> {
+        self.enter(b'{')?;
         let mut others = Others::default();
-        loop {
-            // All are counted, in whatever order they stand, as `entries` does: what one reader takes, the other takes.
-            let count = others.count() + seen.count_ones() as usize;
-            if self.after_space() != Some(b'"') || count == MEMBERS {
-                return Err(Malformed);
-            }
-            // A name with escapes is compared as what it spells.
-            let name = self.string()?;
-            self.must_take(b':')?;
-            match N::of(&name) {
-                Some(name) if seen & name.bit() != 0 => return Err(Malformed),
-                Some(name) => {
-                    seen |= name.bit();
-                    read(name, self)?;
-                }
-                None => {
+        let mut is_done = self.leaves(b'}');
+        // All are counted, in whatever order they stand, as `entries` does: what one reader takes, the other takes.
+        let mut count = 0;
+        while !is_done {
+            count += 1;
+            let name = self.name()?;
+            if name == Kind::Text {
+                let name = self.last_bytes();
+                if !self.member(place(name), known)? {
                     others.add(name);
-                    self.value(&mut Skip)?;
                 }
+            } else {
+                self.spelled_member(place, known, &mut others)?;
             }
-            if self.takes(b'}') {
-                let count = others.count();
-                return if others.has_twins() { Err(Malformed) } else { Ok(count) };
+            is_done = self.ends_member(count)?;
+        }
+        if others.has_twins() { Err(Malformed) } else { Ok(others.count()) }
+    }
+
+    /// Reads the value of a member; false if the member is not known.
+    fn member(&mut self, place: Option<usize>, known: &mut [Found]) -> Result<bool, Malformed> {
+        let value = self.value()?;
+        match place.and_then(|at| known.get_mut(at)) {
+            Some(found) if !found.is_absent() => Err(Malformed),
+            Some(found) => {
+                *found = self.found(value);
+                Ok(true)
             }
-            self.must_take(b',')?;
+            None => Ok(false),
         }
     }
 
-    /// Reads the members of an object, whose brace was read, to its end, and hands every one to `read`, which must
-    /// consume its value: for names that are not known when this is compiled.
-    pub(crate) fn entries(
+    /// The same for a name with escapes, which is compared as what it spells.
+    #[cold]
+    fn spelled_member(
         &mut self,
-        mut read: impl FnMut(Cow<'de, str>, &mut Self) -> Result<(), Malformed>,
+        place: Place,
+        known: &mut [Found],
+        others: &mut Others<'de>,
     ) -> Result<(), Malformed> {
-        if self.takes(b'}') {
-            return Ok(());
+        let name = self.spelled(self.last.0)?.into_bytes();
+        if !self.member(place(&name), known)? {
+            others.add_spelled(name);
         }
-        let mut names: Vec<Cow<'de, str>> = Vec::new();
-        loop {
-            if self.after_space() != Some(b'"') || names.len() == MEMBERS {
-                return Err(Malformed);
-            }
-            let name = self.string()?;
-            self.must_take(b':')?;
-            names.push(name.clone());
-            read(name, self)?;
-            if self.takes(b'}') {
-                return if has_twins(&mut names) { Err(Malformed) } else { Ok(()) };
-            }
-            self.must_take(b',')?;
-        }
+        Ok(())
     }
 
-    fn nested(&mut self, read: impl FnOnce(&mut Self) -> Result<(), Malformed>) -> Result<(), Malformed> {
-        self.at += 1;
+    /// Reads an object, whose brace is next, to its end, and keeps every member: for names that are not known when
+    /// this is compiled.
+    pub(super) fn entries(&mut self) -> Result<Vec<(Cow<'de, str>, Value<'de>)>, Malformed> {
+        self.enter(b'{')?;
+        let mut all = Vec::new();
+        let mut is_done = self.leaves(b'}');
+        while !is_done {
+            let name = self.name()?;
+            let name = self.show(name).spelled()?;
+            let value = self.value()?;
+            all.push((name, self.show(value)));
+            is_done = self.ends_member(all.len())?;
+        }
+        let mut names: Vec<_> = all.iter().map(|(name, _)| name.as_bytes()).collect();
+        if has_twins(&mut names) { Err(Malformed) } else { Ok(all) }
+    }
+
+    /// Reads what stands behind the `count`th member of an object: its end, or that another follows.
+    fn ends_member(&mut self, count: usize) -> Result<bool, Malformed> {
+        if self.leaves(b'}') {
+            return Ok(true);
+        }
+        if count == MEMBERS {
+            return Err(Malformed);
+        }
+        self.must_take(b',').map(|()| false)
+    }
+
+    /// Reads the name of a member and the colon behind it.
+    fn name(&mut self) -> Result<Kind, Malformed> {
+        if self.after_space() != Some(b'"') {
+            return Err(Malformed);
+        }
+        let name = self.string()?;
+        self.must_take(b':')?;
+        Ok(name)
+    }
+
+    fn last_bytes(&self) -> &'de [u8] {
+        self.text.as_bytes().get(self.last.0..self.last.1).unwrap_or_default()
+    }
+
+    fn enter(&mut self, opening: u8) -> Result<(), Malformed> {
+        self.must_take(opening)?;
         self.depth = self.depth.checked_sub(1).ok_or(Malformed)?;
-        read(self)?;
-        self.depth += 1;
         Ok(())
+    }
+
+    fn leaves(&mut self, closing: u8) -> bool {
+        let leaves = self.takes(closing);
+        self.depth += u8::from(leaves);
+        leaves
+    }
+
+    /// What was read since `start`.
+    fn since(&self, start: usize) -> Result<&'de str, Malformed> {
+        self.text.get(start..self.at).ok_or(Malformed)
     }
 
     fn rest(&self) -> &'de [u8] {
@@ -163,43 +234,35 @@ impl<'de> Source<'de> {
         Ok(())
     }
 
-    /// Reads a number; `None` unless it is an integer that fits a `u64`.
-    fn number(&mut self) -> Result<Option<u64>, Malformed> {
+    /// Reads a number: an integer if it has neither sign nor fraction nor exponent.
+    fn number(&mut self) -> Result<Kind, Malformed> {
         let start = self.at;
-        let negative = self.skips(b'-');
+        let mut kind = if self.skips(b'-') { Kind::Other } else { Kind::Integer };
         let first = self.at;
-        let mut value = 0_u64;
-        while let Some(digit @ b'0'..=b'9') = self.text.as_bytes().get(self.at) {
-            value = value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
-            self.at += 1;
-        }
+        self.digits()?;
         let length = self.at - first;
-        // Nineteen digits always fit; what is longer is read once more.
-        let value = match length {
-            0..=19 => Some(value),
-            _ => self.text.get(first..self.at).and_then(|digits| digits.parse().ok()),
-        };
-        if length == 0 || (length > 1 && self.text.as_bytes().get(first) == Some(&b'0')) {
+        if length > 1 && self.text.as_bytes().get(first) == Some(&b'0') {
             return Err(Malformed);
         }
-        let mut integer = !negative;
         if self.skips(b'.') {
-            integer = false;
+            kind = Kind::Other;
             self.digits()?;
         }
         if self.skips(b'e') || self.skips(b'E') {
-            integer = false;
+            kind = Kind::Other;
             if !self.skips(b'+') {
                 self.skips(b'-');
             }
             self.digits()?;
         }
-        if integer && value.is_some() {
-            return Ok(value);
+        // Beyond a double, readers disagree about what it is. As many digits as a `u64` may have are never beyond.
+        if (kind == Kind::Integer && length < 20)
+            || self.since(start)?.parse::<f64>().is_ok_and(f64::is_finite)
+        {
+            Ok(kind)
+        } else {
+            Err(Malformed)
         }
-        // Beyond a double, readers disagree about what it is.
-        let text = self.text.get(start..self.at).ok_or(Malformed)?;
-        if text.parse::<f64>().is_ok_and(f64::is_finite) { Ok(None) } else { Err(Malformed) }
     }
 
     fn digits(&mut self) -> Result<(), Malformed> {
@@ -217,24 +280,52 @@ impl<'de> Source<'de> {
     }
 
     /// Reads a string, whose first quote is the next byte.
-    fn string(&mut self) -> Result<Cow<'de, str>, Malformed> {
+    fn string(&mut self) -> Result<Kind, Malformed> {
+        if !self.is_plain {
+            return self.string_with_care();
+        }
+        let from = self.at + 1;
+        let to = from + quote(self.text.as_bytes().get(from..).ok_or(Malformed)?);
+        if to >= self.text.len() {
+            return Err(Malformed);
+        }
+        self.at = to + 1;
+        self.last = (from, to);
+        Ok(Kind::Text)
+    }
+
+    #[cold]
+    fn string_with_care(&mut self) -> Result<Kind, Malformed> {
+        let quoted = self.at;
         self.at += 1;
-        let start = self.at;
-        self.at += if self.is_plain { quote(self.rest()) } else { plain(self.rest()) };
+        let from = self.at;
+        self.at += plain(self.rest());
         match self.text.as_bytes().get(self.at) {
             Some(b'"') => {
-                let text = self.text.get(start..self.at).ok_or(Malformed)?;
+                self.last = (from, self.at);
                 self.at += 1;
-                Ok(Cow::Borrowed(text))
+                Ok(Kind::Text)
             }
-            Some(b'\\') => self.escaped(start).map(Cow::Owned),
+            Some(b'\\') => {
+                self.escaped(from)?;
+                self.last = (quoted, self.at);
+                Ok(Kind::Escaped)
+            }
             _ => Err(Malformed),
         }
     }
 
+    /// What a string with escapes spells, which was read before, and whose first quote stands there.
+    pub(super) fn spelled(&self, quoted: usize) -> Result<String, Malformed> {
+        let from = quoted + 1;
+        let mut again = Self::again(self.text, false).at(from);
+        again.at += plain(again.rest());
+        again.escaped(from)
+    }
+
     /// Goes on with a string that began at `start` and has a backslash here.
     fn escaped(&mut self, start: usize) -> Result<String, Malformed> {
-        let mut text = String::from(self.text.get(start..self.at).ok_or(Malformed)?);
+        let mut text = String::from(self.since(start)?);
         loop {
             match self.next()? {
                 b'"' => return Ok(text),
@@ -243,7 +334,7 @@ impl<'de> Source<'de> {
             }
             let start = self.at;
             self.at += plain(self.rest());
-            text.push_str(self.text.get(start..self.at).ok_or(Malformed)?);
+            text.push_str(self.since(start)?);
         }
     }
 

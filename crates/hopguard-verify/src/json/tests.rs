@@ -3,31 +3,15 @@ use proptest::prelude::*;
 use super::words::{plain, quote};
 use super::*;
 
-names!(Field { Number = "number", Text = "text", Inner = "inner" });
+names!(Field { Number = b"number", Text = b"text", Inner = b"inner" });
 
-#[derive(Debug, Default)]
-struct Target<'a> {
-    number: Claim<u64>,
-    text: Claim<Cow<'a, str>>,
-}
-
-impl<'de> Shape<'de> for Target<'de> {
-    fn wrong(&mut self) {}
-
-    fn object(&mut self, source: &mut Source<'de>) -> Result<(), Malformed> {
-        source
-            .members(|name, source| match name {
-                Field::Number => source.value(&mut self.number),
-                Field::Text => source.value(&mut self.text),
-                Field::Inner => source.value(&mut Skip),
-            })
-            .map(|_| ())
-    }
+fn target(text: &[u8]) -> Result<Object<'_, Field>, Malformed> {
+    read(text)
 }
 
 #[track_caller]
 fn taken(text: &[u8], expected: bool) {
-    let found = read(text, &mut Target::default());
+    let found = target(text);
     assert_eq!(found.is_ok(), expected, "{}", String::from_utf8_lossy(text));
 }
 
@@ -189,21 +173,18 @@ impl<'de> serde::de::Visitor<'de> for Opinion {
 
 #[track_caller]
 fn agrees(text: &str) {
-    let mut target = Target::default();
-    let ours = read(text.as_bytes(), &mut target).is_ok();
+    let target = target(text.as_bytes());
+    let ours = target.is_ok();
     let theirs = serde_json::from_str::<Twice>(text);
     let is_object = text.trim_ascii_start().starts_with('{');
     assert_eq!(ours, is_object && theirs.is_ok_and(|theirs| !theirs.0), "{text:?}");
-    if ours {
+    if let Ok(target) = target {
         let theirs: serde_json::Value = serde_json::from_str(text).unwrap();
-        assert_eq!(target.text == Claim::Absent, theirs.get("text").is_none(), "{text:?}");
-        if let Claim::Is(found) = &target.text {
-            assert_eq!(theirs["text"].as_str(), Some(&**found), "{text:?}");
+        assert_eq!(target.of(Field::Text).is_absent(), theirs.get("text").is_none(), "{text:?}");
+        if let Claim::Is(found) = target.of(Field::Text).text() {
+            assert_eq!(theirs["text"].as_str(), Some(&*found), "{text:?}");
         }
-        let number = match target.number {
-            Claim::Is(number) => Some(number),
-            Claim::Absent | Claim::Wrong => None,
-        };
+        let number = target.of(Field::Number).integer().is();
         assert_eq!(theirs.get("number").and_then(serde_json::Value::as_u64), number, "{text:?}");
     }
 }
@@ -232,17 +213,12 @@ proptest! {
 
 #[test]
 fn kinds_are_not_converted() {
-    let number = |text: &str| {
-        let mut target = Target::default();
-        read(text.as_bytes(), &mut target).unwrap();
-        target.number
-    };
+    let number = |text: &str| target(text.as_bytes()).unwrap().of(Field::Number).integer();
     assert_eq!(number(r#"{"number":7}"#), Claim::Is(7));
     assert_eq!(number("{}"), Claim::Absent);
     for wrong in ["-1", "-0", "7.0", "7e0", "\"7\"", "null", "true", "[7]", "{}", "18446744073709551616"] {
         assert_eq!(number(&format!("{{\"number\":{wrong}}}")), Claim::Wrong, "{wrong}");
     }
-    let mut target = Target::default();
-    read(br#"{"t\u0065xt":"\u0061b"}"#, &mut target).unwrap();
-    assert_eq!(target.text, Claim::Is("ab".into()));
+    let target = target(br#"{"t\u0065xt":"\u0061b"}"#).unwrap();
+    assert_eq!(target.of(Field::Text).text(), Claim::Is("ab".into()));
 }

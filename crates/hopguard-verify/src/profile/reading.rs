@@ -7,7 +7,8 @@ use hopguard_core::{Denial, ScopeSet};
 
 use super::{Mark, Profile};
 use crate::alike::Alike;
-use crate::extra::{Extra, Value};
+use crate::extra::Extra;
+use crate::json::{Claim, Value};
 
 /// What a role becomes when roles are taken for scopes.
 const ROLE: &str = "role:";
@@ -20,7 +21,8 @@ impl Profile {
             None => self.untyped,
         };
         // `events` makes it a logout token or another security event (RFC 8417 section 2.2).
-        if typed && extra.find("events").is_none() && self.marks.iter().all(|mark| self.holds(mark, extra)) {
+        if typed && extra.find("events").is_absent() && self.marks.iter().all(|mark| self.holds(mark, extra))
+        {
             Ok(())
         } else {
             Err(Denial::TokenTypeMismatch)
@@ -29,20 +31,26 @@ impl Profile {
 
     fn holds(&self, mark: &Mark, extra: &Extra<'_>) -> bool {
         match mark {
-            Mark::Present(claim) => extra.find(claim).is_some(),
+            Mark::Present(claim) => !extra.find(claim).is_absent(),
             Mark::Is(claim, values) => {
                 extra.text(claim).is_some_and(|text| values.iter().any(|one| **one == *text))
             }
             Mark::Begins(claim, prefix) => extra.text(claim).is_some_and(|text| text.starts_with(&**prefix)),
-            Mark::Absent(claim) => extra.find(claim).is_none(),
+            Mark::Absent(claim) => extra.find(claim).is_absent(),
             Mark::ClientIsNoAudience => {
                 let client = self.clients.iter().find_map(|claim| extra.text(claim));
-                client.is_some_and(|client| match extra.find("aud") {
-                    Some(Value::Text(audience)) => *audience != *client,
-                    Some(Value::List(all)) => {
-                        all.iter().all(|one| !matches!(one, Value::Text(text) if *text == *client))
+                client.is_some_and(|client| {
+                    let audience = extra.find("aud");
+                    let mut is_among = false;
+                    match audience.text() {
+                        Claim::Is(audience) => audience != client,
+                        Claim::Absent => false,
+                        Claim::Wrong => {
+                            let list =
+                                audience.each(|one| is_among |= one.text().is() == Some(client.clone()));
+                            list == Claim::Is(()) && !is_among
+                        }
                     }
-                    _ => false,
                 })
             }
         }
@@ -50,8 +58,8 @@ impl Profile {
 
     /// What this profile's claims say. Only after the signature was checked.
     pub(crate) fn read(&self, extra: &Extra<'_>, alike: &Alike) -> Result<Named, Denial> {
-        let client = alike.client(first(&self.clients, extra)?.ok_or(Denial::ClaimMissing)?);
-        let token_id = first(&self.token_ids, extra)?.map(Box::from);
+        let client = alike.client(&first(&self.clients, extra)?.ok_or(Denial::ClaimMissing)?);
+        let token_id = first(&self.token_ids, extra)?.map(|id| Box::from(&*id));
         if self.token_id_required && token_id.is_none() {
             return Err(Denial::ClaimMissing);
         }
@@ -59,28 +67,24 @@ impl Profile {
     }
 
     fn scopes(&self, extra: &Extra<'_>) -> Result<ScopeSet, Denial> {
-        let mut tokens: Vec<Cow<'_, str>> = Vec::new();
+        let split = |list: &str| -> Vec<Box<str>> {
+            list.split(' ').filter(|token| !token.is_empty()).map(Box::from).collect()
+        };
+        let mut tokens: Vec<Box<str>> = Vec::new();
         for claim in &self.scopes {
-            match extra.find(claim) {
-                None => {}
-                Some(Value::Text(list)) => {
-                    tokens.extend(list.split(' ').filter(|token| !token.is_empty()).map(Cow::Borrowed));
-                }
-                Some(Value::List(all)) => {
-                    for one in all {
-                        let Value::Text(token) = one else { return Err(Denial::ClaimInvalid) };
-                        tokens.push(Cow::Borrowed(token));
-                    }
-                }
-                Some(Value::Object(_) | Value::Other) => return Err(Denial::ClaimInvalid),
+            let claim = extra.find(claim);
+            match (claim.text(), claim.list(Value::text)) {
+                (Claim::Absent, _) => {}
+                (Claim::Is(list), _) => tokens.extend(split(&list)),
+                (Claim::Wrong, Claim::Is(all)) => tokens.extend(all.iter().map(|one| Box::from(&**one))),
+                (Claim::Wrong, _) => return Err(Denial::ClaimInvalid),
             }
         }
         if !self.roles.is_empty() {
             tokens.retain(|token| !token.starts_with(ROLE));
             for place in &self.roles {
-                let roles =
-                    extra.at(place).into_iter().flat_map(Value::names).map(|role| format!("{ROLE}{role}"));
-                tokens.extend(roles.filter(|role| ScopeSet::from_tokens([&**role]).is_ok()).map(Cow::Owned));
+                let roles = extra.names_at(place).into_iter().map(|role| format!("{ROLE}{role}"));
+                tokens.extend(roles.filter(|role| ScopeSet::from_tokens([&**role]).is_ok()).map(Box::from));
             }
         }
         ScopeSet::from_tokens(tokens.iter().map(|token| &**token)).map_err(|_| Denial::ClaimInvalid)
@@ -108,11 +112,12 @@ pub(super) fn bare(typ: &str) -> &str {
 }
 
 /// The first of these claims that is there; it must be a text, and not empty.
-fn first<'a>(claims: &[Box<str>], extra: &'a Extra<'_>) -> Result<Option<&'a str>, Denial> {
-    match claims.iter().find_map(|claim| extra.find(claim)) {
-        None => Ok(None),
-        Some(Value::Text(text)) if !text.is_empty() => Ok(Some(&**text)),
-        Some(_) => Err(Denial::ClaimInvalid),
+fn first<'a>(claims: &[Box<str>], extra: &Extra<'a>) -> Result<Option<Cow<'a, str>>, Denial> {
+    let found = claims.iter().map(|claim| extra.find(claim)).find(|value| !value.is_absent());
+    match found.unwrap_or_default().text() {
+        Claim::Absent => Ok(None),
+        Claim::Is(text) if !text.is_empty() => Ok(Some(text)),
+        Claim::Is(_) | Claim::Wrong => Err(Denial::ClaimInvalid),
     }
 }
 

@@ -82,7 +82,7 @@ fn genuine(token: &str, jwks: &str) -> Result<(), Denial> {
     segments.payload()?;
     let signature = segments.signature()?;
     let set = KeySet::read(jwks.as_bytes(), ISSUER, None, None).map_err(|_| Denial::KeyUnknown)?;
-    let key = match set.find(key_id, algorithm) {
+    let key = match set.find(key_id.as_deref(), algorithm) {
         Lookup::Found(key) => key,
         Lookup::OtherAlgorithm => return Err(Denial::AlgorithmRefused),
         Lookup::Unknown | Lookup::Ambiguous => return Err(Denial::KeyUnknown),
