@@ -8,7 +8,7 @@ mod confirmation;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use hopguard_core::{Denial, Facts, Fingerprint, ScopeSet, UnixTime};
+use hopguard_core::{ActorChain, Denial, Facts, Fingerprint, ScopeSet, UnixTime};
 
 use self::confirmation::confirmation;
 use self::parties::{actors, may_act};
@@ -76,11 +76,14 @@ impl<'a> Claims<'a> {
         named: Option<Named>,
         actors_at_most: usize,
     ) -> Result<Facts, Denial> {
+        let alike = origin.alike;
+        let (aud, act) = (self.of(Member::Aud), self.of(Member::Act));
         // INVARIANT: I14 — what is absent is never taken for something.
-        let audiences = required(self.of(Member::Aud).texts())?;
-        if audiences.is_empty() || audiences.iter().any(|one| one.is_empty()) {
-            return Err(Denial::ClaimInvalid);
-        }
+        let audiences = alike.audiences.of(aud.raw(), || audiences(aud))?;
+        let actors = match act.is_absent() {
+            true => ActorChain::empty(),
+            false => alike.actors.of(act.raw(), || actors(act, actors_at_most))?,
+        };
         let named = match named {
             Some(named) => {
                 // Named otherwise or not, what RFC 9068 has a name for is of its type, or the token is not what it seems.
@@ -90,12 +93,12 @@ impl<'a> Claims<'a> {
                 named
             }
             None => Named {
-                client: origin.alike.client(&present(required(self.text(Member::ClientId))?)?),
+                client: client(&present(required(self.text(Member::ClientId))?)?, alike)?,
                 token_id: Some(filled(required(self.text(Member::Jti))?)?),
                 scopes: match optional(self.text(Member::Scope))? {
-                    Some(list) => origin
-                        .alike
-                        .scopes(&list, || ScopeSet::parse(&list).map_err(|_| Denial::ClaimInvalid))?,
+                    Some(list) => {
+                        alike.scopes.of(&list, || ScopeSet::parse(&list).map_err(|_| Denial::ClaimInvalid))?
+                    }
                     None => ScopeSet::empty(),
                 },
             },
@@ -105,13 +108,13 @@ impl<'a> Claims<'a> {
             issuer: origin.issuer.clone(),
             subject: filled(required(self.text(Member::Sub))?)?,
             client: Some(named.client),
-            audiences: origin.alike.audiences(&audiences),
+            audiences,
             expires: instant(required(self.of(Member::Exp).integer())?)?,
             not_before: optional(self.of(Member::Nbf).integer())?.map(instant).transpose()?,
             issued_at: Some(instant(required(self.of(Member::Iat).integer())?)?),
             token_id: named.token_id,
             scopes: named.scopes,
-            actors: actors(self.of(Member::Act), actors_at_most, origin.alike)?,
+            actors,
             may_act: may_act(self.of(Member::MayAct))?,
             confirmation: confirmation(self.of(Member::Cnf))?,
             key_id: origin.key_id.cloned(),
@@ -119,6 +122,17 @@ impl<'a> Claims<'a> {
             structured: true,
         })
     }
+}
+
+/// `aud`: at least one, and each with a name.
+fn audiences(aud: Value<'_>) -> Result<Arc<[Box<str>]>, Denial> {
+    let named = required(aud.texts())?;
+    if named.is_empty() { Err(Denial::ClaimInvalid) } else { named.into_iter().map(filled).collect() }
+}
+
+/// The name of a client, shared with other tokens.
+pub(crate) fn client(name: &str, alike: &Alike) -> Result<Arc<str>, Denial> {
+    alike.clients.of(name, || Ok(name.into()))
 }
 
 fn required<T>(claim: Claim<T>) -> Result<T, Denial> {
@@ -314,6 +328,34 @@ mod tests {
             }
             assert_eq!(first.actors(), said, "{act}");
             assert!(std::ptr::eq(first.actors(), chain(act).actors()), "{act}");
+        }
+    }
+
+    /// What was read before decides nothing about what is written otherwise, however alike it looks.
+    #[test]
+    fn a_text_is_no_list_though_it_spells_one() {
+        let (issuer, alike) = (Arc::from("https://sts.internal"), Alike::default());
+        let audiences = |aud: &str| {
+            let text = good().to_string().replace("\"https://orders.internal\"", aud);
+            let fingerprint = Fingerprint::of_token("a.b.c");
+            let origin =
+                Origin { issuer: &issuer, key_id: None, fingerprint, fingerprinted_len: 3, alike: &alike };
+            let facts = Claims::read(text.as_bytes())?.facts(&origin, None, 8)?;
+            Ok::<_, Denial>(facts.audiences.iter().map(|one| one.to_string()).collect::<Vec<_>>())
+        };
+        for _ in 0..2 {
+            assert_eq!(audiences(r#""[1]""#).unwrap(), ["[1]"]);
+            assert_eq!(audiences("[1]"), Err(Denial::ClaimInvalid));
+            assert_eq!(audiences(r#""1""#).unwrap(), ["1"]);
+            assert_eq!(audiences("1"), Err(Denial::ClaimInvalid));
+            assert_eq!(audiences(r#""[]""#).unwrap(), ["[]"]);
+            assert_eq!(audiences("[]"), Err(Denial::ClaimInvalid));
+            assert_eq!(audiences(r#""null""#).unwrap(), ["null"]);
+            assert_eq!(audiences("null"), Err(Denial::ClaimInvalid));
+            assert_eq!(audiences(r#""\u0061""#).unwrap(), ["a"]);
+            assert_eq!(audiences(r#"["a"]"#).unwrap(), ["a"]);
+            assert_eq!(audiences(r#"["a","b"]"#).unwrap(), ["a", "b"]);
+            assert_eq!(audiences(r#"["b","a"]"#).unwrap(), ["b", "a"]);
         }
     }
 

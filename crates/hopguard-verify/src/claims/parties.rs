@@ -2,8 +2,7 @@
 
 use hopguard_core::{Actor, ActorChain, Denial, MayAct};
 
-use super::{Text, filled, optional, present};
-use crate::alike::Alike;
+use super::{Text, filled, optional};
 use crate::json::{Claim, Value, names};
 
 names!(PartyMember { Sub = b"sub", Iss = b"iss", Act = b"act" });
@@ -15,7 +14,7 @@ struct Party<'a> {
 }
 
 /// `act` with all that is nested in it, the outermost first.
-pub(super) fn actors(act: Value<'_>, at_most: usize, alike: &Alike) -> Result<ActorChain, Denial> {
+pub(super) fn actors(act: Value<'_>, at_most: usize) -> Result<ActorChain, Denial> {
     let (mut links, mut next) = (Vec::new(), act);
     while let Some(link) = optional(next.object())? {
         if links.len() == at_most {
@@ -23,24 +22,11 @@ pub(super) fn actors(act: Value<'_>, at_most: usize, alike: &Alike) -> Result<Ac
         }
         // An actor without a name is no actor: the claim is there, and it is not what it must be.
         let subject = optional(link.of(PartyMember::Sub).text())?.ok_or(Denial::ClaimInvalid)?;
-        let issuer = optional(link.of(PartyMember::Iss).text())?.map(present).transpose()?;
-        links.push((present(subject)?, issuer));
+        let issuer = optional(link.of(PartyMember::Iss).text())?.map(filled).transpose()?;
+        links.push(Actor { subject: filled(subject)?, issuer });
         next = link.of(PartyMember::Act);
     }
-    if links.is_empty() {
-        return Ok(ActorChain::empty());
-    }
-    let is = |known: &ActorChain| {
-        known.depth() == links.len()
-            && known.actors().iter().zip(&links).all(|(known, (subject, issuer))| {
-                *known.subject == **subject && known.issuer.as_deref() == issuer.as_deref()
-            })
-    };
-    let actor = |(subject, issuer): &(Text<'_>, Option<Text<'_>>)| Actor {
-        subject: Box::from(&**subject),
-        issuer: issuer.as_deref().map(Box::from),
-    };
-    Ok(alike.actors(is, || ActorChain::from_outermost(links.iter().map(actor).collect())))
+    Ok(ActorChain::from_outermost(links))
 }
 
 /// An empty `may_act`, in whatever spelling, allows nobody (I14). So does an object that names no `sub`: what

@@ -60,6 +60,14 @@ impl<'a> Value<'a> {
         self.found.is_absent()
     }
 
+    /// As it is written: two values that are written alike are alike.
+    pub(crate) fn raw(self) -> &'a str {
+        let Found { from, to, kind } = self.found;
+        // A string is written with its quotes: `"[]"` is no list.
+        let quote = usize::from(kind == Kind::Text);
+        self.text.get(from.saturating_sub(quote)..to.saturating_add(quote)).unwrap_or_default()
+    }
+
     /// A string.
     pub(crate) fn text(self) -> Claim<Cow<'a, str>> {
         match self.found.kind {

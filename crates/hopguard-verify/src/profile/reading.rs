@@ -7,6 +7,7 @@ use hopguard_core::{Denial, ScopeSet};
 
 use super::{Mark, Profile};
 use crate::alike::Alike;
+use crate::claims::client;
 use crate::extra::Extra;
 use crate::json::{Claim, Value};
 
@@ -58,7 +59,7 @@ impl Profile {
 
     /// What this profile's claims say. Only after the signature was checked.
     pub(crate) fn read(&self, extra: &Extra<'_>, alike: &Alike) -> Result<Named, Denial> {
-        let client = alike.client(&first(&self.clients, extra)?.ok_or(Denial::ClaimMissing)?);
+        let client = client(&first(&self.clients, extra)?.ok_or(Denial::ClaimMissing)?, alike)?;
         let token_id = first(&self.token_ids, extra)?.map(|id| Box::from(&*id));
         if self.token_id_required && token_id.is_none() {
             return Err(Denial::ClaimMissing);
