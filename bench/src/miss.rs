@@ -14,11 +14,12 @@ use hopguard_tower::{Egress, Inbound, StsEndpoint};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::clock::Whose;
-use crate::egress::{admitted, call, runtime};
+use crate::egress::{admitted, call};
 use crate::harness::{Group, Lane, Pace};
 use crate::world::{Bare, INVENTORY, ISSUER, Key, Signed, Sts, TOKEN_ENDPOINT, audit, claims, drive, guard};
 
@@ -116,6 +117,12 @@ fn lane(group: &mut Group, name: &str, key: &Arc<Key>, calls: usize, auth: Clien
         assert!(script.asked_once());
     });
     group.lane(lane.fixed(calls))
+}
+
+/// Nothing here goes over a wire, so that nobody is asked for news of one: each call is a `block_on` of its own, and
+/// would pay alone for what a server asks once for sixty tasks.
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_time().build().expect("a runtime")
 }
 
 /// An authorization server that thought of its answers before anybody asked.

@@ -289,7 +289,8 @@ impl Inner {
         // Without a runtime the task is dropped and the pilot with it, which its passengers are told.
         self.spawn.try_spawn(async move {
             let (key, is_of_subject) = (job.key, job.purpose.parent().is_some());
-            let outcome = inner.exchange(job).await;
+            // A box of its own: the task is moved several times before and after it runs, and this is most of it.
+            let outcome = Box::pin(inner.exchange(job)).await;
             if outcome.is_err() {
                 inner.counts.fail();
             }

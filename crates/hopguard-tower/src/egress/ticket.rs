@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use hopguard_core::{AsOurselves, Demand, Destination, Fault, Refusal, RouteRule};
 use hopguard_exchange::Prepared;
+use http::header::{self, HeaderName};
 use http::{HeaderMap, Method, Request, Uri};
 
 use super::attachment::Attachment;
 use super::exchange::Inner;
 use super::outgoing::{Matched, still_good};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// The words of a request.
 #[derive(Clone, Copy)]
@@ -110,16 +114,20 @@ impl Inner {
 fn not_ours_to_send(headers: &HeaderMap) -> Result<(), Fault> {
     let mut framed = false;
     for name in headers.keys() {
-        match name.as_str() {
-            // INVARIANT: I2 — a credential that no route attached is not ours to send.
-            "authorization" | "proxy-authorization" => return Err(Fault::CredentialUnexpected),
-            // Framing and what is meant for one connection only is the client's own to write: a length that lies
-            // would make the start of the next request its body, and `Connection` names headers to drop
-            // (RFC 9110 section 7.6.1, RFC 9112 section 6).
-            "connection" | "content-length" | "transfer-encoding" | "trailer" | "upgrade" | "keep-alive"
-            | "proxy-connection" => framed = true,
-            _ => {}
+        // INVARIANT: I2 — a credential that no route attached is not ours to send.
+        if *name == header::AUTHORIZATION || *name == header::PROXY_AUTHORIZATION {
+            return Err(Fault::CredentialUnexpected);
         }
+        // Framing and what is meant for one connection only is the client's own to write: a length that lies would
+        // make the start of the next request its body, and `Connection` names headers to drop (RFC 9110 section
+        // 7.6.1, RFC 9112 section 6).
+        framed |= *name == header::CONNECTION
+            || *name == header::CONTENT_LENGTH
+            || *name == header::TRANSFER_ENCODING
+            || *name == header::TRAILER
+            || *name == header::UPGRADE
+            || *name == KEEP_ALIVE
+            || *name == PROXY_CONNECTION;
     }
     if framed { Err(Fault::RequestUnsendable) } else { Ok(()) }
 }
