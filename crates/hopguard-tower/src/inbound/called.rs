@@ -37,6 +37,8 @@ where
             Poll::Ready(Ok(())) => Self::Now { future: service.call(request) },
             Poll::Ready(Err(error)) => {
                 cold_path();
+                // Who has failed is not asked again (`Service::poll_ready`): a clone takes its place.
+                *service = service.clone();
                 Self::Failed { error: Some(error) }
             }
             Poll::Pending => {
@@ -63,6 +65,49 @@ where
             CalledProjection::Failed { error } => {
                 error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Ready, ready};
+
+    use super::*;
+
+    /// Fails, and is dead from then on; its clones are not.
+    #[derive(Default)]
+    struct Mortal {
+        dead: bool,
+    }
+
+    impl Clone for Mortal {
+        fn clone(&self) -> Self {
+            Self::default()
+        }
+    }
+
+    impl Service<()> for Mortal {
+        type Response = ();
+        type Error = &'static str;
+        type Future = Ready<Result<(), &'static str>>;
+
+        fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), &'static str>> {
+            assert!(!self.dead, "who has failed is asked again");
+            self.dead = true;
+            Poll::Ready(Err("failed"))
+        }
+
+        fn call(&mut self, (): ()) -> Self::Future {
+            ready(Err("called, though it has failed"))
+        }
+    }
+
+    #[tokio::test]
+    async fn who_has_failed_is_not_asked_again() {
+        let mut service = Mortal::default();
+        for _ in 0..3 {
+            assert_eq!(Called::with(&mut service, ()).await, Err("failed"));
         }
     }
 }
