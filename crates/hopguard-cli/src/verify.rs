@@ -107,7 +107,10 @@ pub(crate) fn read_keys(key: &str) -> Result<Vec<LogVerifier>, String> {
         return Err("this is the signing key; name the verifier key that `audit key` printed".to_owned());
     }
     let lines = text.lines().filter(|line| !line.trim().is_empty());
-    lines.map(|line| LogVerifier::parse(line).map_err(|_| WRONG.to_owned())).collect()
+    let keys: Vec<_> =
+        lines.map(|line| LogVerifier::parse(line).map_err(|_| WRONG.to_owned())).collect::<Result<_, _>>()?;
+    // A file that was emptied would otherwise ask for nothing.
+    if keys.is_empty() { Err(format!("{key} holds no verifier key")) } else { Ok(keys) }
 }
 
 /// True if anything is left of a durable log: the files of its records, too, have names as no other's.

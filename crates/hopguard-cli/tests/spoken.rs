@@ -214,3 +214,67 @@ fn with_keys_a_log_that_does_not_verify_is_not_read() {
     let gateway = format!("orders={}", logs.log("gateway").display());
     fails(&["--key", &logs.keys, &gateway], "its key does not name orders");
 }
+
+/// With keys, what nobody signed is nobody's word: wherever it was put, and whatever was taken away.
+#[test]
+fn with_keys_what_is_not_signed_is_not_read() {
+    let logs = || Logs::new(|service| format!("chain.example/audit#{service}"));
+    let root = |logs: &Logs| logs.folder.join("logs").display().to_string();
+    let first = |logs: &Logs| logs.log("orders").join("00000000000000000000.jsonl");
+    let verified = |logs: &Logs, code: i32| {
+        let verified = run(&["verify", "--key", &logs.key("orders"), logs.log("orders").to_str().unwrap()]);
+        text(&verified, code)
+    };
+
+    // Beside the log's own files, in its folder.
+    for stray in ["zz.jsonl", "99999999999999999999.jsonl"] {
+        let logs = logs();
+        fs::write(logs.log("orders").join(stray), forged()).unwrap();
+        assert_eq!(suspected(&["--key", &logs.keys, &root(&logs)]), THEFT, "{stray}");
+        assert!(verified(&logs, 0).contains(&format!("{stray} is no part of the log")));
+    }
+    // Behind its last record, as after a crash or a moment ago.
+    for end in ["", "\n"] {
+        let logs = logs();
+        let old = fs::read_to_string(first(&logs)).unwrap();
+        fs::write(first(&logs), old + forged().trim_end() + end).unwrap();
+        let output = run(&["trace", "--json", THIEF, "--key", &logs.keys, &root(&logs)]);
+        assert_eq!(suspected(&["--key", &logs.keys, &root(&logs)]), THEFT);
+        let told = String::from_utf8_lossy(&output.stderr).contains("the last 1 records are not signed yet");
+        assert_eq!(told, end == "\n", "{output:?}");
+        assert_eq!(verified(&logs, 0).contains("are no whole record"), end.is_empty());
+    }
+    // Behind the last record of a file that another follows.
+    let cut = logs();
+    let all = fs::read_to_string(first(&cut)).unwrap();
+    let at = all.match_indices('\n').nth(2).unwrap().0 + 1;
+    fs::write(first(&cut), all[..at].to_owned() + forged().trim_end()).unwrap();
+    fs::write(cut.log("orders").join(format!("{:020}.jsonl", 3)), &all[at..]).unwrap();
+    assert!(verified(&cut, 1).contains("stand behind the last record of a file that another follows"));
+
+    let fails = |logs: &Logs, arguments: &[&str], says: &str| {
+        let output = run(&[&["trace", THIEF, "--key", &logs.keys], arguments].concat());
+        text(&output, 2);
+        assert!(String::from_utf8_lossy(&output.stderr).contains(says), "{output:?}");
+    };
+    fails(&cut, &[&root(&cut)], "orders does not verify by any of these keys");
+    // A log of which only its lines are left, under another name; and in its service's name all the same.
+    let bare = logs();
+    fs::remove_dir_all(bare.log("orders")).unwrap();
+    fs::write(bare.folder.join("logs/x.jsonl"), honest("orders") + &forged()).unwrap();
+    fails(&bare, &[&root(&bare)], "logs holds records that are not signed");
+    let named = format!("orders={}", bare.folder.join("logs/x.jsonl").display());
+    fails(&bare, &[&named], "logs holds records that are not signed");
+    // Of a service that no key names there is no signed log: it may be named.
+    let named = format!("billing={}", bare.folder.join("logs/x.jsonl").display());
+    text(&run(&["stats", "--key", &bare.keys, &named]), 0);
+    // In a folder of a log whose key names nobody.
+    let nameless = Logs::new(|service| format!("chain.example/{service}"));
+    fs::create_dir(nameless.log("inventory").join("below")).unwrap();
+    fs::write(nameless.log("inventory").join("below/x.jsonl"), forged()).unwrap();
+    fails(&nameless, &[&root(&nameless)], "below holds records that are not signed");
+    // No key at all.
+    let empty = logs();
+    fs::write(&empty.keys, "\n").unwrap();
+    fails(&empty, &[&root(&empty)], "holds no verifier key");
+}

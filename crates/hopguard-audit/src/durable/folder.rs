@@ -38,14 +38,14 @@ pub(crate) fn segments(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-/// Reads a file's records, each with its hash; an end without a line break is no record.
-pub(crate) fn each_record(path: &Path, mut each: impl FnMut(&[u8], Hash)) -> io::Result<()> {
+/// Reads a file's records, each with its hash. An end without a line break is no record: returns how long it is.
+pub(crate) fn each_record(path: &Path, mut each: impl FnMut(&[u8], Hash)) -> io::Result<usize> {
     let (mut reader, mut leaves) = (BufReader::with_capacity(1 << 18, File::open(path)?), Leaves::new());
     loop {
         let bytes = reader.fill_buf()?;
         let length = bytes.len();
         if length == 0 {
-            return Ok(());
+            return Ok(leaves.left());
         }
         leaves.feed(bytes, &mut each);
         reader.consume(length);

@@ -33,6 +33,11 @@ impl Leaves {
         self.line.extend_from_slice(rest);
     }
 
+    /// How many bytes stand behind the last record.
+    pub(crate) fn left(&self) -> usize {
+        self.line.len().saturating_sub(1)
+    }
+
     #[cfg(test)]
     pub(crate) fn of(record: &[u8]) -> Hash {
         let (mut leaves, mut hash) = (Self::new(), None);

@@ -113,6 +113,10 @@ pub struct Verification {
     pub findings: Vec<Finding>,
     /// What is worth knowing and no proof of anything.
     pub notes: Vec<String>,
+    /// The files of records in their order, each with how many of its lines, from the first on, a genuine checkpoint
+    /// covers. Whatever else is in the folder is nobody's word.
+    #[serde(skip)]
+    pub signed_files: Vec<(PathBuf, u64)>,
 }
 
 impl Verification {
@@ -153,7 +157,10 @@ pub fn verify(
             format!("told by {:.100}; the log speaks for {spoken}", service.escape_debug().to_string());
         log.add(FindingKind::ServiceForeign, records, None, &what);
     }
+    log.torn();
+    log.strays()?;
     log.found.findings.truncate(MOST_FINDINGS);
+    log.found.signed_files = log.signed_files();
     Ok(log.found)
 }
 
@@ -163,6 +170,8 @@ struct Log {
     files: Vec<(usize, PathBuf)>,
     records: Vec<Hash>,
     leaves: Vec<Hash>,
+    /// Files that do not end with a record, each with how many bytes stand behind the last one.
+    torn: Vec<(PathBuf, usize)>,
     /// Records that are told by another service than the key names, in runs of the same one.
     foreign: Vec<(String, Range<usize>)>,
     found: Verification,
@@ -170,12 +179,12 @@ struct Log {
 
 impl Log {
     fn read(folder: &Path, verifier: &LogVerifier) -> io::Result<Self> {
-        let (mut files, mut records) = (Vec::new(), Vec::new());
+        let (mut files, mut records, mut torn) = (Vec::new(), Vec::new(), Vec::new());
         let mut foreign: Vec<(String, Range<usize>)> = Vec::new();
         let is_bound = verifier.services().next().is_some();
         for (_, path) in segments(folder)? {
             files.push((records.len(), path.clone()));
-            each_record(&path, |record, leaf| {
+            let left = each_record(&path, |record, leaf| {
                 let at = records.len();
                 records.push(leaf);
                 if !is_bound || foreign.len() > MOST_FINDINGS {
@@ -187,11 +196,14 @@ impl Log {
                     _ => foreign.push((service, at..at + 1)),
                 }
             })?;
+            if left > 0 {
+                torn.push((path, left));
+            }
         }
         let bytes = maybe(std::fs::read(folder.join(LEAVES)))?;
         let leaves = bytes.as_chunks::<32>().0.to_vec();
         let found = Verification { records: count(records.len()), ..Verification::default() };
-        Ok(Self { folder: folder.to_owned(), files, records, leaves, foreign, found })
+        Ok(Self { folder: folder.to_owned(), files, records, leaves, torn, foreign, found })
     }
 
     /// The log's own checkpoints, by size.
@@ -317,6 +329,42 @@ impl Log {
                 .notes
                 .push(format!("the last {unsigned} records are not covered by a good checkpoint"));
         }
+    }
+
+    /// Only the file that is being written can end within a record. Nothing covers what stands there.
+    fn torn(&mut self) {
+        for (path, left) in std::mem::take(&mut self.torn) {
+            let behind = self.files.iter().position(|(_, file)| *file == path).unwrap_or_default() + 1;
+            let Some(&(at, _)) = self.files.get(behind) else {
+                self.found.notes.push(format!("the last {left} bytes are no whole record, as after a crash"));
+                continue;
+            };
+            let first = self.files.get(behind - 1).map_or(0, |(first, _)| *first);
+            let place = Some((path, count(at - first + 1)));
+            let what = format!("{left} bytes stand behind the last record of a file that another follows");
+            self.add(FindingKind::Inserted, at..at + 1, place, &what);
+        }
+    }
+
+    /// Files that look like records and are none of the log's.
+    fn strays(&mut self) -> io::Result<()> {
+        for entry in self.folder.read_dir()? {
+            let path = entry?.path();
+            let is_own = self.files.iter().any(|(_, own)| *own == path);
+            if !is_own && path.extension().is_some_and(|extension| extension == "jsonl") {
+                self.found.notes.push(format!("{} is no part of the log: nothing covers it", path.display()));
+            }
+        }
+        Ok(())
+    }
+
+    fn signed_files(&self) -> Vec<(PathBuf, u64)> {
+        let signed = index(self.found.signed);
+        let ends = self.files.iter().skip(1).map(|(first, _)| *first).chain([self.records.len()]);
+        let lines = |((first, path), end): (&(usize, PathBuf), usize)| {
+            (path.clone(), count(end.min(signed).saturating_sub(*first)))
+        };
+        self.files.iter().zip(ends).map(lines).collect()
     }
 
     /// True if the records are those of the hashes and some more, none of which stood before.

@@ -19,7 +19,7 @@ pub use self::source::{Foreign, LogSource, log_files};
 pub use self::suspicion::{Suspicion, SuspicionKind};
 pub use self::tree::{Node, Presentation};
 
-use self::source::{Voices, named};
+use self::source::{Voice, Voices, named};
 
 /// A shorter beginning of a fingerprint could mean anything.
 const SHORTEST_PREFIX: usize = 4;
@@ -73,7 +73,7 @@ impl Lineage {
             all += file.metadata().map_err(|error| named(file, &error))?.len();
         }
         let (mut records, mut unreadable, mut foreign, mut before) = (Vec::new(), Vec::new(), Vec::new(), 0);
-        for (path, speakers) in &voices.files {
+        for (path, Voice { speakers, at_most }) in &voices.files {
             let mut done = 0;
             let each = |line, record: Record| {
                 if voices.believes(speakers, &record.service) {
@@ -82,7 +82,7 @@ impl Lineage {
                 let speaks_for = speakers.iter().cloned().collect();
                 foreign.push(Foreign { file: path.clone(), line, speaks_for, record });
             };
-            record::read(path, each, &mut unreadable, |bytes| {
+            record::read(path, *at_most, each, &mut unreadable, |bytes| {
                 done = bytes;
                 progress(before + bytes, all);
             })

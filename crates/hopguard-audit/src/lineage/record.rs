@@ -150,6 +150,7 @@ const WORD_EVERY: u64 = 4096;
 /// Reads the events of one file, each with its line; `progress` learns how many bytes of it are read.
 pub(crate) fn read(
     path: &Path,
+    at_most: u64,
     mut each: impl FnMut(u64, Record),
     unreadable: &mut Vec<Unreadable>,
     mut progress: impl FnMut(u64),
@@ -163,7 +164,7 @@ pub(crate) fn read(
         if length == 0 || number % WORD_EVERY == 0 {
             progress(bytes);
         }
-        if length == 0 {
+        if length == 0 || number == at_most {
             return Ok(());
         }
         number += 1;

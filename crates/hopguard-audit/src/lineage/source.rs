@@ -14,18 +14,27 @@ use super::Record;
 pub struct LogSource {
     path: PathBuf,
     services: BTreeSet<String>,
+    at_most: u64,
 }
 
 impl LogSource {
     /// The log at `path`, of which it is not known who writes there.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), services: BTreeSet::new() }
+        Self { path: path.into(), services: BTreeSet::new(), at_most: u64::MAX }
     }
 
     /// Only this service writes there; of several, only they do.
     #[must_use]
     pub fn speaks_for(mut self, service: impl Into<String>) -> Self {
         self.services.insert(service.into());
+        self
+    }
+
+    /// Only the first lines of each file are read: as many as somebody vouches for
+    /// ([`Verification::signed_files`](crate::Verification::signed_files)).
+    #[must_use]
+    pub const fn lines_at_most(mut self, lines: u64) -> Self {
+        self.at_most = lines;
         self
     }
 }
@@ -44,9 +53,15 @@ pub struct Foreign {
     pub record: Record,
 }
 
+/// Who speaks in a file, and in how many lines of it.
+pub(super) struct Voice {
+    pub(super) speakers: BTreeSet<String>,
+    pub(super) at_most: u64,
+}
+
 /// The files of several logs, and who speaks where.
 pub(super) struct Voices {
-    pub(super) files: BTreeMap<PathBuf, BTreeSet<String>>,
+    pub(super) files: BTreeMap<PathBuf, Voice>,
     bound: BTreeSet<String>,
 }
 
@@ -54,9 +69,12 @@ impl Voices {
     /// The error names the path.
     pub(super) fn of(sources: &[LogSource]) -> io::Result<Self> {
         let mut voices = Self { files: BTreeMap::new(), bound: BTreeSet::new() };
-        for LogSource { path, services } in sources {
+        for LogSource { path, services, at_most } in sources {
             for file in log_files(path).map_err(|error| named(path, &error))? {
-                voices.files.entry(file).or_default().extend(services.iter().cloned());
+                let unknown = || Voice { speakers: BTreeSet::new(), at_most: u64::MAX };
+                let voice = voices.files.entry(file).or_insert_with(unknown);
+                voice.speakers.extend(services.iter().cloned());
+                voice.at_most = voice.at_most.min(*at_most);
             }
             voices.bound.extend(services.iter().cloned());
         }
