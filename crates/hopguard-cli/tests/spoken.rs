@@ -273,6 +273,8 @@ fn with_keys_what_is_not_signed_is_not_read() {
     fs::create_dir(nameless.log("inventory").join("below")).unwrap();
     fs::write(nameless.log("inventory").join("below/x.jsonl"), forged()).unwrap();
     fails(&nameless, &[&root(&nameless)], "below holds records that are not signed");
+    let named = format!("inventory={}", nameless.log("inventory").join("below").display());
+    fails(&nameless, &[&named], "below holds records that are not signed");
     // No key at all.
     let empty = logs();
     fs::write(&empty.keys, "\n").unwrap();

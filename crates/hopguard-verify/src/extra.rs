@@ -32,11 +32,10 @@ impl<'a> Extra<'a> {
     /// What stands at the end of these nested names: the texts of a list, or the member names of an object.
     pub(crate) fn names_at(&self, place: &[Box<str>]) -> Vec<Cow<'a, str>> {
         let Some((outer, inner)) = place.split_first() else { return Vec::new() };
-        let end = inner.iter().fold(self.find(outer), |value, name| match value.entries() {
-            Claim::Is(members) => named(&members, name),
-            Claim::Absent | Claim::Wrong => Value::default(),
+        let end = inner.iter().fold(self.find(outer), |value, name| {
+            value.entries().map(|members| named(&members, name)).unwrap_or_default()
         });
-        if let Claim::Is(members) = end.entries() {
+        if let Some(members) = end.entries() {
             return members.into_iter().map(|(name, _)| name).collect();
         }
         let mut texts = Vec::new();

@@ -8,9 +8,6 @@ pub(super) struct Others<'de> {
     few: [&'de [u8]; 8],
     count: usize,
     more: Vec<Cow<'de, [u8]>>,
-    /// A bit for each look that a name had, and whether two had the same.
-    looks: u64,
-    look_alike: bool,
 }
 
 impl<'de> Others<'de> {
@@ -20,7 +17,6 @@ impl<'de> Others<'de> {
 
     /// Adds a name as it stands.
     pub(super) fn add(&mut self, name: &'de [u8]) {
-        self.look_at(name);
         match self.few.get_mut(self.count) {
             Some(place) => {
                 *place = name;
@@ -32,24 +28,17 @@ impl<'de> Others<'de> {
 
     /// Adds a name that is spelled with escapes.
     pub(super) fn add_spelled(&mut self, name: Vec<u8>) {
-        self.look_at(&name);
         self.more.push(Cow::Owned(name));
-    }
-
-    fn look_at(&mut self, name: &[u8]) {
-        let end = |byte: Option<&u8>| usize::from(byte.copied().unwrap_or_default());
-        let look = 1 << ((name.len() + 5 * end(name.first()) + 11 * end(name.last())) % 64);
-        self.look_alike |= self.looks & look != 0;
-        self.looks |= look;
     }
 
     /// True if two of the names are one.
     pub(super) fn has_twins(&mut self) -> bool {
-        if !self.look_alike {
-            return false;
+        let few = self.few.get_mut(..self.count).unwrap_or_default();
+        if self.more.is_empty() {
+            return has_twins(few);
         }
         let mut all: Vec<&[u8]> = self.more.iter().map(|name| &**name).collect();
-        all.extend(self.few.get(..self.count).unwrap_or_default());
+        all.extend(few.iter());
         has_twins(&mut all)
     }
 }

@@ -29,8 +29,7 @@ impl<'de> Source<'de> {
     pub(super) fn of(text: &'de [u8]) -> Result<Self, Malformed> {
         let text = std::str::from_utf8(text).map_err(|_| Malformed)?;
         // Most texts have neither: then a quote ends a string, and nothing else needs a look.
-        let special = |byte: u8| u8::from(byte < b' ') | u8::from(byte == b'\\');
-        let is_plain = text.bytes().fold(0, |found, byte| found | special(byte)) == 0;
+        let is_plain = !text.bytes().fold(false, |special, byte| special | (byte < b' ' || byte == b'\\'));
         Ok(Self::again(text, is_plain))
     }
 
@@ -255,14 +254,8 @@ impl<'de> Source<'de> {
             }
             self.digits()?;
         }
-        // Beyond a double, readers disagree about what it is. As many digits as a `u64` may have are never beyond.
-        if (kind == Kind::Integer && length < 20)
-            || self.since(start)?.parse::<f64>().is_ok_and(f64::is_finite)
-        {
-            Ok(kind)
-        } else {
-            Err(Malformed)
-        }
+        // Beyond a double, readers disagree about what it is.
+        if self.since(start)?.parse::<f64>().is_ok_and(f64::is_finite) { Ok(kind) } else { Err(Malformed) }
     }
 
     fn digits(&mut self) -> Result<(), Malformed> {

@@ -66,6 +66,27 @@ fn numbers_are_spelled_as_json_spells_them() {
 }
 
 #[test]
+fn a_value_is_shown_as_it_is_written() {
+    let text = br#"{"text": "a" ,"number":7, "inner": [1, "b"] }"#;
+    let target = target(text).unwrap();
+    assert_eq!(target.of(Field::Text).raw(), "\"a\"");
+    assert_eq!(target.of(Field::Number).raw(), "7");
+    assert_eq!(target.of(Field::Inner).raw(), "[1, \"b\"]");
+    let escaped = r#"{"text":"\u0061"}"#;
+    assert_eq!(super::tests::target(escaped.as_bytes()).unwrap().of(Field::Text).raw(), r#""\u0061""#);
+}
+
+/// Most texts are read the short way.
+#[test]
+fn a_text_without_escapes_is_known_for_one() {
+    for (text, plain) in
+        [("{\"a\":\"~ \u{e4}\"}", true), ("{\"a\":\"\\n\"}", false), ("{\n}", false), ("{\u{1f}}", false)]
+    {
+        assert_eq!(Source::of(text.as_bytes()).unwrap().is_plain, plain, "{text:?}");
+    }
+}
+
+#[test]
 fn text_is_valid_unicode() {
     taken(b"{\"x\":\"\xff\"}", false);
     taken(b"{\"\xc3\x28\":1}", false);

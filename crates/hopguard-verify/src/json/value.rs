@@ -137,13 +137,9 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// All members of an object.
-    pub(crate) fn entries(self) -> Claim<Vec<(Cow<'a, str>, Self)>> {
-        match self.found.kind {
-            Kind::Absent => Claim::Absent,
-            Kind::Object => self.source().entries().map_or(Claim::Wrong, Claim::Is),
-            _ => Claim::Wrong,
-        }
+    /// All members, if it is an object.
+    pub(crate) fn entries(self) -> Option<Vec<(Cow<'a, str>, Self)>> {
+        (self.found.kind == Kind::Object).then(|| self.source().entries().ok()).flatten()
     }
 
     fn cut(self) -> Result<&'a str, Malformed> {
