@@ -8,6 +8,13 @@
 //! cargo run -p chain -- --processes   four processes with four logs, and a theft that these tell
 //! ```
 
+/// `println!` for whoever may stop reading: nothing hangs on the rest being read.
+macro_rules! say {
+    ($($what:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($what)*)));
+    }};
+}
+
 mod hops;
 mod kept;
 mod measured;
@@ -50,7 +57,7 @@ async fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     if std::env::args().skip(1).any(|argument| argument == "--help" || argument == "-h") {
-        println!("chain: every hop revalidates and narrows\n\n{USAGE}");
+        say!("chain: every hop revalidates and narrows\n\n{USAGE}");
         return ExitCode::SUCCESS;
     }
     let (mode, options) = match read(std::env::args().skip(1)) {
@@ -119,16 +126,16 @@ async fn run(mode: &Mode, options: &Options) -> Result<bool, Failure> {
         problems.push(format!("not held: {}", attack.name));
     }
     if *mode == Mode::Json {
-        println!("{}", show::json(&hops, &attacks, &problems));
+        say!("{}", show::json(&hops, &attacks, &problems));
         return Ok(problems.is_empty());
     }
-    println!("One good request: GET /orders/42 at the gateway, with the user's token.\n");
-    println!("{}\nanswer: {answer}\n", show::hops(&hops));
-    println!("{} attacks on the running services:\n\n{}\n", attacks.len(), show::attacks(&attacks));
-    println!("Lineage of the good request: which token was made from which.\n\n{}\n", show::lineage(&hops));
+    say!("One good request: GET /orders/42 at the gateway, with the user's token.\n");
+    say!("{}\nanswer: {answer}\n", show::hops(&hops));
+    say!("{} attacks on the running services:\n\n{}\n", attacks.len(), show::attacks(&attacks));
+    say!("Lineage of the good request: which token was made from which.\n\n{}\n", show::lineage(&hops));
     match problems.as_slice() {
-        [] => println!("Everything held."),
-        problems => println!("NOT everything held:\n  {}", problems.join("\n  ")),
+        [] => say!("Everything held."),
+        problems => say!("NOT everything held:\n  {}", problems.join("\n  ")),
     }
     Ok(problems.is_empty())
 }
@@ -157,16 +164,16 @@ async fn good_request(system: &System) -> Result<(Vec<hops::Hop>, String), Failu
 async fn serve(system: &System) -> Result<bool, Failure> {
     let token = system.user_token()?;
     let gateway = &system.gateway.url;
-    println!("gateway    {gateway}\norders     {}\ninventory  {}", system.orders.url, system.inventory.url);
-    println!("STS        {}/.well-known/oauth-authorization-server", system.sts_url);
+    say!("gateway    {gateway}\norders     {}\ninventory  {}", system.orders.url, system.inventory.url);
+    say!("STS        {}/.well-known/oauth-authorization-server", system.sts_url);
     for (service, url) in &system.metrics {
-        println!("metrics    {url}  # of {service}, for Prometheus");
+        say!("metrics    {url}  # of {service}, for Prometheus");
     }
-    println!("\nA token of alice's for the gateway, good for five minutes:\n\nTOKEN={token}\n");
-    println!("curl -i -H \"Authorization: Bearer $TOKEN\" {gateway}/orders/42");
-    println!("curl -i -H \"Authorization: Bearer $TOKEN\" {}/stock/42     # refused", system.inventory.url);
-    println!("curl -i -H \"Authorization: Bearer $TOKEN\" {gateway}/leak/header  # refused on the way out");
-    println!("curl -i {gateway}/careless                                  # refused\n\nCtrl-C stops it.");
+    say!("\nA token of alice's for the gateway, good for five minutes:\n\nTOKEN={token}\n");
+    say!("curl -i -H \"Authorization: Bearer $TOKEN\" {gateway}/orders/42");
+    say!("curl -i -H \"Authorization: Bearer $TOKEN\" {}/stock/42     # refused", system.inventory.url);
+    say!("curl -i -H \"Authorization: Bearer $TOKEN\" {gateway}/leak/header  # refused on the way out");
+    say!("curl -i {gateway}/careless                                  # refused\n\nCtrl-C stops it.");
     tokio::signal::ctrl_c().await?;
     Ok(true)
 }

@@ -47,7 +47,7 @@ pub async fn run(folder: Option<&Path>, as_json: bool) -> Result<bool, Failure> 
         std::fs::remove_dir_all(&own)?;
     }
     let report = report?;
-    println!("{}", if as_json { report.json().to_string() } else { report.told(folder.is_some()) });
+    say!("{}", if as_json { report.json().to_string() } else { report.told(folder.is_some()) });
     Ok(report.problems.is_empty())
 }
 
@@ -58,9 +58,8 @@ async fn observe(root: &Path) -> Result<Report, Failure> {
     let verifiers = children.end()?;
 
     let mut problems = Vec::new();
-    let logs = judge(root, &verifiers, &mut problems)?;
-    let source = |(name, _): &(&str, _)| LogSource::at(root.join("logs").join(name)).speaks_for(*name);
-    let lineage = Lineage::read_sources(&verifiers.iter().map(source).collect::<Vec<_>>(), |_, _| ())?;
+    let (logs, sources) = judge(root, &verifiers, &mut problems)?;
+    let lineage = Lineage::read_sources(&sources, |_, _| ())?;
     let trees = lineage.trace(HONEST);
     let suspicions = lineage.suspicions();
     if !lineage.unreadable().is_empty() {
@@ -72,13 +71,13 @@ async fn observe(root: &Path) -> Result<Report, Failure> {
     Ok(report)
 }
 
-/// Was any log changed? Each is held against the checkpoints that were shipped elsewhere.
+/// Was any log changed? Each is held against the checkpoints that were shipped elsewhere. What they cover is read on.
 fn judge(
     root: &Path,
     verifiers: &[(&'static str, LogVerifier)],
     problems: &mut Vec<String>,
-) -> Result<Vec<Value>, Failure> {
-    let mut logs = Vec::new();
+) -> Result<(Vec<Value>, Vec<LogSource>), Failure> {
+    let (mut logs, mut sources) = (Vec::new(), Vec::new());
     for (name, verifier) in verifiers {
         let shipped = std::fs::read_to_string(root.join("shipped").join(name))?;
         let found = verify(root.join("logs").join(name), verifier, &[&shipped])?;
@@ -87,8 +86,11 @@ fn judge(
         }
         logs.push(json!({ "service": name, "key": verifier.to_string(), "sound": found.is_sound(),
             "records": found.records, "signed": found.signed }));
+        let source =
+            |(file, lines): (PathBuf, u64)| LogSource::at(file).lines_at_most(lines).speaks_for(*name);
+        sources.extend(found.signed_files.into_iter().map(source));
     }
-    Ok(logs)
+    Ok((logs, sources))
 }
 
 impl Report {
