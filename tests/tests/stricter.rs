@@ -3,6 +3,10 @@
 
 use std::sync::Arc;
 
+use axum::Router;
+use axum::body::Body;
+use axum::routing::any;
+use hopguard_axum::Caller;
 use hopguard_client::Spawn;
 use hopguard_core::{
     AudienceGuard, Audit, Ledger, ScopeGuard, Ttl, TtlGuard, UnixTime, Waiver, minutes, seconds,
@@ -10,10 +14,12 @@ use hopguard_core::{
 use hopguard_testkit::MemorySink;
 use hopguard_testkit::corpus::Stage;
 use hopguard_tests::alone::{Boxed, answer};
-use hopguard_tests::inbound::{Reached, World, bearer, router};
+use hopguard_tests::inbound::{Reached, Service, World, bearer, router};
 use hopguard_tests::{ALL_SINGLY, event_named};
-use hopguard_tower::{GuardExt, Hop, VerifyLayer};
+use hopguard_tower::{BindLayer, GuardExt, Hop, VerifyLayer};
 use hopguard_verify::{Algorithm, Issuer, Verifier};
+use http::StatusCode;
+use tower::Service as _;
 use tower::util::BoxCloneSyncService;
 use tower_layer::Layer;
 
@@ -172,4 +178,18 @@ async fn a_remembered_token_is_refused_once_time_says_so() {
         assert_eq!(stack.shown(&token).await, code, "{what}");
         assert_eq!(verifier.signature_checks(), 1, "{what}: it was not remembered");
     }
+}
+
+/// A guard on a route behind a complete stack takes nothing away: whom the stack has admitted, stays admitted.
+#[tokio::test]
+async fn a_holder_check_behind_a_stack_leaves_its_caller() {
+    let world = World::default();
+    let usual = Service::usual(&world);
+    let hop = usual.guard.hop().clone();
+    let who = |caller: Caller| async move { caller.facts().subject.to_string() };
+    let routes = Router::new().route("/orders/42", any(who).layer(BindLayer::bearer_only(&hop)));
+    let mut app = usual.guard.around(routes);
+    let response = app.call(world.good_request("/orders/42").map(Body::from)).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(usual.sink.codes().iter().filter(|code| **code == "passed").count(), 1);
 }

@@ -8,7 +8,7 @@ use hopguard_audit::{FindingKind, LogVerifier, Verification, verify};
 
 use crate::progress;
 use crate::show::plain;
-use crate::verify::{is_durable, read_keys};
+use crate::verify::{folder_of, is_durable, read_keys};
 
 /// More lines than this that are left out are counted.
 const SINGLY: usize = 10;
@@ -39,7 +39,10 @@ impl Logs {
         );
         left_out(lineage.foreign().iter().map(|one| {
             let service = plain(&one.record.service);
-            format!("{} is told by {service}, for whom this log does not speak", place(&one.file, one.line))
+            format!(
+                "{} is told by {service:.100}, for whom this log does not speak",
+                place(&one.file, one.line)
+            )
         }));
         Ok(lineage)
     }
@@ -48,33 +51,45 @@ impl Logs {
         let keys = self.key.iter().map(|key| read_keys(key)).collect::<Result<Vec<_>, _>>()?.concat();
         if keys.is_empty() {
             let plain = self.logs.iter().map(|log| {
-                let (service, path) = spoken(log);
-                service.into_iter().fold(LogSource::at(path), LogSource::speaks_for)
+                let (service, path) = spoken(log)?;
+                Ok(service.into_iter().fold(LogSource::at(path), LogSource::speaks_for))
             });
-            return Ok(plain.collect());
+            return plain.collect();
         }
-        let mut sources = Vec::new();
+        let (mut sources, mut met) = (Vec::new(), Vec::new());
         for log in &self.logs {
-            let (service, path) = spoken(log);
+            let (service, path) = spoken(log)?;
             let files = log_files(path).map_err(|error| format!("{}: {error}", path.display()))?;
             let folders: BTreeSet<_> = files.iter().map(|file| folder_of(file)).collect();
             for folder in folders {
                 if is_durable(folder) {
-                    sources.extend(signed(folder, &keys, service)?);
+                    let (key, found) = signer(folder, &keys)?;
+                    met.push(key);
+                    sources.extend(signed(folder, key, found, service)?);
                 } else {
                     let service = service.ok_or_else(|| unsigned(folder))?;
                     sources.extend(tied(folder, &files, &keys, service)?);
                 }
             }
         }
-        Ok(sources)
+        // INVARIANT: I14 — a log that is gone says nothing, and what it would have contradicted stands.
+        match keys.iter().find(|key| !met.contains(key)) {
+            None => Ok(sources),
+            Some(key) => {
+                Err(format!("no log here is signed by {}: name it, or leave its key out", key.origin()))
+            }
+        }
     }
 }
 
 /// The records of a durable log that a checkpoint covers, and nothing else of its folder.
-fn signed(folder: &Path, keys: &[LogVerifier], service: Option<&str>) -> Result<Vec<LogSource>, String> {
+fn signed(
+    folder: &Path,
+    key: &LogVerifier,
+    found: Verification,
+    service: Option<&str>,
+) -> Result<Vec<LogSource>, String> {
     let at = folder.display();
-    let (key, found) = signer(folder, keys)?;
     if let Some(service) = service
         && key.services().next().is_some()
         && !key.services().any(|own| own == service)
@@ -111,10 +126,6 @@ fn tied(
     Ok(own.map(|file| LogSource::at(file).speaks_for(service)).collect())
 }
 
-fn folder_of(file: &Path) -> &Path {
-    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 fn unsigned(folder: &Path) -> String {
     format!(
         "{} holds records that are not signed: with --key only what a key signed is read. Leave them out, say \
@@ -131,10 +142,21 @@ fn left_out(lines: impl ExactSizeIterator<Item = String>) {
     }
 }
 
-/// What `SERVICE=LOG` says. A log whose name has a `=` is just that.
-fn spoken(log: &Path) -> (Option<&str>, &Path) {
-    let pair = log.to_str().filter(|_| !log.exists()).and_then(|text| text.split_once('='));
-    pair.map_or((None, log), |(service, path)| (Some(service), Path::new(path)))
+/// What `SERVICE=LOG` says. A log whose name has a `=` is just that, where it can be nothing else.
+fn spoken(log: &Path) -> Result<(Option<&str>, &Path), String> {
+    // No service is called like a way through folders.
+    let is_path = log.is_absolute() || log.starts_with(".") || log.starts_with("..");
+    match log.to_str().filter(|_| !is_path).and_then(|text| text.split_once('=')) {
+        None => Ok((None, log)),
+        Some((service, path)) => match (log.exists(), Path::new(path).exists()) {
+            (false, _) => Ok((Some(service), Path::new(path))),
+            (true, false) => Ok((None, log)),
+            (true, true) => {
+                let log = log.display();
+                Err(format!("{log} is a log of that name and names one: say ./{log}, or {service}=./{path}"))
+            }
+        },
+    }
 }
 
 /// The key that signed the log, all of which it verifies.

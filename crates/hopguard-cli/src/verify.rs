@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Ended, String> {
             return Err(format!("{} is no durable log: there is nothing to verify", log.display()));
         } else {
             let files = log_files(log).map_err(|error| format!("{}: {error}", log.display()))?;
-            let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
+            let folders: BTreeSet<&Path> = files.iter().map(|file| folder_of(file)).collect();
             if let Some(durable) = folders.into_iter().find(|at| is_durable(at)) {
                 let what = "holds durable logs, or is a part of one: name each one's folder, and its key";
                 return Err(format!("{} {what}; the first is {}", log.display(), durable.display()));
@@ -97,7 +97,8 @@ fn read_key(key: &str) -> Result<LogVerifier, String> {
 
 /// The verifier keys in `key` or in the file of that name, one a line.
 pub(crate) fn read_keys(key: &str) -> Result<Vec<LogVerifier>, String> {
-    let text = if key.contains('+') && !Path::new(key).exists() {
+    // A key is a key, whatever files there are: one of that name must not take its place.
+    let text = if LogVerifier::parse(key).is_ok() || key.contains('+') && !Path::new(key).exists() {
         key.to_owned()
     } else {
         std::fs::read_to_string(key).map_err(|error| format!("cannot read {key}: {error}"))?
@@ -111,6 +112,11 @@ pub(crate) fn read_keys(key: &str) -> Result<Vec<LogVerifier>, String> {
         lines.map(|line| LogVerifier::parse(line).map_err(|_| WRONG.to_owned())).collect::<Result<_, _>>()?;
     // A file that was emptied would otherwise ask for nothing.
     if keys.is_empty() { Err(format!("{key} holds no verifier key")) } else { Ok(keys) }
+}
+
+/// Where a file stands.
+pub(crate) fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// True if anything is left of a durable log: the files of its records, too, have names as no other's.

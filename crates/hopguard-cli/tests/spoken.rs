@@ -267,7 +267,8 @@ fn with_keys_what_is_not_signed_is_not_read() {
     fails(&bare, &[&named], "logs holds records that are not signed");
     // Of a service that no key names there is no signed log: it may be named.
     let named = format!("billing={}", bare.folder.join("logs/x.jsonl").display());
-    text(&run(&["stats", "--key", &bare.keys, &named]), 0);
+    let gateway = bare.log("gateway").display().to_string();
+    text(&run(&["stats", "--key", &bare.key("gateway"), &gateway, &named]), 0);
     // In a folder of a log whose key names nobody.
     let nameless = Logs::new(|service| format!("chain.example/{service}"));
     fs::create_dir(nameless.log("inventory").join("below")).unwrap();
@@ -275,8 +276,85 @@ fn with_keys_what_is_not_signed_is_not_read() {
     fails(&nameless, &[&root(&nameless)], "below holds records that are not signed");
     let named = format!("inventory={}", nameless.log("inventory").join("below").display());
     fails(&nameless, &[&named], "below holds records that are not signed");
+    // A log whose key is there and which is not; also where only its records are gone.
+    let gone = logs();
+    fs::remove_file(first(&gone)).unwrap();
+    fails(&gone, &[&root(&gone)], "no log here is signed by chain.example/audit#orders");
+    fs::remove_dir_all(gone.log("orders")).unwrap();
+    fails(&gone, &[&root(&gone)], "no log here is signed by chain.example/audit#orders");
     // No key at all.
     let empty = logs();
     fs::write(&empty.keys, "\n").unwrap();
     fails(&empty, &[&root(&empty)], "holds no verifier key");
+}
+
+/// A copy of a log tells nothing more: a theft in the honest call's trace is not explained by that call told twice.
+#[test]
+fn a_log_that_is_read_twice_is_one_log() {
+    let logs = Logs::new(|service| format!("chain.example/audit#{service}"));
+    let root = logs.folder.join("logs").display().to_string();
+    let again = format!("{root}/../logs/orders");
+    assert_eq!(suspected(&["--key", &logs.keys, &root, &again]), THEFT);
+    let copy = logs.log("inventory").join("copy");
+    fs::create_dir(&copy).unwrap();
+    for entry in fs::read_dir(logs.log("orders")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
+    }
+    let count = |arguments: &[&str]| {
+        let found = text(&run(&[&["find", "--json", "alice"], arguments].concat()), 0);
+        found.lines().count()
+    };
+    let with_keys = ["--key", &logs.keys, &root];
+    let copied = count(&with_keys);
+    fs::remove_dir_all(copy).unwrap();
+    assert_eq!(copied, count(&with_keys));
+}
+
+/// What lies in the folder where the command is run decides nothing.
+#[test]
+fn no_file_takes_the_place_of_what_was_said() {
+    let logs = Logs::new(|service| format!("chain.example/audit#{service}"));
+    let here = logs.folder.join("here");
+    let within = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hopguard"));
+        command.arg("audit").args(arguments).current_dir(&here).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = {
+            let _none_is_open = OPEN_LOGS.read().unwrap();
+            command.spawn().unwrap()
+        };
+        child.wait_with_output().unwrap()
+    };
+    // A key that is given in full is that key.
+    let (own, other) = (logs.key("orders"), logs.key("gateway"));
+    let planted = here.join(&own);
+    fs::create_dir_all(planted.parent().unwrap()).unwrap();
+    fs::write(planted, &other).unwrap();
+    let orders = logs.log("orders").display().to_string();
+    text(&within(&["verify", "--key", &own, &orders]), 0);
+    // A tie is a tie.
+    fs::create_dir_all(here.join("orders=plain")).unwrap();
+    for file in ["orders=plain/x.jsonl", "plain.jsonl"] {
+        fs::write(here.join(file), honest("orders")).unwrap();
+    }
+    fs::create_dir(here.join("plain")).unwrap();
+    fs::write(here.join("plain/x.jsonl"), honest("orders")).unwrap();
+    let output = within(&["stats", "orders=plain/x.jsonl"]);
+    text(&output, 2);
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("is a log of that name and names one"),
+        "{output:?}"
+    );
+    text(&within(&["stats", "./orders=plain/x.jsonl", "orders=plain.jsonl"]), 0);
+    // The name of a file alone is a file in this folder.
+    for file in ["checkpoint", "checkpoints", "leaves"] {
+        fs::remove_file(logs.log("orders").join(file)).unwrap();
+    }
+    for name in fs::read_dir(logs.log("orders")).unwrap() {
+        let name = name.unwrap().file_name();
+        fs::copy(logs.log("orders").join(&name), here.join(&name)).unwrap();
+        let output = within(&["stats", "--key", &logs.keys, name.to_str().unwrap()]);
+        text(&output, 2);
+        text(&within(&["verify", name.to_str().unwrap()]), 2);
+    }
 }

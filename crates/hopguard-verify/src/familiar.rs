@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where the dot behind a header is looked for.
 const HEADER: usize = 512;
-/// The mark of what is shorter than any header that names an algorithm, and is never added.
-const SHORT: u64 = 1;
+/// The mark of what has no header, one too short to name an algorithm, or one too long to be looked at. Never added.
+const UNMARKED: u64 = 1;
 /// Any number with as many bits set as not.
 const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -27,7 +27,7 @@ impl Mark {
         let beginning = token.get(..HEADER).unwrap_or(token);
         let header = memchr::memchr(b'.', beginning).and_then(|dot| token.get(..dot)).unwrap_or_default();
         // What the whole chunks leave over is in the last one, with some of what stands before it.
-        let Some(last) = header.last_chunk() else { return Self(SHORT) };
+        let Some(last) = header.last_chunk() else { return Self(UNMARKED) };
         let (chunks, _) = header.as_chunks();
         let mark = chunks.iter().chain([last]).fold(header.len() as u64, |mark, chunk: &[u8; 16]| {
             let [a, b, c, d, e, f, g, h, rest @ ..] = *chunk;
@@ -36,7 +36,7 @@ impl Mark {
             low ^ high
         });
         // Zero is what no header was marked with.
-        Self(mark.max(1))
+        Self(mark.max(2))
     }
 }
 
@@ -46,7 +46,9 @@ impl Familiar {
     }
 
     pub(crate) fn add(&self, mark: Mark) {
-        if let Some(place) = self.place(mark) {
+        if mark.0 != UNMARKED
+            && let Some(place) = self.place(mark)
+        {
             place.store(mark.0, Ordering::Relaxed);
         }
     }
@@ -85,6 +87,17 @@ mod tests {
         }
         for strange in [&b""[..], b".", b"short.p.s", b"no dot at all in here", &[b'a'; 2 * HEADER]] {
             assert!(!familiar.has(Mark::of(strange)));
+        }
+    }
+
+    /// Else one token with a long header would make all garbage familiar.
+    #[test]
+    fn what_has_no_mark_is_never_familiar() {
+        let long = [&[b'a'; HEADER][..], b".payload.signature"].concat();
+        for unmarked in [&b"no dot"[..], b"", b"short.p.s", &long] {
+            let familiar = Familiar::default();
+            familiar.add(Mark::of(unmarked));
+            assert!(!familiar.has(Mark::of(unmarked)) && !familiar.has(Mark::of(b"garbage")));
         }
     }
 

@@ -219,6 +219,11 @@ impl Verifier {
     }
 
     #[cfg(test)]
+    pub(crate) fn familiar(&self) -> &Familiar {
+        &self.0.familiar
+    }
+
+    #[cfg(test)]
     pub(crate) fn remembered(&self) -> usize {
         self.0.memory.as_ref().map_or(0, Memory::len)
     }
@@ -257,6 +262,8 @@ impl Inner {
             if let Some((memory, tag)) = tagged
                 && let Some(facts) = self.recall(memory, tag, withdrawals, now)?
             {
+                // Another header had taken its place.
+                self.familiar.add(mark);
                 return Ok(facts);
             }
         }

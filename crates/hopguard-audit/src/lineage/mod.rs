@@ -10,7 +10,8 @@ mod suspicion;
 mod tests;
 mod tree;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::path::Path;
 
@@ -37,6 +38,22 @@ pub struct Lineage {
     said: BTreeMap<(String, String), BTreeSet<String>>,
     /// The events in which a token was shown.
     shown: BTreeMap<String, Vec<usize>>,
+}
+
+/// Each event once. Those that only share an id stay: somebody may have told another story under it.
+fn singly(records: Vec<Record>) -> Vec<Record> {
+    let hash = RandomState::new();
+    let mut last_of: HashMap<u64, usize> = HashMap::with_capacity(records.len());
+    let mut kept: Vec<Record> = Vec::with_capacity(records.len());
+    for record in records {
+        let id = hash.hash_one((&record.service, &record.event_id));
+        let before = last_of.get(&id).and_then(|at| kept.get(*at));
+        if before != Some(&record) {
+            last_of.insert(id, kept.len());
+            kept.push(record);
+        }
+    }
+    kept
 }
 
 impl Lineage {
@@ -93,10 +110,11 @@ impl Lineage {
         Ok(Self { unreadable, foreign, ..Self::of(records) })
     }
 
-    /// The lineage of these events.
+    /// The lineage of these events. One that is there twice, as in a copy of a log, is one event.
     #[must_use]
     pub fn of(mut records: Vec<Record>) -> Self {
         records.sort_by_key(|record| record.time_ms);
+        let records = singly(records);
         let mut lineage = Self::default();
         for record in &records {
             for token in [&record.token, &record.grant].into_iter().flatten() {

@@ -73,14 +73,25 @@ fn each_thing_is_suspected_for_its_own_reason() {
             |all| {
                 let mut passed = all.remove(2);
                 (passed.code, passed.request_id) = ("passed".into(), Some("r".into()));
-                for gate in gates {
-                    all.push(Record { gate: (*gate).into(), ..passed.clone() });
+                for (at, gate) in gates.iter().enumerate() {
+                    let event_id = format!("{at}");
+                    all.push(Record { gate: (*gate).into(), event_id, ..passed.clone() });
                 }
                 all.push(record("orders", "inbound", "admitted", 50, &token("g", &["gateway"])));
             },
             expected,
         );
     }
+    // The same event once more, as in a copy of the log, is no second call.
+    suspected(
+        |all| {
+            let mut passed = all.remove(2);
+            (passed.code, passed.request_id) = ("passed".into(), Some("r".into()));
+            all.extend([passed.clone(), passed]);
+            all.push(record("orders", "inbound", "admitted", 50, &token("g", &["gateway"])));
+        },
+        &[(PresentationUnmatched, "g")],
+    );
     // Without the grantee's log nothing can be said.
     suspected(|all| all.retain(|record| record.service != "gateway"), &[]);
     suspected(

@@ -303,7 +303,8 @@ impl PassthroughLayer {
         let destination = matched.destination.as_ref().filter(|_| is_here);
         let destination =
             destination.ok_or_else(|| matched.refuse(hop, "passthrough", Fault::TargetUnreadable.into()))?;
-        let mut passes_until = None;
+        // Another block may stand in front of this one.
+        let mut passes_until = matched.passes_until;
         for waived in &self.waived {
             self.rule.relied_on(&matched, waived)?;
             passes_until = earlier(passes_until, Some(waived.waiver.until()));

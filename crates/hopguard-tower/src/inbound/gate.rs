@@ -224,7 +224,10 @@ impl<T: Step> Inner<T> {
         let passed = event(hop, &self.step, record, Some(token), Decision::Allow("passed"));
         let safe = hop.audit().write_durably(passed);
         let safe = safe.map_err(|full| refuse(hop, &self.step, record, token, Fault::from(full).into()))?;
-        if let Some(bound) = changed {
+        // Whom a complete stack has admitted, stays admitted: to be bound is less.
+        if let Some(bound) = changed
+            && passage.admitted().is_none()
+        {
             passage.stage = Some(Stage::Bound(bound));
         }
         Ok(safe)

@@ -2,6 +2,8 @@
 
 use hopguard_core::{Fingerprint, UnixTime, Withdrawal, minutes, seconds};
 
+use crate::familiar::Mark;
+
 use super::*;
 
 fn remembered(rig: &Rig, token: &str) -> bool {
@@ -214,4 +216,20 @@ fn a_memory_for_one_remembers() {
         builder.issuer(Issuer::at(ISSUER).keys_fixed(&set_of(&[&signer]))).remember_at_most(1)
     });
     assert!(remembered(&rig, &signer.token(&claims())));
+}
+
+/// A header that others have pushed out is familiar again once one of its tokens was recognised.
+#[test]
+fn a_header_that_was_pushed_out_comes_back() {
+    let signer = Signer::es256("k1");
+    let rig = Rig::fixed(&[&signer]);
+    let (token, familiar) = (signer.token(&claims()), rig.verifier.familiar());
+    let mark = Mark::of(token.as_bytes());
+    assert!(remembered(&rig, &token) && familiar.has(mark));
+    for n in 0..200 {
+        familiar.add(Mark::of(format!("another-header-of-{n}.p.s").as_bytes()));
+    }
+    assert!(!familiar.has(mark));
+    assert!(remembered(&rig, &token) && familiar.has(mark));
+    assert_eq!(rig.verifier.signature_checks(), 1);
 }
