@@ -47,8 +47,7 @@ impl Filter {
     }
 }
 
-/// The word that an anchor belongs to, and its bits there. The upper bytes of a sum of products depend on all bits
-/// below them.
+/// The word that an anchor belongs to, and its bits there.
 fn place(anchor: u64) -> (usize, [u8; 3]) {
     let [_, _, _, third, second, first, low, high] = anchor.to_le_bytes();
     (usize::from(u16::from_le_bytes([low, high])), [first, second, third])
