@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::hint::black_box;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::digest;
@@ -134,7 +134,7 @@ fn resident_now() -> usize {
     size.trim().parse::<usize>().expect("a number") * 1024
 }
 
-/// Three keys under which a token could be remembered: a whole hit of each, and the memory it takes.
+/// Keys under which a token could be remembered: a whole hit of each, and the memory it takes.
 pub(crate) fn keys(_: Pace) -> Group {
     let mut group = Group::new(Whose::Thread);
     let (es256, rs256) = (Key::es256(), Key::rs256());
@@ -175,11 +175,36 @@ pub(crate) fn keys(_: Pace) -> Group {
     each("SHA-256", hit, bytes);
     let (hit, bytes) = table(&tokens, Spread, gmac);
     each("keyed universal hash (GMAC)", hit, bytes);
+    nh("the key is not counted");
+    let (hit, bytes) = table(&tokens, Spread, nh);
+    each("keyed universal hash (NH)", hit, bytes);
     let (hit, bytes) = compared(&tokens, RandomState::new());
     each("SipHash and comparison", hit, bytes);
     let (hit, bytes) = compared(&tokens, DefaultHashBuilder::default());
     each("foldhash and comparison", hit, bytes);
     group
+}
+
+/// NH as the memory has it, under a key that is no secret: both sums, and the length.
+fn nh(token: &str) -> [u64; 5] {
+    static KEY: LazyLock<Vec<[u64; 2]>> = LazyLock::new(|| {
+        let drawn = RandomState::new();
+        (0..258_u64).map(|n| [drawn.hash_one(n), drawn.hash_one(!n)]).collect()
+    });
+    let (blocks, rest) = token.as_bytes().as_chunks();
+    let mut last = [0; 16];
+    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    let mut sums = [0_u128; 2];
+    for (block, keys) in blocks.iter().chain([&last]).zip(KEY.array_windows::<2>()) {
+        let block = u128::from_le_bytes(*block);
+        let [first, second] = [block as u64, (block >> 64) as u64];
+        for (sum, [low, high]) in sums.iter_mut().zip(keys) {
+            let product = u128::from(first.wrapping_add(*low)) * u128::from(second.wrapping_add(*high));
+            *sum = sum.wrapping_add(product);
+        }
+    }
+    let [low, high] = sums.map(|sum| [sum as u64, (sum >> 64) as u64]);
+    [low[0] ^ low[1], low[1], high[0], high[1], token.len() as u64]
 }
 
 /// Looks one token up; true if it was there.

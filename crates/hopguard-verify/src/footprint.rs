@@ -8,7 +8,7 @@ use hopguard_core::{Actor, Confirmation, Facts};
 use crate::memory::Verdict;
 
 /// The memory's own share of an entry: its place in the table, its tag, its counters.
-const PLACE: usize = 128;
+const PLACE: usize = 160;
 
 /// The bytes that `verdict` keeps alive for itself alone. The key and the names of it and of the issuer are
 /// shared with others.
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn everything_that_a_token_brings_is_counted() {
         // The subject, the audiences and the scopes are a piece each, though there is nothing in them.
-        let itself = 128 + size_of::<Verdict>() + (16 + size_of::<Facts>() + 8).next_multiple_of(16);
+        let itself = 160 + size_of::<Verdict>() + (16 + size_of::<Facts>() + 8).next_multiple_of(16);
         assert_eq!(footprint(&bare()), itself + 3 * 32);
         let text = |length: usize| "x".repeat(length);
         let actor = |subject, issuer: Option<usize>| Actor {

@@ -59,6 +59,7 @@ mod jwk;
 mod point;
 mod roca;
 mod memory;
+mod universal;
 mod familiar;
 mod footprint;
 #[cfg(any(test, fuzzing))]

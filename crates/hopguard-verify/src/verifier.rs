@@ -19,8 +19,9 @@ use crate::familiar::{Familiar, Mark};
 use crate::header::Header;
 use crate::key_store::{KeySetStatus, KeyStore, Outside, Want};
 use crate::keys::Lookup;
-use crate::memory::{Memory, Tag, Verdict};
+use crate::memory::{Memory, Verdict};
 use crate::profile::Profile;
+use crate::universal::Tag;
 
 /// Verifies access tokens of the issuers it was built with. Cloning shares it.
 ///
