@@ -17,13 +17,15 @@ use crate::counting::{counted, told};
 pub(crate) struct Pace {
     pub(crate) rounds: usize,
     pub(crate) round: Duration,
+    /// How often everything is measured; see [`calmer`].
+    pub(crate) passes: usize,
 }
 
 impl Pace {
     /// For figures that are quoted.
-    pub(crate) const FULL: Self = Self { rounds: 41, round: Duration::from_millis(5) };
+    pub(crate) const FULL: Self = Self { rounds: 41, round: Duration::from_millis(5), passes: 3 };
     /// For a look; the fewest rounds that give a bound worth naming.
-    pub(crate) const QUICK: Self = Self { rounds: 21, round: Duration::from_millis(1) };
+    pub(crate) const QUICK: Self = Self { rounds: 21, round: Duration::from_millis(1), passes: 1 };
 
     /// How many batches a lane runs at most when its iterations are fixed: one to warm up, and the rounds. Counting
     /// takes two.
@@ -235,6 +237,11 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// True unless it was counted, which comes out the same each time.
+    pub(crate) fn is_timed(&self) -> bool {
+        self.rounds > 1
+    }
+
     /// Whether the budgets are met; `None` if there is none.
     pub(crate) fn held(&self) -> Option<bool> {
         let time = self.budget.map(|budget| self.high <= budget);
@@ -327,6 +334,17 @@ pub(crate) fn measure(mut group: Group, pace: Pace) -> Vec<Row> {
     group.comparisons.into_iter().map(row).chain(group.counted).collect()
 }
 
+/// Of two measurements of one group the one to keep: that in which the floors were faster.
+///
+/// A neighbour on the same core slows whatever fills the core's width more than what waits for itself, such as a chain
+/// of multiplications, and so moves a ratio for minutes. The floors alone decide, so that nothing is chosen for what
+/// hopguard cost in it.
+pub(crate) fn calmer(one: Vec<Row>, other: Vec<Row>) -> Vec<Row> {
+    let floors =
+        |rows: &[Row]| rows.iter().filter(|row| row.is_timed()).map(|row| row.floor_value).sum::<f64>();
+    if floors(&other) < floors(&one) { other } else { one }
+}
+
 /// What a group counts, by the paths of its rows: allocations per operation, over those of the bare lane where there
 /// is one; and bytes.
 pub(crate) fn counts(mut group: Group) -> Vec<(String, f64)> {
@@ -401,6 +419,31 @@ mod tests {
     }
 
     #[test]
+    fn the_floors_say_which_was_calmer() {
+        let rows = |subject_value, floor_value| {
+            let (path, floor, ratio) = (String::new(), String::new(), subject_value / floor_value);
+            vec![Row {
+                subject: path.clone(),
+                path,
+                floor,
+                unit: "us",
+                ratio,
+                low: ratio,
+                high: ratio,
+                budget: None,
+                subject_value,
+                floor_value,
+                rounds: 41,
+                allocations: None,
+                allocations_budget: None,
+            }]
+        };
+        let kept = |one, other| calmer(one, other).first().map(|row| row.subject_value);
+        assert_eq!(kept(rows(2.0, 16.0), rows(1.0, 17.0)), Some(2.0));
+        assert_eq!(kept(rows(1.0, 17.0), rows(2.0, 16.0)), Some(2.0));
+    }
+
+    #[test]
     fn a_ratio_is_found_and_judged() {
         fn spin(times: u32) {
             for n in 0..times {
@@ -421,7 +464,7 @@ mod tests {
         group.compare("double", double, floor, 3.0).allocations(None);
         group.compare("double, tight", double, floor, 1.5);
         group.compare("the other half", double, floor, 1.5).over(floor).allocations(1.0);
-        let rows = measure(group, Pace { rounds: 21, round: Duration::from_millis(1) });
+        let rows = measure(group, Pace::QUICK);
         assert!((1.7..2.3).contains(&rows[0].ratio), "{rows:?}");
         assert_eq!((rows[0].allocations, rows[0].held()), (None, Some(true)));
         assert_eq!(rows[1].held(), Some(false));

@@ -20,7 +20,7 @@ mod memory;
 mod report;
 
 pub use counting::{Counted, Counter};
-use harness::{Group, Pace, counts, measure};
+use harness::{Group, Pace, Row, calmer, counts, measure};
 use report::{Measured, Place};
 
 /// A group, and the name by which it is run alone.
@@ -150,18 +150,31 @@ fn run(wanted: &Wanted) -> Result<(), String> {
         return Ok(());
     }
     counting::ask("allocations", name)?;
-    let mut rows = Vec::new();
+    let mut kept: Vec<(&'static str, Vec<Row>)> = Vec::new();
     for &(group, build) in &chosen {
         eprintln!("{group} ...");
-        rows.extend(measure(build(pace), pace).into_iter().map(|row| Measured { group, row }));
+        kept.push((group, measure(build(pace), pace)));
     }
+    // Pass by pass, not group by group: what holds the machine up holds it up for minutes.
+    for pass in 1..pace.passes {
+        for (&(group, build), (_, rows)) in chosen.iter().zip(&mut kept) {
+            if rows.iter().any(Row::is_timed) {
+                eprintln!("{group}, once more ({pass}) ...");
+                *rows = calmer(std::mem::take(rows), measure(build(pace), pace));
+            }
+        }
+    }
+    let measured =
+        |(group, rows): (&'static str, Vec<Row>)| rows.into_iter().map(move |row| Measured { group, row });
+    let rows: Vec<_> = kept.into_iter().flat_map(measured).collect();
     if wanted.json {
         println!("{}", report::json(&rows, PLACE));
     } else {
         println!("{}", report::table(&rows));
     }
     if wanted.name.is_none() && !wanted.quick {
-        let note = format!("{} rounds.", pace.rounds);
+        let note =
+            format!("{} rounds, of {} passes the one with the fastest floors.", pace.rounds, pace.passes);
         PLACE.write(&rows, &note)?;
     }
     let missed = rows.iter().filter(|measured| measured.row.held() == Some(false)).count();
