@@ -41,7 +41,7 @@ pub(crate) fn exchanged(pace: Pace) -> Group {
         calls,
         ClientAuth::client_secret_basic(CLIENT, "s"),
     );
-    let auth = ClientAuth::private_key_jwt(CLIENT, Arc::new(own));
+    let auth = ClientAuth::private_key_jwt(CLIENT, own);
     let assertion = lane(&mut group, "hopguard, private_key_jwt", &key, calls, auth);
 
     let bare = bare(&mut group, &key, calls);

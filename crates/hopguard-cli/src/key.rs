@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use hopguard_audit::LogKey;
+use hopguard_core::ConfigErrors;
 
 use crate::{Ended, print_as_is};
 
@@ -28,7 +29,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Ended, String> {
     let key = match (&arguments.origin, &arguments.out, &arguments.show) {
-        (_, _, Some(file)) => LogKey::from_file(file).map_err(|error| error.to_string())?,
+        (_, _, Some(file)) => LogKey::from_file(file).map_err(|errors| wrong(&errors))?,
         (Some(origin), Some(out), None) => made(origin, &arguments.service, out)?,
         _ => return Err("name the log and --out FILE, or --show FILE".to_owned()),
     };
@@ -37,10 +38,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Ended, String> {
     Ok(Ended::Well)
 }
 
+/// There is no configuration here whose settings could be named.
+fn wrong(errors: &ConfigErrors) -> String {
+    let problems: Vec<_> = errors.problems().iter().map(|one| format!("the key {}", one.problem)).collect();
+    problems.join("; ")
+}
+
 fn made(origin: &str, services: &[String], out: &Path) -> Result<LogKey, String> {
     let origin =
         if services.is_empty() { origin.to_owned() } else { format!("{origin}#{}", services.join(",")) };
-    let key = LogKey::generate(&origin).map_err(|error| error.to_string())?;
+    let key = LogKey::generate(&origin).map_err(|errors| wrong(&errors))?;
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

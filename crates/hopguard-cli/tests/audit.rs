@@ -378,10 +378,11 @@ fn a_durable_log_is_verified_with_the_public_key_alone() {
     assert!(text(&made, 0).starts_with("orders.internal/audit#orders,batch+"));
     assert!(text(&run(&["key", "--show"], &[&bound]), 0).starts_with("orders.internal/audit#orders,batch+"));
     let empty = folder.0.join("empty");
-    assert_eq!(
-        run(&["key", "orders.internal/audit", "--service", "", "--out"], &[&empty]).status.code(),
-        Some(2)
-    );
+    let refused = run(&["key", "orders.internal/audit", "--service", "", "--out"], &[&empty]);
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(told.starts_with("hopguard: the key has a name that is empty"), "{told}");
+    assert!(told.ends_with('\n') && !told.contains("\\u"), "{told}");
     let write = |count| {
         let _open = OPEN_LOGS.write().unwrap();
         let sink = DurableLog::at(&log, LogKey::from_file(&key_file).unwrap()).open().unwrap();

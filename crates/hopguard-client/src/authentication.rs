@@ -61,8 +61,8 @@ pub struct ClientAuth {
 impl ClientAuth {
     /// Proves it by an assertion signed with `key`.
     #[must_use]
-    pub fn private_key_jwt(client_id: &str, key: Arc<SigningKey>) -> Self {
-        Self { client_id: client_id.into(), method: Method::PrivateKeyJwt(key) }
+    pub fn private_key_jwt(client_id: &str, key: impl Into<Arc<SigningKey>>) -> Self {
+        Self { client_id: client_id.into(), method: Method::PrivateKeyJwt(key.into()) }
     }
 
     /// Proves it by a shared secret.
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn an_assertion_says_what_rfc_7523_asks() {
-        let auth = ClientAuth::private_key_jwt("orders", Arc::new(SigningKey::generate_es256().unwrap()));
+        let auth = ClientAuth::private_key_jwt("orders", SigningKey::generate_es256().unwrap());
         let (headers, form) = request(&auth);
         assert!(headers.is_empty());
         let names: Vec<_> = form.iter().map(|(name, _)| name.as_str()).collect();

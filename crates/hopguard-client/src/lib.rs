@@ -3,14 +3,11 @@
 //! over plain HTTP to another host, or show a secret in `Debug`.
 //!
 //! ```
-//! use std::sync::Arc;
-//!
 //! use hopguard_client::{ClientAuth, HttpTransport, SigningKey};
 //! use hopguard_core::seconds;
 //!
 //! let transport = HttpTransport::builder().timeout(seconds(3)).build()?;
-//! let key = Arc::new(SigningKey::generate_es256()?);
-//! let auth = ClientAuth::private_key_jwt("orders", key);
+//! let auth = ClientAuth::private_key_jwt("orders", SigningKey::generate_es256()?);
 //! assert_eq!(auth.client_id(), "orders");
 //! # let _ = transport;
 //! # Ok::<(), hopguard_core::ConfigErrors>(())

@@ -194,7 +194,7 @@ fn authentication(sts: &mut Section<'_>) -> Option<ClientAuth> {
     match method {
         Method::PrivateKey => {
             let key = signing_key(sts);
-            Some(ClientAuth::private_key_jwt(client?, Arc::new(key?)))
+            Some(ClientAuth::private_key_jwt(client?, key?))
         }
         Method::Basic | Method::Post => {
             let secret = sts.secret_text("client_secret", "client_secret_file");
