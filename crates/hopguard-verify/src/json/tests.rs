@@ -243,3 +243,16 @@ fn kinds_are_not_converted() {
     let target = target(br#"{"t\u0065xt":"\u0061b"}"#).unwrap();
     assert_eq!(target.of(Field::Text).text(), Claim::Is("ab".into()));
 }
+
+#[test]
+fn what_is_not_there_is_neither_right_nor_wrong() {
+    let empty = target(b"{}").unwrap();
+    let inner = || empty.of(Field::Inner);
+    assert_eq!((inner().integer(), inner().text()), (Claim::Absent, Claim::Absent));
+    assert_eq!((inner().list(Value::text), inner().each(|_| ())), (Claim::Absent, Claim::Absent));
+    assert!(matches!(inner().object::<Field>(), Claim::Absent) && inner().entries().is_none());
+    let wrong = target(b"{\"inner\":7}").unwrap();
+    let inner = || wrong.of(Field::Inner);
+    assert_eq!((inner().list(Value::text), inner().each(|_| ())), (Claim::Wrong, Claim::Wrong));
+    assert!(matches!(inner().object::<Field>(), Claim::Wrong) && inner().entries().is_none());
+}
