@@ -48,21 +48,29 @@ impl Universal {
             return None;
         }
         let (blocks, rest) = text.as_chunks();
-        let mut keys = self.0.array_windows();
-        let sums = blocks.iter().zip(&mut keys).fold([0; 2], |sums, (block, keys)| add(sums, block, keys));
+        let keys = self.0.as_slice();
+        let moved = keys.get(1..)?;
+        let sums = blocks
+            .iter()
+            .zip(keys)
+            .zip(moved)
+            .fold([0; 2], |sums, ((block, key), moved)| add(sums, block, [*key, *moved]));
         // Zeros are as good as any other end: the length stands beside the sums.
         let mut last = [0; BLOCK];
         last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        Some(Tag { sums: keys.next().map(|keys| add(sums, &last, keys))?, length: text.len() })
+        let keys = [*keys.get(blocks.len())?, *moved.get(blocks.len())?];
+        Some(Tag { sums: add(sums, &last, keys), length: text.len() })
     }
 }
 
-fn add([sum, moved]: [u128; 2], block: &[u8; BLOCK], [key, next]: &[[u64; 2]; 2]) -> [u128; 2] {
+/// Adds the product of a block to each sum, under a pair of key words for each.
+fn add(sums: [u128; 2], block: &[u8; BLOCK], keys: [[u64; 2]; 2]) -> [u128; 2] {
     let [first, second] = words(block);
     let product = |[low, high]: [u64; 2]| {
         u128::from(first.wrapping_add(low)).wrapping_mul(u128::from(second.wrapping_add(high)))
     };
-    [sum.wrapping_add(product(*key)), moved.wrapping_add(product(*next))]
+    let ([sum, moved], [key, next]) = (sums, keys);
+    [sum.wrapping_add(product(key)), moved.wrapping_add(product(next))]
 }
 
 fn words(block: &[u8; BLOCK]) -> [u64; 2] {
