@@ -9,6 +9,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::Whose;
 use crate::counting::{counted, told};
 
@@ -183,7 +185,7 @@ impl Group {
             path: path.to_owned(),
             subject: subject.to_owned(),
             floor: floor.to_owned(),
-            unit,
+            unit: unit.to_owned(),
             ratio: found / most,
             low: found / most,
             high: found / most,
@@ -216,13 +218,13 @@ impl Comparison {
 }
 
 /// What came of a comparison.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
     pub(crate) path: String,
     pub(crate) subject: String,
     pub(crate) floor: String,
     /// What was measured of both: microseconds, unless something else was counted.
-    pub(crate) unit: &'static str,
+    pub(crate) unit: String,
     /// The median of the rounds' ratios.
     pub(crate) ratio: f64,
     /// With 95% confidence each, the median lies above `low` and below `high`.
@@ -319,7 +321,7 @@ pub(crate) fn measure(mut group: Group, pace: Pace) -> Vec<Row> {
             path,
             subject: group.lanes[lane].name.clone(),
             floor: group.lanes[floor].name.clone(),
-            unit: "us",
+            unit: "us".to_owned(),
             ratio: median(&ratios),
             low,
             high,
@@ -426,7 +428,7 @@ mod tests {
                 subject: path.clone(),
                 path,
                 floor,
-                unit: "us",
+                unit: "us".to_owned(),
                 ratio,
                 low: ratio,
                 high: ratio,

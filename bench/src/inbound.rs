@@ -98,15 +98,17 @@ fn first(
     let known = key.tokens(100);
     let stack_known = guard(&Ledger::bounded(), &audit(), &key);
     let mut service = stack_known.around(Bare).for_peer(PEER);
-    let mut next = requests(&known);
-    known.iter().for_each(|_| assert_eq!(drive(&mut service, next()), StatusCode::OK));
-    let mut token = unseen();
+    for token in &known {
+        assert_eq!(drive(&mut service, request(token)), StatusCode::OK);
+    }
+    let (mut token, mut turn) = (unseen(), 0);
     let behind = Lane::over_input(
         "hopguard, seen before, behind a raw check",
         move || Signed::of(&token()),
         move |signed| {
             signed.verify(&key.raw);
-            assert_eq!(drive(&mut service, next()), StatusCode::OK);
+            turn = (turn + 1) % known.len();
+            assert_eq!(drive(&mut service, request(&known[turn])), StatusCode::OK);
         },
     );
     let behind = group.lane(behind.fixed(iterations));

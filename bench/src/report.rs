@@ -129,7 +129,7 @@ fn section(rows: &[Measured], noise: &str, place: Place) -> String {
 
 /// What was measured of both sides; the unit is named where it is not the column's own.
 fn values(row: &Row, digits: usize) -> String {
-    match row.unit {
+    match row.unit.as_str() {
         "us" => format!("{:.digits$} / {:.digits$}", row.subject_value, row.floor_value),
         unit => format!("{:.0} / {:.0} {unit}", row.subject_value, row.floor_value),
     }
