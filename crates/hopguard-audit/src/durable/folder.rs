@@ -121,6 +121,13 @@ pub(crate) fn open(folder: &Path, verifier: &LogVerifier, shipped: Option<&Path>
     let mut checks = checkpoints(&folder.join(CHECKPOINTS), verifier)?;
     checks.extend(checkpoints(&folder.join(CHECKPOINT), verifier)?);
     if let Some(shipped) = shipped {
+        // Absence refuses: without what was shipped nobody sees that the whole log was set back.
+        if !checks.is_empty() && matches!(std::fs::exists(shipped), Ok(false)) {
+            return Err(format!(
+                "is signed, and `ship_to`, `{}`, is not there; if nothing was shipped yet, make the file, empty",
+                shipped.display()
+            ));
+        }
         checks.extend(checkpoints(shipped, verifier)?.into_iter().next_back());
     }
     checks.sort_by_key(|checkpoint| checkpoint.size);

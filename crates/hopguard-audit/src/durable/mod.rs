@@ -112,7 +112,8 @@ impl DurableLogBuilder {
     }
 
     /// Also appends every checkpoint to the file at `path`, which belongs where whoever can write the log
-    /// cannot: another machine's disk. It is read at the start: a log older than it is not continued.
+    /// cannot: another machine's disk. It is read at the start: a log older than it is not continued, and one that is
+    /// signed already not without it. What cannot be shipped is shipped as soon as it can be.
     pub fn ship_to(mut self, path: impl Into<PathBuf>) -> Self {
         self.settings.ship = Some(path.into());
         self

@@ -31,6 +31,8 @@ pub(super) struct LogPaper {
     /// Hashes of records that are written, while their own file does not hold them.
     fresh: Vec<Hash>,
     signed: u64,
+    /// Signed, and not yet where `ship_to` says.
+    unshipped: Option<String>,
     complained: bool,
 }
 
@@ -46,6 +48,7 @@ impl LogPaper {
             lines: Leaves::new(),
             fresh: Vec::new(),
             signed: found.signed.unwrap_or(0),
+            unshipped: None,
             complained: false,
         };
         if found.signed.is_none() {
@@ -64,11 +67,19 @@ impl LogPaper {
         append(&folder.join(CHECKPOINTS), &note)?;
         folder::put_newest(folder, &note)?;
         self.signed = self.tree.size();
-        self.settings.ship.as_deref().map_or(Ok(()), |path| {
+        self.unshipped = Some(note);
+        self.ship()
+    }
+
+    /// Appends the newest checkpoint where nobody who writes the log can, unless it is there.
+    fn ship(&mut self) -> io::Result<()> {
+        if let (Some(path), Some(note)) = (&self.settings.ship, &self.unshipped) {
             let at = path.display();
-            append(path, &note)
-                .map_err(|e| io::Error::new(e.kind(), format!("`ship_to` cannot append to `{at}`: {e}")))
-        })
+            append(path, note)
+                .map_err(|e| io::Error::new(e.kind(), format!("`ship_to` cannot append to `{at}`: {e}")))?;
+        }
+        self.unshipped = None;
+        Ok(())
     }
 }
 
@@ -113,14 +124,20 @@ impl Paper for LogPaper {
     }
 
     fn seal(&mut self) {
-        if self.signed == self.tree.size() || !self.fresh.is_empty() {
+        if !self.fresh.is_empty() {
             return;
         }
         // The records are safe without it; it is tried again when the next one is due.
-        match self.sign() {
+        let sealed = if self.signed == self.tree.size() { self.ship() } else { self.sign() };
+        match sealed {
             Ok(()) => self.complained = false,
             Err(error) if !std::mem::replace(&mut self.complained, true) => {
-                tracing::error!(error = %error.kind(), "a checkpoint of the audit log cannot be written");
+                let shipping = self.unshipped.is_some();
+                tracing::error!(
+                    error = %error.kind(),
+                    setting = if shipping { "ship_to" } else { "folder" },
+                    "a checkpoint of the audit log cannot be written"
+                );
             }
             Err(_) => (),
         }

@@ -103,6 +103,39 @@ fn checkpoints_are_signed_while_it_runs_and_shipped() {
     assert!(verified(&folder.0, &[&shipped]).is_sound());
 }
 
+/// What could not be shipped is shipped once it can be, whether or not more is written.
+#[test]
+fn a_checkpoint_that_could_not_be_shipped_is_shipped_later() {
+    let folder = Folder::new();
+    let elsewhere = Folder::new();
+    let ship = elsewhere.0.join("mount").join("held");
+    fs::create_dir(elsewhere.0.join("mount")).unwrap();
+    let log = log(&folder.0).checkpoint_every(Duration::from_millis(5)).ship_to(&ship).open().unwrap();
+    fs::rename(elsewhere.0.join("mount"), elsewhere.0.join("gone")).unwrap();
+    write(&log, 0..3);
+    let signed = || fs::read_to_string(folder.0.join(folder::CHECKPOINTS)).unwrap_or_default();
+    let mut texts = std::iter::repeat_with(signed).take(2_000_000);
+    assert!(texts.any(|text| text.contains("\n3\n")), "{}", signed());
+    fs::create_dir(elsewhere.0.join("mount")).unwrap();
+    let shipped = || fs::read_to_string(&ship).unwrap_or_default();
+    let mut texts = std::iter::repeat_with(shipped).take(2_000_000);
+    assert!(texts.any(|text| text.contains("\n3\n")), "{}", shipped());
+}
+
+/// Without what was shipped nobody sees that a log was set back as a whole.
+#[test]
+fn a_signed_log_does_not_go_on_without_what_was_shipped() {
+    let folder = Folder::new();
+    let ship = folder.0.join("held");
+    let at = folder.0.join("log");
+    write(&log(&at).ship_to(&ship).open().unwrap(), 0..3);
+    fs::remove_file(&ship).unwrap();
+    let error = log(&at).ship_to(&ship).open().unwrap_err().to_string();
+    assert!(error.contains("`ship_to`") && error.contains("held"), "{error}");
+    fs::write(&ship, "").unwrap();
+    drop(log(&at).ship_to(&ship).open().unwrap());
+}
+
 /// Every byte of every file: whichever is flipped, it is found, with the record or line it belongs to.
 #[test]
 fn any_flipped_byte_is_found_where_it_is() {
