@@ -75,7 +75,7 @@ impl<E: fmt::Display> fmt::Display for EgressError<E> {
         match self {
             Self::Refused(refused) => write!(f, "{} (event {})", refused.refusal, refused.event),
             Self::Unsendable(_) => f.write_str("the request could not be made"),
-            Self::Peer(_) => f.write_str("the peer could not be called"),
+            Self::Peer(_) => f.write_str("the peer did not answer as it should"),
         }
     }
 }
