@@ -25,7 +25,7 @@ pub(crate) struct Recent<T>(Mutex<Ring<T>>);
 
 #[derive(Debug)]
 struct Ring<T> {
-    kept: Vec<(Box<str>, T)>,
+    kept: Vec<(Box<[u8]>, T)>,
     next: usize,
 }
 
@@ -39,13 +39,18 @@ impl<T: Clone> Recent<T> {
     /// What `text` was read as before, or what `read` makes of it, which depends on nothing else. What it refuses is
     /// read anew each time.
     pub(crate) fn of<E>(&self, text: &str, read: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        let known = |(known, value): &(Box<str>, T)| (**known == *text).then(|| value.clone());
-        if let Some(value) = self.with(|ring| ring.kept.iter().find_map(known)) {
+        if let Some(value) = self.known(text.as_bytes()) {
             return Ok(value);
         }
         let value = read()?;
-        self.add((text.into(), value.clone()));
+        self.add(text.as_bytes(), value.clone());
         Ok(value)
+    }
+
+    /// What `text` was read as before.
+    pub(crate) fn known(&self, text: &[u8]) -> Option<T> {
+        let known = |(known, value): &(Box<[u8]>, T)| (**known == *text).then(|| value.clone());
+        self.with(|ring| ring.kept.iter().find_map(known))
     }
 
     /// Nobody waits here: where another thread is looking, the token gets pieces of its own.
@@ -58,7 +63,8 @@ impl<T: Clone> Recent<T> {
     }
 
     // INVARIANT: I17 — the newest takes the place of the oldest.
-    fn add(&self, one: (Box<str>, T)) {
+    pub(crate) fn add(&self, text: &[u8], value: T) {
+        let one = (text.into(), value);
         self.with(|ring| {
             match ring.kept.get_mut(ring.next) {
                 Some(place) => *place = one,

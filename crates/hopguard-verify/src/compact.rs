@@ -19,7 +19,7 @@ const SIGNATURE: usize = 1024;
 pub(crate) struct Compact<'a> {
     /// What the signature covers: header, dot, payload (RFC 7515 section 5.1).
     pub(crate) signing_input: &'a [u8],
-    header: &'a [u8],
+    pub(crate) encoded_header: &'a [u8],
     payload: &'a [u8],
     signature: &'a [u8],
 }
@@ -38,17 +38,17 @@ impl<'a> Compact<'a> {
         let segments =
             (token.get(..first), token.get(first + 1..second), token.get(second + 1..), token.get(..second));
         match segments {
-            (Some(header), Some(payload), Some(signature), Some(signing_input))
-                if !header.is_empty() && !payload.is_empty() && !signature.is_empty() =>
+            (Some(encoded_header), Some(payload), Some(signature), Some(signing_input))
+                if !encoded_header.is_empty() && !payload.is_empty() && !signature.is_empty() =>
             {
-                Ok(Self { signing_input, header, payload, signature })
+                Ok(Self { signing_input, encoded_header, payload, signature })
             }
             _ => Err(Denial::TokenMalformed),
         }
     }
 
     pub(crate) fn header(&self) -> Result<Vec<u8>, Denial> {
-        decode(self.header)
+        decode(self.encoded_header)
     }
 
     pub(crate) fn payload(&self) -> Result<Vec<u8>, Denial> {

@@ -1,10 +1,16 @@
-//! Has a token with this header been verified lately?
+//! Has a token with this header been verified lately, and what did the header ask for?
 //!
 //! Nearly every token is remembered, and looked up before anything of it is read. Nearly every one that strangers send
 //! is refused by its header, for which the hash of the whole token is not needed. Which of the two comes first is
 //! decided by the header's bytes. It decides nothing else: the verdict is the same in either order.
+//!
+//! A new token has mostly an old header, which was decoded and read once.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::alike::Recent;
+use crate::header::Asked;
 
 /// Where the dot behind a header is looked for.
 const HEADER: usize = 512;
@@ -15,7 +21,10 @@ const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The headers of tokens that were verified: an issuer writes as many as it has keys. One may push another out.
 #[derive(Debug, Default)]
-pub(crate) struct Familiar([AtomicU64; 8]);
+pub(crate) struct Familiar {
+    marks: [AtomicU64; 8],
+    asked: Recent<Arc<Asked<'static>>>,
+}
 
 /// What stands for a header here. Anybody can find another with the same, and has the hash computed for it.
 #[derive(Clone, Copy)]
@@ -45,30 +54,50 @@ impl Familiar {
         self.place(mark).is_some_and(|place| place.load(Ordering::Relaxed) == mark.0)
     }
 
-    pub(crate) fn add(&self, mark: Mark) {
+    /// What a header asks for that is spelled so.
+    pub(crate) fn asked(&self, encoded_header: &[u8]) -> Option<Arc<Asked<'static>>> {
+        self.asked.known(encoded_header)
+    }
+
+    /// Adds the header of a token that was verified.
+    // INVARIANT: I17 — what has a mark is short, and the newest takes the place of the oldest.
+    pub(crate) fn add(&self, mark: Mark, encoded_header: &[u8], asked: &Asked<'_>) {
         if mark.0 != UNMARKED
             && let Some(place) = self.place(mark)
         {
             place.store(mark.0, Ordering::Relaxed);
+            if self.asked(encoded_header).is_none() {
+                self.asked.add(encoded_header, Arc::new(asked.to_owned()));
+            }
         }
     }
 
     fn place(&self, Mark(mark): Mark) -> Option<&AtomicU64> {
         // The upper bits depend on all below them.
-        self.0.get(usize::try_from(mark >> 61).unwrap_or_default())
+        self.marks.get(usize::try_from(mark >> 61).unwrap_or_default())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use hopguard_core::Denial;
+
     use super::*;
+    use crate::algorithm::Algorithm;
+    use crate::header::Header;
+
+    impl Familiar {
+        pub(crate) fn add_any(&self, mark: Mark) {
+            self.add(mark, b"", &asks(r#"{"alg":"ES256"}"#));
+        }
+    }
 
     #[test]
     fn a_header_is_familiar_once_it_was_added() {
         let familiar = Familiar::default();
         let mark = Mark::of(b"eyJhbGciOiJFUzI1NiJ9.payload.signature");
         assert!(!familiar.has(mark));
-        familiar.add(mark);
+        familiar.add_any(mark);
         assert!(familiar.has(mark));
         assert!(familiar.has(Mark::of(b"eyJhbGciOiJFUzI1NiJ9.another.one")));
     }
@@ -78,7 +107,7 @@ mod tests {
         let header = b"eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCIsImtpZCI6IjEifQ";
         let token = |header: &[u8]| [header, b".payload.signature"].concat();
         let familiar = Familiar::default();
-        familiar.add(Mark::of(&token(header)));
+        familiar.add_any(Mark::of(&token(header)));
         for at in 0..header.len() {
             let mut other = header.to_vec();
             other[at] ^= 1;
@@ -96,9 +125,54 @@ mod tests {
         let long = [&[b'a'; HEADER][..], b".payload.signature"].concat();
         for unmarked in [&b"no dot"[..], b"", b"short.p.s", &long] {
             let familiar = Familiar::default();
-            familiar.add(Mark::of(unmarked));
+            familiar.add_any(Mark::of(unmarked));
             assert!(!familiar.has(Mark::of(unmarked)) && !familiar.has(Mark::of(b"garbage")));
         }
+    }
+
+    fn asks(text: &str) -> Asked<'static> {
+        Header::read(text.as_bytes()).and_then(|header| Ok(header.asks()?.to_owned())).unwrap()
+    }
+
+    #[test]
+    fn what_a_header_asks_for_is_known_by_all_of_its_text() {
+        let (familiar, token) = (Familiar::default(), b"eyJhbGciOiJFUzI1NiJ9.payload.signature");
+        let (header, _) = token.split_at(20);
+        assert!(familiar.asked(header).is_none());
+        familiar.add(Mark::of(token), header, &asks(r#"{"alg":"ES256","kid":"1","typ":"AT+JWT"}"#));
+        let asked = familiar.asked(header).unwrap();
+        assert_eq!((asked.algorithm, asked.key_id.as_deref()), (Algorithm::Es256, Some("1")));
+        assert_eq!((asked.typ(), asked.is_access_token()), (Ok(Some("AT+JWT")), Ok(())));
+        for at in 0..header.len() {
+            let mut other = header.to_vec();
+            other[at] ^= 1;
+            assert!(familiar.asked(&other).is_none() && familiar.asked(&header[..at]).is_none());
+        }
+        assert!(familiar.asked(&[header, b"Q"].concat()).is_none());
+        // It stays the one piece, however often it is added.
+        familiar.add(Mark::of(token), header, &asks(r#"{"alg":"ES256"}"#));
+        assert!(Arc::ptr_eq(&asked, &familiar.asked(header).unwrap()));
+    }
+
+    #[test]
+    fn what_a_header_lacks_is_kept_as_lacking() {
+        let familiar = Familiar::default();
+        for (text, algorithm, typ) in [
+            (r#"{"alg":"RS256"}"#, Algorithm::Rs256, None),
+            (r#"{"alg":"EdDSA","typ":"JWT"}"#, Algorithm::EdDsa, Some("JWT")),
+        ] {
+            familiar.add(Mark::of(b"a-header-as-it-is-spelled.p.s"), text.as_bytes(), &asks(text));
+            let asked = familiar.asked(text.as_bytes()).unwrap();
+            assert_eq!((asked.algorithm, asked.key_id.as_deref(), asked.typ()), (algorithm, None, Ok(typ)));
+            assert_eq!(asked.is_access_token(), Err(Denial::TokenTypeMismatch));
+        }
+    }
+
+    #[test]
+    fn what_has_no_mark_is_not_kept() {
+        let (familiar, long) = (Familiar::default(), [b'a'; HEADER]);
+        familiar.add(Mark::of(&[&long[..], b".p.s"].concat()), &long, &asks(r#"{"alg":"ES256"}"#));
+        assert!(familiar.asked(&long).is_none());
     }
 
     #[test]

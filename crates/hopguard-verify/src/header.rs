@@ -49,8 +49,17 @@ impl<'a> Header<'a> {
         self.0.of(name).text()
     }
 
-    /// Refuses what no issuer may ask for, and returns the algorithm that the token claims to be signed with.
-    pub(crate) fn algorithm(&self) -> Result<Algorithm, Denial> {
+    /// What it asks for, if an issuer may.
+    pub(crate) fn asks(&self) -> Result<Asked<'a>, Denial> {
+        let (algorithm, key_id, typ) = (self.algorithm()?, self.key_id()?, self.text(Member::Typ));
+        // Media types have no case, and `application/` may be left out (RFC 7515 section 4.1.9).
+        let accepted = ["at+jwt", "application/at+jwt"];
+        let is = |typ: &str| accepted.iter().any(|one| typ.eq_ignore_ascii_case(one));
+        let is_access_token = matches!(&typ, Claim::Is(typ) if is(typ));
+        Ok(Asked { algorithm, key_id, typ, is_access_token })
+    }
+
+    fn algorithm(&self) -> Result<Algorithm, Denial> {
         // `b64` without `crit` is as unreadable as with it (RFC 7797 section 6).
         if self.has_any(&[Member::Crit, Member::B64]) {
             return Err(Denial::CriticalHeader);
@@ -73,24 +82,46 @@ impl<'a> Header<'a> {
             Claim::Wrong => Err(Denial::TokenMalformed),
         }
     }
+}
+
+/// What a header asks for. It follows from the header's text, and from nothing else.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) key_id: Option<Cow<'a, str>>,
+    typ: Claim<Cow<'a, str>>,
+    /// Its type is an access token's (RFC 9068 section 4).
+    is_access_token: bool,
+}
+
+impl Asked<'_> {
+    /// The same, for whoever keeps it longer than the text.
+    pub(crate) fn to_owned(&self) -> Asked<'static> {
+        let owned = |text: &Cow<'_, str>| Cow::Owned(text.to_string());
+        Asked {
+            algorithm: self.algorithm,
+            key_id: self.key_id.as_ref().map(owned),
+            typ: match &self.typ {
+                Claim::Is(typ) => Claim::Is(owned(typ)),
+                Claim::Absent => Claim::Absent,
+                Claim::Wrong => Claim::Wrong,
+            },
+            is_access_token: self.is_access_token,
+        }
+    }
 
     /// `typ`, if there is one; what is there and no text is no access token's.
-    pub(crate) fn typ(&self) -> Result<Option<Cow<'a, str>>, Denial> {
-        match self.text(Member::Typ) {
+    pub(crate) fn typ(&self) -> Result<Option<&str>, Denial> {
+        match &self.typ {
             Claim::Is(typ) => Ok(Some(typ)),
             Claim::Absent => Ok(None),
             Claim::Wrong => Err(Denial::TokenTypeMismatch),
         }
     }
 
-    /// Refuses any type but an access token's (RFC 9068 section 4). Media types have no case, and
-    /// `application/` may be left out (RFC 7515 section 4.1.9).
+    /// Refuses any type but an access token's (RFC 9068 section 4).
     pub(crate) fn is_access_token(&self) -> Result<(), Denial> {
-        let accepted = ["at+jwt", "application/at+jwt"];
-        match self.text(Member::Typ) {
-            Claim::Is(typ) if accepted.iter().any(|one| typ.eq_ignore_ascii_case(one)) => Ok(()),
-            _ => Err(Denial::TokenTypeMismatch),
-        }
+        if self.is_access_token { Ok(()) } else { Err(Denial::TokenTypeMismatch) }
     }
 }
 
@@ -101,10 +132,9 @@ mod tests {
     #[track_caller]
     fn header(text: &str, expected: Result<Algorithm, &str>) {
         let found = Header::read(text.as_bytes()).and_then(|header| {
-            let algorithm = header.algorithm()?;
-            header.key_id()?;
-            header.is_access_token()?;
-            Ok(algorithm)
+            let asked = header.asks()?;
+            asked.is_access_token()?;
+            Ok(asked.algorithm)
         });
         assert_eq!(found.as_ref().map_err(Denial::code), expected.as_ref().map_err(|code| *code), "{text}");
     }

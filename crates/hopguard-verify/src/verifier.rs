@@ -16,7 +16,7 @@ use crate::claims::{Claims, Origin};
 use crate::compact::Compact;
 use crate::extra::Extra;
 use crate::familiar::{Familiar, Mark};
-use crate::header::Header;
+use crate::header::{Asked, Header};
 use crate::key_store::{KeySetStatus, KeyStore, Outside, Want};
 use crate::keys::Lookup;
 use crate::memory::{Memory, Verdict};
@@ -255,20 +255,27 @@ impl Inner {
         }
 
         let segments = Compact::split(token, self.token_at_most)?;
-        let text = segments.header()?;
-        let header = Header::read(&text)?;
-        let text = self.may_be_known(&segments, &header)?;
+        let known = if familiar { self.familiar.asked(segments.encoded_header) } else { None };
+        let (header, read);
+        let asked = match &known {
+            Some(asked) => &**asked,
+            None => {
+                header = segments.header()?;
+                read = Header::read(&header)?.asks()?;
+                &read
+            }
+        };
+        let text = self.may_be_known(&segments, asked)?;
         if !familiar {
             tagged = tag();
             if let Some((memory, tag)) = tagged
                 && let Some(facts) = self.recall(memory, tag, withdrawals, now)?
             {
                 // Another header had taken its place.
-                self.familiar.add(mark);
+                self.familiar.add(mark, segments.encoded_header, asked);
                 return Ok(facts);
             }
         }
-        let (algorithm, key_id) = (header.algorithm()?, header.key_id()?);
         let claims = Claims::read(&text)?;
         let signature = segments.signature()?;
         let named = claims.unverified_issuer()?;
@@ -277,19 +284,19 @@ impl Inner {
             issuer.and_then(|at| self.issuers.get(at).map(|one| (at, one))).ok_or(Denial::IssuerUnknown)?;
         let extra = match profile {
             None => {
-                header.is_access_token()?;
+                asked.is_access_token()?;
                 None
             }
             Some(profile) => {
                 let extra = Extra::read(&text, profile)?;
-                profile.is_access_token(header.typ()?.as_deref(), &extra)?;
+                profile.is_access_token(asked.typ()?, &extra)?;
                 Some((profile, extra))
             }
         };
 
         self.begin_use(store)?;
         let (set, fetched) = store.current();
-        let key = match set.find(key_id.as_deref(), algorithm) {
+        let key = match set.find(asked.key_id.as_deref(), asked.algorithm) {
             Lookup::Found(key) => key,
             Lookup::OtherAlgorithm => return Err(Denial::AlgorithmRefused.into()),
             Lookup::Unknown if store.may_ask_for_newer(fetched) => {
@@ -311,7 +318,9 @@ impl Inner {
         let named = extra.map(|(profile, extra)| profile.read(&extra, alike)).transpose()?;
         let facts = Arc::new(claims.facts(&origin, named, self.actors_at_most)?);
         self.still_valid(&facts, now, withdrawals)?;
-        self.familiar.add(mark);
+        if known.is_none() {
+            self.familiar.add(mark, segments.encoded_header, asked);
+        }
         if let Some((memory, tag)) = tagged {
             memory.remember(tag, Verdict { facts: facts.clone(), key: key.clone(), issuer });
         }
@@ -345,9 +354,7 @@ impl Inner {
     /// Refuses, before the claims are read, a token that cannot be of an issuer that is trusted, no access token, or
     /// signed with a key that no such issuer has: those are the bulk of what strangers send. It lets pass what it is
     /// not sure of, and decides nothing in the token's favour. Returns the claims' text.
-    fn may_be_known(&self, segments: &Compact<'_>, header: &Header<'_>) -> Result<Vec<u8>, Denial> {
-        header.algorithm()?;
-        let key_id = header.key_id()?;
+    fn may_be_known(&self, segments: &Compact<'_>, asked: &Asked<'_>) -> Result<Vec<u8>, Denial> {
         let text = segments.payload()?;
         let claims = text.as_slice();
         let mut named = self.issuers.iter().filter(|one| one.name.find(claims).is_some()).peekable();
@@ -357,10 +364,10 @@ impl Inner {
             return if names_an_issuer(claims) && is_plain() { Err(Denial::IssuerUnknown) } else { Ok(text) };
         }
         if self.issuers.iter().all(|one| one.profile.is_none()) {
-            header.is_access_token()?;
+            asked.is_access_token()?;
         }
-        match key_id {
-            Some(id) if named.all(|one| one.store.surely_lacks(&id)) && is_plain() => Err(Denial::KeyUnknown),
+        match asked.key_id.as_deref() {
+            Some(id) if named.all(|one| one.store.surely_lacks(id)) && is_plain() => Err(Denial::KeyUnknown),
             _ => Ok(text),
         }
     }

@@ -254,7 +254,10 @@ impl<'de> Source<'de> {
             }
             self.digits()?;
         }
-        // Beyond a double, readers disagree about what it is.
+        // Beyond a double, readers disagree about what it is. 308 digits are never beyond.
+        if kind == Kind::Integer && length <= 308 {
+            return Ok(kind);
+        }
         if self.since(start)?.parse::<f64>().is_ok_and(f64::is_finite) { Ok(kind) } else { Err(Malformed) }
     }
 

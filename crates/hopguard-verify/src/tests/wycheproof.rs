@@ -76,13 +76,11 @@ fn tell(what: &str) {
 fn genuine(token: &str, jwks: &str) -> Result<(), Denial> {
     let segments = Compact::split(token.as_bytes(), 16 * 1024)?;
     let text = segments.header()?;
-    let header = Header::read(&text)?;
-    let algorithm = header.algorithm()?;
-    let key_id = header.key_id()?;
+    let asked = Header::read(&text)?.asks()?;
     segments.payload()?;
     let signature = segments.signature()?;
     let set = KeySet::read(jwks.as_bytes(), ISSUER, None, None).map_err(|_| Denial::KeyUnknown)?;
-    let key = match set.find(key_id.as_deref(), algorithm) {
+    let key = match set.find(asked.key_id.as_deref(), asked.algorithm) {
         Lookup::Found(key) => key,
         Lookup::OtherAlgorithm => return Err(Denial::AlgorithmRefused),
         Lookup::Unknown | Lookup::Ambiguous => return Err(Denial::KeyUnknown),
