@@ -67,6 +67,10 @@ impl AuditSink for Fanout {
     fn offer(&self, event: Event) {
         self.each(event, |sink, event| sink.offer(event));
     }
+
+    fn problem(&self, service: &str) -> Option<String> {
+        self.0.iter().find_map(|sink| sink.problem(service))
+    }
 }
 
 #[cfg(test)]

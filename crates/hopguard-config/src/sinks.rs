@@ -96,8 +96,7 @@ impl AuditPlan {
         }
         if let Some(Durable { folder, key, queue, checkpoint_every, rotate_at, ship_to }) = self.durable {
             let verifier = key.verifier();
-            let mut named = verifier.services().peekable();
-            if named.peek().is_some() && !named.any(|named| named == service) {
+            if verifier.services().next().is_some() && !verifier.speaks_for(service) {
                 let what = "is the key of a log that speaks for other services: `hopguard audit key --service` names them";
                 problems.add("audit.durable_log.key_file", what);
                 return Err(problems.into_errors());

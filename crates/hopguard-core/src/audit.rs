@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::{Acknowledgement, Decision, Direction, Event, EventKind, Fault, Id, Origin};
+use crate::{Acknowledgement, Decision, Direction, Event, EventKind, Fault, Id, Origin, Problems};
 
 /// The sink takes no more events; whoever asked must refuse its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +50,13 @@ pub trait AuditSink: fmt::Debug + Send + Sync + 'static {
 
     /// Writes an event about a stranger if there is room in a lane of its own; else counts it as lost.
     fn offer(&self, event: Event);
+
+    /// Why nobody would believe what is written here in the name of `service`, if that is so. No stack is built over
+    /// such an audit. A sink that hands on to others asks them.
+    fn problem(&self, service: &str) -> Option<String> {
+        let _ = service;
+        None
+    }
 }
 
 /// How many refusals of strangers are written singly.
@@ -105,6 +112,13 @@ impl Audit {
     #[must_use]
     pub fn service(&self) -> &str {
         &self.0.origin.service
+    }
+
+    /// Adds [`AuditSink::problem`] of this service to `problems`, if there is one. Every builder asks.
+    pub fn check(&self, problems: &mut Problems) {
+        if let Some(problem) = self.0.sink.problem(&self.0.origin.service) {
+            problems.add("audit", problem);
+        }
     }
 
     /// A new event in this service's name.

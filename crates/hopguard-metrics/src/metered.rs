@@ -190,6 +190,10 @@ impl AuditSink for Metered {
         self.count(&event);
         self.inner.offer(event);
     }
+
+    fn problem(&self, service: &str) -> Option<String> {
+        self.inner.problem(service)
+    }
 }
 
 impl fmt::Debug for Metered {

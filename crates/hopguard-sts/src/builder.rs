@@ -114,6 +114,9 @@ impl StsBuilder {
             problems.add("sts.issuer", problem);
             "".into()
         });
+        if let Some(audit) = &self.audit {
+            audit.check(&mut problems);
+        }
         if !(1..=ActorChain::DEFAULT_DEPTH).contains(&self.actors_at_most) {
             problems.add("sts.actors_at_most", "must lie between 1 and 8");
         }

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hopguard::{
-    ActorGuard, Anonymous, AudienceGuard, Audit, BodyScan, ClientAuth, ConfigErrors, Egress, Exchange,
-    GuardedClient, Hop, Inbound, Issuer, Ledger, LongStream, PassthroughLayer, ResponseRule, ScopeGuard,
-    StsEndpoint, Ttl, UnixTime, Waiver, minutes,
+    ActorGuard, Anonymous, AudienceGuard, Audit, AuditSink, BodyScan, ClientAuth, ConfigErrors, DurableLog,
+    Egress, Exchange, Fanout, GuardedClient, Hop, Inbound, Issuer, Ledger, LogKey, LongStream, Metered,
+    PassthroughLayer, Profile, ResponseRule, ScopeGuard, StsEndpoint, TransactionLayer, Ttl, UnixTime,
+    Verifier, Waiver, minutes,
 };
+use hopguard_client::{HttpTransport, Spawn, SystemClock};
+use hopguard_sts::Sts;
 use hopguard_testkit::{FakeClock, MemorySink};
 
 fn audit() -> Audit {
@@ -53,6 +56,54 @@ fn every_problem_of_the_way_in_is_told_at_once() {
     found.sort_unstable();
     sorted.sort_unstable();
     assert_eq!(found, sorted, "{errors}");
+}
+
+/// A durable log is believed only in the names that its key holds: who writes in another finds out at the start, and
+/// not when the log is needed.
+#[test]
+fn an_audit_that_nobody_would_believe_builds_nothing() {
+    let folder = std::env::temp_dir().join(format!("hopguard-unheard-{}", std::process::id()));
+    let key = LogKey::generate("billing.internal/audit#billing,stock").unwrap();
+    let log: Arc<dyn AuditSink> = Arc::new(DurableLog::at(&folder, key).open().unwrap());
+    let behind: Arc<dyn AuditSink> =
+        Arc::new(Metered::new(Arc::new(Fanout::new(vec![MemorySink::new(), log.clone()]))));
+    let ledger = Ledger::bounded();
+    let built = |audit: &Audit| {
+        let inbound = Inbound::builder(&ledger, audit)
+            .issuer(Issuer::at("https://sts.example"))
+            .audience("https://orders.example")
+            .ttl(Ttl::lifetime_at_most(minutes(5)))
+            .scope(ScopeGuard::any_scope())
+            .build();
+        let sts = StsEndpoint::at("https://sts.example", ClientAuth::client_secret_basic("orders", "s3cret"));
+        let egress = Egress::builder(&ledger, audit, sts).build();
+        let hop = Hop::new(&ledger, audit, FakeClock::at(UnixTime::from_secs(1)));
+        let block = PassthroughLayer::builder(&hop).build();
+        let issuer = Issuer::at("https://sts.example").profile(Profile::transaction_token());
+        let transport = Arc::new(HttpTransport::builder().build().unwrap());
+        let verifier = Verifier::builder(transport, SystemClock::shared(), Spawn::current());
+        let verifier = verifier.issuer(issuer).build().unwrap();
+        let ttl = Ttl::lifetime_at_most(minutes(5));
+        let transactions = TransactionLayer::new(&hop, verifier, "shop.example", ttl);
+        let server = Sts::builder("https://sts.example", SystemClock::shared()).audit(audit).build();
+        [inbound.err(), egress.err(), block.err(), transactions.err(), server.err()]
+    };
+    for sink in [&log, &behind] {
+        for errors in built(&Audit::new("orders", "1", sink.clone())) {
+            let errors = errors.expect("a log that speaks for others is refused");
+            names(&errors, &["audit"]);
+            let text = errors.to_string();
+            assert!(text.contains("`orders`") && text.contains("billing, stock"), "{text}");
+        }
+        for own in ["billing", "stock"] {
+            assert_eq!(built(&Audit::new(own, "1", sink.clone())), [None, None, None, None, None]);
+        }
+    }
+    // A key that names no service binds none.
+    let unbound = DurableLog::at(folder.join("2"), LogKey::generate("audit").unwrap()).open().unwrap();
+    assert_eq!(built(&Audit::new("orders", "1", Arc::new(unbound))), [None, None, None, None, None]);
+    drop((log, behind));
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

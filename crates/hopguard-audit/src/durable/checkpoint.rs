@@ -169,6 +169,24 @@ impl LogVerifier {
         services(&self.origin)
     }
 
+    /// True if the log speaks for `service`.
+    #[must_use]
+    pub fn speaks_for(&self, service: &str) -> bool {
+        self.services().any(|own| own == service)
+    }
+
+    /// Why nobody would believe what this log tells in the name of `service`. A key that names no service binds none.
+    pub(crate) fn problem(&self, service: &str) -> Option<String> {
+        let is_bound = self.services().next().is_some();
+        (is_bound && !self.speaks_for(service)).then(|| {
+            format!(
+                "is written by `{service}` to a log whose key speaks for {}: name the service as the key does, or make a \
+                 key with `hopguard audit key --service`",
+                self.services().collect::<Vec<_>>().join(", ")
+            )
+        })
+    }
+
     /// The first four bytes of SHA-256 over name, line break, algorithm and key.
     fn id(&self) -> u32 {
         let mut named = self.origin.as_bytes().to_vec();

@@ -81,6 +81,7 @@ pub struct DurableLog {
     running: Running,
     ticker: Option<(Sender<()>, JoinHandle<()>)>,
     mended: Option<Mended>,
+    verifier: LogVerifier,
 }
 
 /// What a [`DurableLog`] is made from.
@@ -101,7 +102,13 @@ impl DurableLog {
     }
 }
 
-queued!(DurableLog, DurableLogBuilder);
+queued!(
+    DurableLog,
+    DurableLogBuilder,
+    fn problem(&self, service: &str) -> Option<String> {
+        self.verifier.problem(service)
+    }
+);
 
 impl DurableLogBuilder {
     /// How often a checkpoint is signed while there are new records; every ten seconds unless said. One more
@@ -151,6 +158,7 @@ impl DurableLogBuilder {
         };
         problems.into_result(())?;
         let mended = found.mended;
+        let verifier = self.settings.key.verifier();
         let paper = LogPaper::new(self.settings, found).map_err(|error| cannot_start(&error))?;
         let cut = match mended {
             Some(Mended::Cut(bytes)) => Some(bytes),
@@ -158,7 +166,7 @@ impl DurableLogBuilder {
         };
         let running = Running::start(self.limits, paper, cut)?;
         let queue = running.queue().clone();
-        let mut log = DurableLog { running, ticker: None, mended };
+        let mut log = DurableLog { running, ticker: None, mended, verifier };
         let (end, ended) = mpsc::channel::<()>();
         let ticker = std::thread::Builder::new().name("hopguard-audit-tick".into()).spawn(move || {
             while ended.recv_timeout(self.every) == Err(RecvTimeoutError::Timeout) {

@@ -94,9 +94,9 @@ impl fmt::Debug for Running {
 }
 
 /// What every such sink is to those who use it, and the settings that its builder has because of it. The sink has
-/// `running` and `mended`, the builder `limits`.
+/// `running` and `mended`, the builder `limits`. `$more` is what this one does otherwise as an `AuditSink`.
 macro_rules! queued {
-    ($sink:ident, $builder:ident) => {
+    ($sink:ident, $builder:ident $(, $more:item)*) => {
         impl $sink {
             /// Waits until everything handed over before this call is written, by a
             /// [`DurableLog`](crate::DurableLog) to the disk, at most for `at_most`. Blocks the thread: for shutdown
@@ -162,6 +162,8 @@ macro_rules! queued {
             fn offer(&self, event: hopguard_core::Event) {
                 self.running.queue().offer(event);
             }
+
+            $($more)*
         }
 
         impl std::fmt::Debug for $sink {

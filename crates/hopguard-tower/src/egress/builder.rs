@@ -339,6 +339,7 @@ impl EgressBuilder {
     /// [`ConfigErrors`] with every setting that is wrong.
     pub fn build(self) -> Result<Egress, ConfigErrors> {
         let mut problems = Problems::new();
+        self.audit.check(&mut problems);
         let block = self.block.read("egress", &mut problems);
         let routes = route_map(&self.routes, &mut problems);
         let clock = self.clock.clone().unwrap_or_else(SystemClock::shared);

@@ -83,6 +83,7 @@ impl PassthroughBuilder {
     /// [`ConfigErrors`] with every setting that is wrong.
     pub fn build(self) -> Result<PassthroughLayer, ConfigErrors> {
         let mut problems = Problems::new();
+        self.hop.audit().check(&mut problems);
         let read = self.written.read("passthrough", &mut problems);
         problems.into_result(PassthroughLayer::of(&self.hop, read))
     }

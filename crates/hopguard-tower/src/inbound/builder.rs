@@ -359,6 +359,7 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
         P: ScopeStated,
     {
         let mut problems = Problems::new();
+        self.audit.check(&mut problems);
         let clock = self.clock.unwrap_or_else(SystemClock::shared);
         let transport = self.transport.map_or_else(|| own_transport(&mut problems), Some);
         let timer = self.timer.unwrap_or_else(SystemTimer::shared);

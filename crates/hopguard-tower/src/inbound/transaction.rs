@@ -92,6 +92,7 @@ impl TransactionLayer {
     pub fn new(hop: &Hop, verifier: Verifier, domain: &str, ttl: TtlGuard) -> Result<Self, ConfigErrors> {
         let audience = AudienceGuard::exactly(domain);
         let mut problems = Problems::new();
+        hop.audit().check(&mut problems);
         if !verifier.verifies_transactions() {
             problems.add("transaction.issuer", "has no transaction tokens: see `Profile::transaction_token`");
         }
