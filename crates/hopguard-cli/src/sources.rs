@@ -98,7 +98,7 @@ fn signed(
     }
     if found.signed < found.records {
         let left = found.records - found.signed;
-        eprintln!("hopguard: {at}: the last {left} records are not signed yet, and left out");
+        eprintln!("hopguard: {at}: records at the end that are not signed yet, and left out: {left}");
     }
     let services: Vec<_> = match key.services().next() {
         Some(_) => key.services().collect(),

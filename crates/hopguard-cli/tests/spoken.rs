@@ -240,7 +240,8 @@ fn with_keys_what_is_not_signed_is_not_read() {
         fs::write(first(&logs), old + forged().trim_end() + end).unwrap();
         let output = run(&["trace", "--json", THIEF, "--key", &logs.keys, &root(&logs)]);
         assert_eq!(suspected(&["--key", &logs.keys, &root(&logs)]), THEFT);
-        let told = String::from_utf8_lossy(&output.stderr).contains("the last 1 records are not signed yet");
+        let told = String::from_utf8_lossy(&output.stderr)
+            .contains("records at the end that are not signed yet, and left out: 1");
         assert_eq!(told, end == "\n", "{output:?}");
         assert_eq!(verified(&logs, 0).contains("are no whole record"), end.is_empty());
     }

@@ -255,6 +255,34 @@ fn an_old_copy_is_found_against_a_checkpoint_held_elsewhere() {
     assert_eq!(found.findings[0].kind, FindingKind::CheckpointInvalid);
 }
 
+/// The wrong key, or the checkpoints of another log, are a mistake that is easily made, and no change of the log.
+#[test]
+fn another_logs_name_is_told_from_a_forged_signature() {
+    let folder = Folder::new();
+    written(&folder.0, &[5]);
+    let other = LogKey::generate("billing").unwrap();
+    let details = |found: Verification| found.findings.into_iter().map(|one| one.detail).collect::<Vec<_>>();
+    let told = details(verify(&folder.0, &other.verifier(), &[]).unwrap());
+    assert!(!told.is_empty());
+    assert!(
+        told.iter()
+            .all(|detail| detail == "is in the name of `PeterNeumann`, and the key in that of `billing`")
+    );
+    let told = details(verified(&folder.0, &[&other.sign(5, [0; 32])]));
+    assert_eq!(told, ["of text 1 is in the name of `billing`, and the key in that of `PeterNeumann`"]);
+    let forged = LogKey::generate("PeterNeumann").unwrap();
+    assert_eq!(
+        details(verified(&folder.0, &[&forged.sign(5, [0; 32])])),
+        ["of text 1 is not signed by this key"]
+    );
+    // Whatever a forger writes there is shown short, and cannot steer a terminal.
+    let hostile = format!("\u{1b}[31m{}\n5\nAA==\n\n\u{2014} x AA==\n", "x".repeat(500));
+    let told = details(verified(&folder.0, &[&hostile]));
+    assert!(!told[0].contains('\u{1b}') && told[0].len() < 200, "{told:?}");
+    fs::write(folder.0.join("checkpoint"), "").unwrap();
+    assert_eq!(details(verified(&folder.0, &[])), ["is missing"]);
+}
+
 /// A crash at any byte of an unsigned end: the whole records stay, the torn one goes, and the log says so.
 #[test]
 fn a_torn_end_is_cut_and_told() {

@@ -164,6 +164,17 @@ pub fn verify(
     Ok(log.found)
 }
 
+/// What is wrong with a note that the key did not sign. One in another log's name is told from a forged one: the wrong
+/// key, or another log's checkpoints, were given by mistake.
+fn not_signed(note: &str, verifier: &LogVerifier) -> String {
+    let name = note.lines().next().unwrap_or_default();
+    if name == verifier.origin() {
+        return "is not signed by this key".to_owned();
+    }
+    let (name, own) = (redacted(name), verifier.origin());
+    format!("is in the name of `{:.100}`, and the key in that of `{own}`", name.escape_debug().to_string())
+}
+
 struct Log {
     folder: PathBuf,
     /// Each file of records with how many records stand before it.
@@ -219,7 +230,7 @@ impl Log {
                     checkpoints.push(checkpoint);
                 }
                 Some(checkpoint) => self.invalid(&path, *line, checkpoint.size, "stands before an older one"),
-                None => self.invalid(&path, *line, 0, "is not signed by this key"),
+                None => self.invalid(&path, *line, 0, &not_signed(note, verifier)),
             }
         }
         let newest_path = self.folder.join(CHECKPOINT);
@@ -228,7 +239,8 @@ impl Log {
         match verifier.open(&newest) {
             // Killed after the very first checkpoint went into the history and before it got its own file.
             None if newest.is_empty() && all.len() <= 1 => (),
-            None => self.invalid(&newest_path, 1, 0, "is not signed by this key, or is missing"),
+            None if newest.is_empty() => self.invalid(&newest_path, 1, 0, "is missing"),
+            None => self.invalid(&newest_path, 1, 0, &not_signed(&newest, verifier)),
             Some(checkpoint) if checkpoints.contains(&checkpoint) => (),
             // It is written after the history, so the history must hold it.
             Some(checkpoint) => {
@@ -261,7 +273,7 @@ impl Log {
                 match verifier.open(note) {
                     Some(checkpoint) => checkpoints.push(checkpoint),
                     None => {
-                        let what = format!("of text {} is not signed by this key", number + 1);
+                        let what = format!("of text {} {}", number + 1, not_signed(note, verifier));
                         self.invalid(Path::new("held elsewhere"), line, 0, &what);
                     }
                 }
@@ -286,7 +298,9 @@ impl Log {
             } else if self.continues() {
                 // A process killed between the two files leaves records without hashes, never the reverse.
                 let more = self.records.len() - self.leaves.len();
-                self.found.notes.push(format!("the last {more} records have no hash yet, as after a crash"));
+                self.found
+                    .notes
+                    .push(format!("records at the end without a hash yet, as after a crash: {more}"));
                 hashes.clone_from(&self.records);
                 agreed = agreement(&hashes, own);
             } else {
@@ -325,9 +339,7 @@ impl Log {
         }
         if self.found.signed < self.found.records {
             let unsigned = self.found.records - self.found.signed;
-            self.found
-                .notes
-                .push(format!("the last {unsigned} records are not covered by a good checkpoint"));
+            self.found.notes.push(format!("records at the end that no good checkpoint covers: {unsigned}"));
         }
     }
 
