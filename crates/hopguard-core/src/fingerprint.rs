@@ -5,7 +5,7 @@ use std::fmt;
 use aws_lc_rs::digest;
 use serde::{Serialize, Serializer};
 
-use crate::id::hexadecimal;
+use crate::hex;
 
 /// SHA-256 of a JWT's signing input (header and payload), or of the whole value of an opaque token.
 ///
@@ -65,7 +65,7 @@ impl Fingerprint {
     /// The 64 hexadecimal digits by which it is printed.
     pub(crate) fn digits(&self) -> [u8; 64] {
         let mut digits = [0; 64];
-        hexadecimal(self.0, &mut digits);
+        hex::write(&self.0, &mut digits);
         digits
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Serialize, Serializer};
 
+use crate::hex;
 use crate::keyed::Keyed;
 
 /// A 128-bit identifier: never repeated within a process, not predictable from outside it, not a secret.
@@ -56,16 +57,8 @@ impl Id {
     #[must_use]
     pub fn digits(self) -> [u8; 32] {
         let mut digits = [0; 32];
-        hexadecimal(self.0.get().to_be_bytes(), &mut digits);
+        hex::write(&self.0.get().to_be_bytes(), &mut digits);
         digits
-    }
-}
-
-/// Writes each byte as two digits.
-pub(crate) fn hexadecimal(bytes: impl IntoIterator<Item = u8>, digits: &mut [u8]) {
-    let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
-    for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(bytes) {
-        *pair = [digit(byte >> 4), digit(byte & 15)];
     }
 }
 

@@ -61,6 +61,7 @@ mod fault;
 mod refusal;
 mod config_error;
 mod codes;
+mod hex;
 mod id;
 mod redact;
 mod event;

@@ -5,7 +5,7 @@ use std::num::{NonZeroU64, NonZeroU128};
 
 use http::HeaderValue;
 
-use crate::id::hexadecimal;
+use crate::hex;
 
 /// W3C trace context (`traceparent`, version 00): which distributed trace a request belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +39,9 @@ impl TraceContext {
         if version != b"00-" || [*first, *second] != *b"--" {
             return None;
         }
-        let trace = (u128::from(hex(high)?) << 64) + u128::from(hex(low)?);
-        let flags = hex8([b'0', b'0', b'0', b'0', b'0', b'0', tens, ones])?;
-        let (span, flags) = (hex(span)?, u8::try_from(flags).ok()?);
+        let trace = (u128::from(number(high)?) << 64) + u128::from(number(low)?);
+        let flags = hex::number_of([b'0', b'0', b'0', b'0', b'0', b'0', tens, ones])?;
+        let (span, flags) = (number(span)?, u8::try_from(flags).ok()?);
         Some(Self { trace: NonZeroU128::new(trace)?, span: NonZeroU64::new(span)?, flags })
     }
 
@@ -49,17 +49,10 @@ impl TraceContext {
     #[must_use]
     pub fn header_value(&self) -> Option<HeaderValue> {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
-        let bytes = self
-            .trace
-            .get()
-            .to_be_bytes()
-            .into_iter()
-            .chain(self.span.get().to_be_bytes())
-            .chain([self.flags]);
-        let places = text.iter_mut().skip(3).filter(|place| **place != b'-');
-        let halves = bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
-        places.zip(halves).for_each(|(place, digit)| *place = digit);
+        hex::write(&self.trace.get().to_be_bytes(), text.get_mut(3..35)?);
+        hex::write(&self.span.get().to_be_bytes(), text.get_mut(36..52)?);
+        let [.., tens, ones] = hex::digits_of(self.flags.into());
+        *text.last_chunk_mut()? = [tens, ones];
         HeaderValue::from_bytes(&text).ok()
     }
 
@@ -72,32 +65,16 @@ impl TraceContext {
     /// The same without an allocation.
     pub(super) fn trace_digits(self) -> [u8; 32] {
         let mut digits = [0; 32];
-        hexadecimal(self.trace.get().to_be_bytes(), &mut digits);
+        hex::write(&self.trace.get().to_be_bytes(), &mut digits);
         digits
     }
 }
 
 /// The number that 16 lower-case hexadecimal digits write.
-fn hex(digits: &[u8; 16]) -> Option<u64> {
-    let (high, low) = digits.split_first_chunk::<8>()?;
-    Some((hex8(*high)? << 32) + hex8(*low.first_chunk()?)?)
-}
-
-/// The number that eight of them write, all at once: this stands before every request.
-fn hex8(digits: [u8; 8]) -> Option<u64> {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    let text = u64::from_be_bytes(digits);
-    // A letter has the bit 0x40, and its last four bits count from one for `a`.
-    let halves = (text & (ONES * 0x0f)) + ((text >> 6) & ONES) * 9;
-    // What is no digit is written differently again, or is no half of a byte.
-    let letters = ((halves + ONES * 6) >> 4) & ONES;
-    let again = halves + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'9' - 1);
-    if again != text || halves & (ONES * 0xf0) != 0 {
-        return None;
-    }
-    let bytes = (halves + (halves >> 4)) & 0x00ff_00ff_00ff_00ff;
-    let pairs = (bytes + (bytes >> 8)) & 0x0000_ffff_0000_ffff;
-    Some((pairs + (pairs >> 16)) & 0xffff_ffff)
+fn number(digits: &[u8; 16]) -> Option<u64> {
+    let (high, low) = digits.split_first_chunk()?;
+    let (high, low) = (hex::number_of(*high)?, hex::number_of(*low.first_chunk()?)?);
+    Some((u64::from(high) << 32) + u64::from(low))
 }
 
 impl fmt::Display for TraceContext {
