@@ -268,8 +268,7 @@ impl Ledger {
         }
         let key = Fingerprint::of_bytes(text);
         let mut index = self.0.opaque.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = index.entries.get_mut(&key) {
-            known.held.grant(destination);
+        if index.lives_on(key, facts.expires, destination) {
             return Ok(Remembered { evicted: false });
         }
         while let Some((_, expired)) =

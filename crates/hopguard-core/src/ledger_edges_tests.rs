@@ -45,6 +45,23 @@ fn expired_opaque_credentials_leave_and_are_found_no_more() {
     assert_eq!((ledger.len(), found(&ledger, 0, 1073)), (3, true));
 }
 
+/// A server may give the same value again, for longer. It lives as long as the longest of what was said of it.
+#[test]
+fn an_opaque_credential_that_is_granted_again_lives_longer() {
+    let ledger = Ledger::bounded();
+    for (n, expires) in [(0, 1100), (1, 1100), (0, 1500), (1, 1050), (0, 1300)] {
+        kept(&ledger, n, expires, 1000);
+    }
+    assert_eq!(ledger.len(), 2);
+    assert_eq!([0, 1].map(|n| found(&ledger, n, 1159)), [true, true]);
+    assert_eq!([0, 1].map(|n| found(&ledger, n, 1160)), [true, false]);
+    // The next to come clears away what has expired, and nothing else.
+    kept(&ledger, 2, 2000, 1559);
+    assert_eq!((ledger.len(), [0, 1, 2].map(|n| found(&ledger, n, 1559))), (2, [true, false, true]));
+    kept(&ledger, 3, 2000, 1560);
+    assert_eq!((ledger.len(), [0, 2, 3].map(|n| found(&ledger, n, 1560))), (2, [false, true, true]));
+}
+
 #[test]
 fn a_full_ledger_of_opaque_credentials_lets_the_oldest_go_or_refuses() {
     let ledger = Ledger::with_bound(16, Overflow::EvictWithEvent);

@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use crate::held::Held;
 use crate::opaque_filter::Filter;
-use crate::{Fingerprint, UnixTime};
+use crate::{Destination, Fingerprint, UnixTime};
 
 /// Bytes that make an anchor.
 pub(crate) const ANCHOR: usize = 16;
@@ -86,6 +86,24 @@ impl Opaque {
         } else {
             self.filter.mark(anchor);
         }
+    }
+
+    /// It was given again, perhaps for longer or for another destination; false if it is not kept. Of a token with
+    /// claims the same text says the same; what a server says of an opaque one may change.
+    pub(crate) fn lives_on(
+        &mut self,
+        key: Fingerprint,
+        expires: UnixTime,
+        destination: Option<&Destination>,
+    ) -> bool {
+        let Some(Entry { held, .. }) = self.entries.get_mut(&key) else { return false };
+        held.grant(destination);
+        if expires > held.expires {
+            self.by_expiry.remove(&(held.expires, key));
+            held.expires = expires;
+            self.by_expiry.insert((expires, key));
+        }
+        true
     }
 
     pub(crate) fn remove(&mut self, key: Fingerprint) {
