@@ -142,6 +142,8 @@ pub struct ScannedBody<B: Body> {
     /// The first of what may leave; the others queue behind it.
     first: Option<Bytes>,
     ready: VecDeque<Bytes>,
+    /// How many bytes were taken in and not given out yet. Counted, because a peer can send each in a frame of its own.
+    at_hand: u64,
     // Boxed, because requests are moved about and few bodies end in any other way than by being over.
     end: Option<Box<End<B::Error>>>,
 }
@@ -179,6 +181,7 @@ impl<B: Body> ScannedBody<B> {
                     let bytes = data.copy_to_bytes(data.remaining());
                     if (judge.clear)(&bytes) {
                         body.inner = None;
+                        body.at_hand = length;
                         body.push_ready(bytes);
                         return Ok(body);
                     }
@@ -239,18 +242,13 @@ impl<B: Body> ScannedBody<B> {
         if self.inner.is_none() && self.end.is_none() {
             return None;
         }
-        while self.at_hand() < most as u64
+        while self.at_hand < most as u64
             && let Poll::Ready(true) = self.advance(context)
         {}
         match self.end.as_deref() {
             Some(End::Blocked(refused)) => Some(refused.clone()),
             _ => None,
         }
-    }
-
-    fn at_hand(&self) -> u64 {
-        let waiting = self.watch.iter().flat_map(|watch| &watch.waiting);
-        self.first.iter().chain(&self.ready).chain(waiting).map(|bytes| bytes.len() as u64).sum()
     }
 
     fn push_ready(&mut self, bytes: Bytes) {
@@ -264,7 +262,10 @@ impl<B: Body> ScannedBody<B> {
     /// Takes the bytes of a body that was read to its end and has no trailers; `None` if it is on its way.
     pub fn take_whole(&mut self) -> Option<Bytes> {
         let whole = self.inner.is_none() && self.end.is_none() && self.ready.is_empty();
-        whole.then(|| self.first.take().unwrap_or_default())
+        whole.then(|| {
+            self.at_hand = 0;
+            self.first.take().unwrap_or_default()
+        })
     }
 
     /// True if all of it was read.
@@ -304,13 +305,16 @@ impl<B: Body> ScannedBody<B> {
         if bytes.is_empty() {
             return;
         }
+        let length = bytes.len() as u64;
         let Some(watch) = &mut self.watch else {
+            self.at_hand += length;
             self.push_ready(bytes);
             return;
         };
         let before = watch.released;
         match watch.judge(&bytes) {
             Ok(released) => {
+                self.at_hand += length;
                 let mut free = usize::try_from(released - before).unwrap_or(usize::MAX);
                 if watch.waiting.is_empty() && bytes.len() <= free {
                     self.push_ready(bytes);
@@ -349,7 +353,8 @@ impl<B: Body> ScannedBody<B> {
 
     fn block(&mut self, refused: Refused) {
         self.inner = None;
-        self.watch = None;
+        let lost = self.watch.take().map(|watch| watch.waiting).unwrap_or_default();
+        self.at_hand -= lost.iter().map(|bytes| bytes.len() as u64).sum::<u64>();
         // What was judged before may be on its way already; the body must not look complete.
         self.end = Some(Box::new(End::Blocked(refused)));
     }
@@ -402,7 +407,7 @@ impl Watch {
 
 impl<B: Body> Default for ScannedBody<B> {
     fn default() -> Self {
-        Self { inner: None, watch: None, first: None, ready: VecDeque::new(), end: None }
+        Self { inner: None, watch: None, first: None, ready: VecDeque::new(), at_hand: 0, end: None }
     }
 }
 
@@ -425,6 +430,7 @@ impl<B: Body> Body for ScannedBody<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         loop {
             if let Some(bytes) = self.first.take().or_else(|| self.ready.pop_front()) {
+                self.at_hand -= bytes.len() as u64;
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
             if self.inner.is_some() {
@@ -444,7 +450,7 @@ impl<B: Body> Body for ScannedBody<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let at_hand = self.at_hand();
+        let at_hand = self.at_hand;
         let rest = self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), |inner| inner.size_hint());
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(at_hand));

@@ -2,6 +2,8 @@
 
 use std::convert::Infallible;
 use std::io::Write;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
@@ -15,7 +17,7 @@ use hopguard::{
 };
 use hopguard_core::{BodyScanner, Clock, Destination, Granted, RawToken, Waiver, minutes};
 use http::{HeaderMap, Request, Response};
-use http_body::{Body, Frame};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, StreamBody};
 use tokio::sync::mpsc;
 use tower::{Layer, ServiceExt, service_fn};
@@ -235,6 +237,89 @@ async fn a_stream_in_both_directions_does_not_stall() {
     assert!(body.frame().await.is_none());
     let event = world.sink.sole("passthrough_blocked");
     assert_eq!((event.found, event.place.as_deref()), (Some(caller.facts().fingerprint), Some("body")));
+}
+
+/// A body whose length is known, in frames that are at hand: a peer may make each as small as it likes.
+struct Pieces(std::collections::VecDeque<Bytes>);
+
+impl Pieces {
+    fn of(text: &str, size: usize) -> Self {
+        Self(text.as_bytes().chunks(size).map(Bytes::copy_from_slice).collect())
+    }
+}
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.iter().map(|bytes| bytes.len() as u64).sum())
+    }
+}
+
+/// What is at hand, withheld or still to come, is what is left, at each step.
+#[tokio::test]
+async fn a_body_says_how_much_of_it_is_left() {
+    let world = World::new().await;
+    let token = world.signed(world.token());
+    let caller = world.admit(&token).await;
+    let layer = PassthroughLayer::new(&Hop::new(&world.ledger, &world.audit, world.clock.clone()));
+    // What could become a token is withheld for a while; both more and less than what is judged at once.
+    let held = &token[..token.rfind('.').unwrap()];
+    for text in
+        [format!("a{held} b"), format!("{held}{}", "c".repeat(1_200_000)), "d".repeat(70_000), "e".into()]
+    {
+        for size in [1, 7, 4096, 2_000_000] {
+            if text.len() / size > 100_000 {
+                continue;
+            }
+            let mut body = taken(&layer, outgoing(&caller, Pieces::of(&text, size))).await.unwrap();
+            let mut left = text.len() as u64;
+            while left > 0 {
+                assert_eq!(body.size_hint().exact(), Some(left), "{size} bytes each");
+                let frame = body.frame().await.unwrap().unwrap();
+                left -= frame.into_data().unwrap().len() as u64;
+            }
+            assert!(body.frame().await.is_none() && body.size_hint().exact() == Some(0));
+        }
+    }
+    let leak = format!("a{token}b");
+    for size in [1, 7] {
+        assert_eq!(
+            taken(&layer, outgoing(&caller, Pieces::of(&leak, size))).await.unwrap_err(),
+            "passthrough_blocked"
+        );
+    }
+    let mut body = taken(&layer, outgoing(&caller, Pieces::of("whole", 9))).await.unwrap();
+    assert_eq!(body.take_whole().as_deref(), Some(&b"whole"[..]));
+    assert_eq!(body.size_hint().exact(), Some(0));
+    // Longer than what is judged at once: it breaks off, and what was withheld is not there any more.
+    let opaque = "an-opaque-credential-of-somebody-else";
+    let facts = Facts {
+        fingerprint: Fingerprint::of_token(opaque),
+        fingerprinted_len: opaque.len(),
+        structured: false,
+        ..caller.facts().as_ref().clone()
+    };
+    let (raw, parent, now) = (RawToken::new(opaque), caller.facts().fingerprint, world.clock.now());
+    let elsewhere = Destination::of(&"https://elsewhere.internal".parse().unwrap()).unwrap();
+    let grant = Granted::assert_narrowed(raw, facts.into(), parent, now);
+    world.ledger.remember_granted(&grant, &elsewhere, now).unwrap();
+    let long = format!("{}{opaque}", "f ".repeat(600_000));
+    let mut body = taken(&layer, outgoing(&caller, Pieces::of(&long, 8))).await.unwrap();
+    let mut left = long.len() as u64;
+    while let Some(Ok(frame)) = body.frame().await {
+        left -= frame.into_data().unwrap().len() as u64;
+    }
+    assert!(left > 8, "a tail was withheld: {left}");
+    assert_eq!((body.size_hint().lower(), body.is_end_stream()), (0, true));
 }
 
 #[tokio::test]
