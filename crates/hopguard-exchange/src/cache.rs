@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hopguard_core::{Denial, Facts, Fingerprint, Granted, Monotonic, UnixTime, Withdrawals};
+use hopguard_core::{Denial, Facts, Fault, Fingerprint, Granted, Monotonic, Refusal, UnixTime, Withdrawals};
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
@@ -21,6 +21,10 @@ const FEWEST: usize = 16;
 const LONGEST_MARGIN_MILLIS: u64 = 30_000;
 /// How long a refusal of this caller for this target is remembered.
 const REFUSAL_REMEMBERED: Duration = Duration::from_secs(5);
+/// The same of trouble that may be about this caller alone, where the server says nothing of when to come back.
+const TROUBLE_REMEMBERED: Duration = Duration::from_secs(1);
+/// A caller is held back for this long at most, whatever the server asks for.
+const LONGEST_HELD_BACK: Duration = Duration::from_secs(60);
 
 /// A renewal that brought nothing is not begun again before this.
 const BETWEEN_RENEWALS_MILLIS: u64 = 5_000;
@@ -85,8 +89,7 @@ pub(crate) fn judge(
     parent: Option<&Facts>,
     withdrawals: &Withdrawals,
     now: UnixTime,
-) -> Result<(), hopguard_core::Refusal> {
-    use hopguard_core::Fault;
+) -> Result<(), Refusal> {
     // INVARIANT: I13, I18 — judged at every use; a grant dies with its parent, whatever it says itself.
     if parent.is_some_and(|parent| now >= parent.expires) {
         return Err(Denial::SubjectExpired.into());
@@ -151,7 +154,7 @@ impl Weighter<GrantKey, Arc<Kept>> for Weights {
 /// The grants of one exchanger, bounded and evicted by use.
 pub(crate) struct GrantCache {
     kept: Cache<GrantKey, Arc<Kept>, Weights, AsIs>,
-    refused: Cache<GrantKey, (Denial, Monotonic)>,
+    refused: Cache<GrantKey, (Refusal, Monotonic)>,
 }
 
 /// Takes a [`GrantKey`] as its own hash: it is one, under a key that nobody outside the process knows.
@@ -245,16 +248,26 @@ impl GrantCache {
         self.kept.remove_if(&key, |kept| kept.granted.facts().fingerprint == fingerprint);
     }
 
-    /// Remembers for a moment that the caller was refused. Never called for a fault.
+    /// Remembers for a moment that the caller was refused.
     pub(crate) fn refuse(&self, key: GrantKey, denial: Denial, now: Monotonic) {
-        self.refused.insert(key, (denial, now.after(REFUSAL_REMEMBERED)));
+        self.refused.insert(key, (denial.into(), now.after(REFUSAL_REMEMBERED)));
+    }
+
+    /// Asks no more for this caller and this target for as long as the server wants that, or for a moment: it had
+    /// trouble that may be about this caller alone.
+    pub(crate) fn hold_back(&self, key: GrantKey, fault: Fault, now: Monotonic, asked: Option<Duration>) {
+        let span = asked.map_or(TROUBLE_REMEMBERED, |wait| wait.min(LONGEST_HELD_BACK));
+        self.refused.insert(key, (fault.into(), now.after(span)));
     }
 
     /// The refusal that still holds under `key`.
-    pub(crate) fn refusal(&self, key: GrantKey, now: Monotonic) -> Option<Denial> {
-        let (denial, until) = self.refused.get(&key)?;
+    pub(crate) fn refusal(&self, key: GrantKey, now: Monotonic) -> Option<Refusal> {
+        let (refusal, until) = self.refused.get(&key)?;
         if now < until {
-            return Some(denial);
+            return Some(match refusal {
+                Refusal::Fault(Fault::StsBusy(_)) => Fault::StsBusy(until.since(now)).into(),
+                other => other,
+            });
         }
         self.refused.remove_if(&key, |(_, other)| *other == until);
         None

@@ -202,8 +202,9 @@ fn trouble_and_our_own_faults_are_not_held_against_the_caller() {
         refused_after(move |_| error(status, "temporarily_unavailable"), "sts_unavailable", 5);
     }
     refused(|_| Err(TransportError::TooLarge), "sts_answer_invalid");
-    refused(|_| error(500, "server_error"), "sts_unavailable");
-    refused(|_| error(429, "slow_down"), "sts_unavailable");
+    // What may be about this caller alone is held against it for a second.
+    refused_after(|_| error(500, "server_error"), "sts_unavailable", 1);
+    refused_after(|_| error(429, "slow_down"), "sts_unavailable", 1);
     for code in ["invalid_request", "invalid_grant", "unauthorized_client", "made_up"] {
         refused(move |_| error(400, code), "sts_refused");
     }
@@ -632,6 +633,7 @@ async fn no_token_and_none_of_the_servers_words_are_written_down() {
     let mut texts = Vec::new();
     for _ in 0..5 {
         texts.push(format!("{:?}", rig.exchanger.grant(&alice, &rig.prepared()).await));
+        rig.clock.advance(seconds(1));
     }
     texts.push(format!("{:?} {alice:?}", rig.exchanger));
     texts.push(String::from_utf8(lines.0.lock().unwrap().clone()).unwrap());

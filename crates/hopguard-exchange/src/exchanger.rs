@@ -319,7 +319,7 @@ impl Inner {
         }
         let (passenger, state) = match self.flights.board(key, landed) {
             Boarding::Landed(Ok(granted)) => return Ok((granted, CacheState::Hit)),
-            Boarding::Landed(Err(denial)) => return Err(denial.into()),
+            Boarding::Landed(Err(refusal)) => return Err(refusal),
             Boarding::Full => return Err(Fault::ExchangeOverloaded.into()),
             Boarding::Follows(passenger) => (passenger, CacheState::Coalesced),
             Boarding::Leads(pilot, passenger) => {
@@ -338,7 +338,7 @@ impl Inner {
         let endpoint = self.endpoint.find(&*self.transport, &*self.clock).await?;
         let parent = job.purpose.parent().map(|parent| &**parent);
         let (asked, answer) =
-            self.ask(&endpoint, &job.purpose).await.map_err(|refusal| self.blame(refusal, parent))?;
+            self.ask(&endpoint, &job).await.map_err(|refusal| self.blame(refusal, parent))?;
         let granted =
             self.prove(&answer, &job.purpose).await.map_err(|refusal| self.blame(refusal, parent))?;
 
@@ -368,7 +368,8 @@ impl Inner {
     }
 
     /// Asks until there is an answer or no point in asking; also when the last attempt began.
-    async fn ask(&self, endpoint: &http::Uri, purpose: &Purpose) -> Result<(Millis, Answer), Refusal> {
+    async fn ask(&self, endpoint: &http::Uri, job: &Job) -> Result<(Millis, Answer), Refusal> {
+        let Job { key, purpose, .. } = job;
         let mut attempts = Attempts::begin(self.clock.monotonic());
         let reading = match purpose {
             Purpose::OnBehalf { .. } => Reading::OfExchange(&self.profile),
@@ -395,14 +396,21 @@ impl Inner {
                 return Ok((asked, read_answer(outcome.map_err(transport_fault)?, &reading)?));
             };
             let now = self.clock.monotonic();
-            permit.failed(now, trouble.asked_too_long());
+            let subject = purpose.parent().filter(|_| trouble.is_of_subject()).map(|parent| &parent.subject);
+            permit.failed(now, trouble.asked_too_long(), subject.map(|subject| self.breaker.whose(subject)));
             let refusal = match outcome {
                 Ok(response) => read_answer(response, &reading).err().unwrap_or(Fault::StsUnavailable.into()),
                 Err(error) => transport_fault(error).into(),
             };
             match attempts.next(trouble, now, chance(), &self.retries) {
                 Some(wait) => self.timer.wait(wait).await,
-                None => return Err(trouble.asked().map_or(refusal, |wait| Fault::StsBusy(wait).into())),
+                None => {
+                    let refusal = trouble.asked().map_or(refusal, |wait| Fault::StsBusy(wait).into());
+                    if let (Some(_), Refusal::Fault(fault)) = (subject, &refusal) {
+                        self.cache.hold_back(*key, *fault, now, trouble.asked());
+                    }
+                    return Err(refusal);
+                }
             }
         }
     }

@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Trouble {
     again: bool,
     asked: Option<Duration>,
+    /// It may be about the request's subject alone.
+    of_subject: bool,
 }
 
 impl Trouble {
@@ -40,18 +42,28 @@ impl Trouble {
                     let asked = retry_after(response.headers());
                     // Too many requests of ours, and no word of when: one more at once is one too many.
                     let again = asked.is_some() || status == StatusCode::SERVICE_UNAVAILABLE;
-                    Some(Self { again, asked })
+                    Some(Self { again, asked, of_subject: status == StatusCode::TOO_MANY_REQUESTS })
                 }
-                StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
-                    Some(Self { again: true, asked: None })
+                StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Some(Self::of_server(true)),
+                // It read the request, and tripped over it: over all of them, or over this one.
+                status => {
+                    status.is_server_error().then_some(Self { of_subject: true, ..Self::of_server(false) })
                 }
-                status => status.is_server_error().then_some(Self { again: false, asked: None }),
             },
-            Err(TransportError::Connect) => Some(Self { again: true, asked: None }),
-            Err(TransportError::Timeout | TransportError::Broken) => Some(Self { again: false, asked: None }),
+            Err(TransportError::Connect) => Some(Self::of_server(true)),
+            Err(TransportError::Timeout | TransportError::Broken) => Some(Self::of_server(false)),
             // It answered too much, or nothing was sent: neither says that the server is down.
             Err(_) => None,
         }
+    }
+
+    const fn of_server(again: bool) -> Self {
+        Self { again, asked: None, of_subject: false }
+    }
+
+    /// True if it may be about the request's subject alone: a limit of its own, or a token that the server cannot read.
+    pub(crate) fn is_of_subject(&self) -> bool {
+        self.of_subject
     }
 
     /// For how long the server asked to be left alone.
@@ -219,7 +231,7 @@ mod tests {
 
     #[test]
     fn an_outage_costs_no_more_than_the_budget() {
-        let (budget, trouble) = (Budget::full(), Trouble { again: true, asked: None });
+        let (budget, trouble) = (Budget::full(), Trouble::of_server(true));
         let requests = |budget: &Budget| {
             let mut attempts = Attempts::begin(START);
             1 + (0..9).filter(|_| attempts.next(trouble, START, 0, budget).is_some()).count()
@@ -236,7 +248,7 @@ mod tests {
 
     #[test]
     fn an_attempt_may_begin_in_the_last_moment_and_not_after() {
-        let trouble = Trouble { again: true, asked: None };
+        let trouble = Trouble::of_server(true);
         let begun_after = |millis| {
             let now = START.after(Duration::from_millis(millis));
             Attempts::begin(START).next(trouble, now, 50, &Budget::full())
@@ -262,7 +274,8 @@ mod tests {
             let (mut attempts, mut made) = (Attempts::begin(now), 1);
             for (asked, took) in asked.into_iter().zip(took) {
                 now = now.after(Duration::from_millis(took));
-                let trouble = Trouble { again: true, asked: asked.map(Duration::from_secs) };
+                let asked = asked.map(Duration::from_secs);
+                let trouble = Trouble { asked, ..Trouble::of_server(true) };
                 let Some(wait) = attempts.next(trouble, now, chance, &budget) else { break };
                 prop_assert!(trouble.asked.is_none_or(|asked| wait >= asked), "asked sooner than told");
                 now = now.after(wait);

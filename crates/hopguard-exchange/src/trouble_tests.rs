@@ -50,7 +50,7 @@ async fn each_attempt_has_an_assertion_of_its_own() {
 
 #[tokio::test]
 async fn a_server_that_asks_for_patience_is_asked_no_sooner_and_the_caller_is_told() {
-    for (status, after, told) in [(503, "30", 30), (429, "30", 30), (503, "86400", 60)] {
+    for (status, after, told) in [(503, "30", 30), (503, "86400", 60)] {
         let rig = Rig::new(move |ask| if ask.number == 0 { busy(status, after) } else { honest(ask) });
         let (alice, bob) = (rig.caller("alice").await, rig.caller("bob").await);
         assert_eq!(rig.ask(&alice).await, Err("sts_busy"));
@@ -66,6 +66,61 @@ async fn a_server_that_asks_for_patience_is_asked_no_sooner_and_the_caller_is_to
     }
 }
 
+/// A limit of one subject's own, or a token over which the server trips: one caller shuts out nobody else.
+#[tokio::test]
+async fn trouble_with_one_subject_is_held_against_it_alone() {
+    for (status, after, code, span) in [(429, "30", "sts_busy", 30), (500, "30", "sts_unavailable", 1)] {
+        let rig = Rig::new(move |ask| {
+            let subject = claims_of(&ask.form["subject_token"])["sub"].clone();
+            if subject == "mallory" { busy(status, after) } else { honest(ask) }
+        });
+        for round in 0..20 {
+            let name = |who: &str| format!("{who}-{round}");
+            let mallory = rig.caller_with("mallory", |claims| claims["jti"] = name("m").into()).await;
+            assert_eq!(rig.ask(&mallory).await, Err(code));
+            let alice = rig.caller_with("alice", |claims| claims["jti"] = name("a").into()).await;
+            assert_eq!(rig.ask(&alice).await, good(2 * round + 1, "Miss"), "{status}");
+        }
+        // The same token is not asked for again while that lasts, and is told how long.
+        let mallory = rig.caller_with("mallory", |claims| claims["jti"] = "last".into()).await;
+        let asked = rig.asked();
+        assert_eq!(rig.ask(&mallory).await, Err(code));
+        rig.clock.advance(seconds(span) - Duration::from_millis(1));
+        let refusal = rig.exchanger.grant(&mallory, &rig.prepared()).await.unwrap_err();
+        assert_eq!((refusal.code(), rig.asked()), (code, asked + 1));
+        if status == 429 {
+            assert_eq!(refusal.retry_after(), Some(Duration::from_millis(1)));
+        }
+        rig.clock.advance(Duration::from_millis(1));
+        assert_eq!((rig.ask(&mallory).await, rig.asked()), (Err(code), asked + 2));
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_held_back_for_longer_than_a_minute() {
+    let rig = Rig::new(|ask| if ask.number == 0 { busy(429, "86400") } else { honest(ask) });
+    let alice = rig.caller("alice").await;
+    assert_eq!(rig.ask(&alice).await, Err("sts_busy"));
+    rig.clock.advance(seconds(60) - Duration::from_millis(1));
+    assert_eq!(rig.ask(&alice).await, Err("sts_busy"));
+    rig.clock.advance(Duration::from_millis(1));
+    assert_eq!(rig.ask(&alice).await, good(1, "Miss"));
+}
+
+/// A limit that five subjects meet in a row is everybody's.
+#[tokio::test]
+async fn a_limit_that_many_meet_is_everybodys() {
+    let rig = Rig::new(|_| busy(429, "30"));
+    for n in 0..5 {
+        let caller = rig.caller(&format!("user-{n}")).await;
+        assert_eq!(rig.ask(&caller).await, Err("sts_busy"));
+    }
+    let other = rig.caller("another").await;
+    rig.clock.advance(seconds(10));
+    let refusal = rig.exchanger.grant(&other, &rig.prepared()).await.unwrap_err();
+    assert_eq!((refusal, rig.asked()), (Refusal::Fault(Fault::StsBusy(seconds(20))), 5));
+}
+
 #[tokio::test]
 async fn patience_that_runs_out_is_told_with_the_servers_own_number() {
     let rig = Rig::new(|_| busy(503, "2"));
@@ -77,7 +132,7 @@ async fn patience_that_runs_out_is_told_with_the_servers_own_number() {
 
 #[tokio::test]
 async fn an_outage_opens_the_circuit_and_one_caller_finds_out_that_it_is_over() {
-    let rig = Rig::new(|ask| if ask.number < 6 { error(500, "x") } else { honest(ask) });
+    let rig = Rig::new(|ask| if ask.number < 6 { Err(TransportError::Timeout) } else { honest(ask) });
     let alice = rig.caller("alice").await;
     for _ in 0..10 {
         assert_eq!(rig.ask(&alice).await, Err("sts_unavailable"));

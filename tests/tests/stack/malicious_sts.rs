@@ -31,6 +31,11 @@ async fn scenario(how: Misbehaviour, code: &str) {
             world.clock.advance(hopguard::seconds(6));
             world.call(&caller).await
         }
+        // What may be about this caller alone is held against it for a second.
+        Err(error) if error.code() == "sts_unavailable" && matches!(how, Http500) => {
+            world.clock.advance(hopguard::seconds(1));
+            world.call(&caller).await
+        }
         // A server that asks to be left alone is left alone.
         Err(error) if error.code() == "sts_busy" => {
             world.clock.advance(hopguard::seconds(31));
