@@ -45,8 +45,9 @@ mod reading {
     }
 
     pub(super) fn monotonic() -> Duration {
-        // This clock begins at zero and never runs backwards.
-        Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
+        // This clock begins at zero and never runs backwards. It counts while the machine is suspended, when keys and
+        // refusals grow old as well.
+        Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
     }
 }
 

@@ -72,7 +72,8 @@ faults! {
     TargetUnreadable = "target_unreadable", 500, None, "the request target is ambiguous";
     /// The `Host` header names another host than the URL.
     HostMismatch = "host_mismatch", 500, None, "the host header differs from the request target";
-    /// The client could not make a request of what the handler gave it: no URL, no header value.
+    /// The client could not make a request of what the handler gave it: no URL, no header value; a header that frames
+    /// the message, `CONNECT` or `TRACE`.
     RequestUnsendable = "request_unsendable", 500, None, "the outgoing request cannot be made";
     /// The request already carries a credential that no route attached.
     CredentialUnexpected = "credential_unexpected", 500, None, "the outgoing request carries a credential of its own";

@@ -41,6 +41,11 @@ impl Held {
         }
     }
 
+    /// True if it speaks for the same subject.
+    pub(crate) fn is_of(&self, facts: &Facts) -> bool {
+        self.issuer == facts.issuer && self.subject == facts.subject
+    }
+
     /// It was granted for `destination` as well.
     pub(crate) fn grant(&mut self, destination: Option<&Destination>) {
         if let Some(destination) = destination

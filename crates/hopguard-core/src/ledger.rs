@@ -268,13 +268,13 @@ impl Ledger {
         }
         let key = Fingerprint::of_bytes(text);
         let mut index = self.0.opaque.write().unwrap_or_else(PoisonError::into_inner);
-        if index.lives_on(key, facts.expires, destination) {
-            return Ok(Remembered { evicted: false });
-        }
         while let Some((_, expired)) =
             index.by_expiry.first().filter(|(expires, _)| !is_live(*expires, now)).copied()
         {
             index.remove(expired);
+        }
+        if index.lives_on(key, facts, destination)? {
+            return Ok(Remembered { evicted: false });
         }
         let mut evicted = false;
         if index.entries.len() >= self.0.most_opaque

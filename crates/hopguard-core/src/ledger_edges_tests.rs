@@ -63,6 +63,29 @@ fn an_opaque_credential_that_is_granted_again_lives_longer() {
 }
 
 #[test]
+fn an_opaque_credential_speaks_for_one_subject() {
+    let ledger = Ledger::bounded();
+    let of = |subject: &str, issuer: &str, expires| {
+        let mut facts = opaque_token(&opaque(0), expires).facts().as_ref().clone();
+        (facts.subject, facts.issuer) = (subject.into(), issuer.into());
+        let presented = Presented::assert_extracted(StackId::unique(), RawToken::new(&opaque(0)), None);
+        Verified::assert_genuine(presented, std::sync::Arc::new(facts))
+    };
+    let remember = |subject, issuer, expires, now| {
+        ledger
+            .remember_received(&of(subject, issuer, expires), UnixTime::from_secs(now))
+            .map_err(|fault| fault.code())
+    };
+    assert!(remember("alice", "https://a", 1100, 1000).is_ok());
+    assert_eq!(remember("bob", "https://a", 1100, 1000).err(), Some("grant_subject_changed"));
+    assert_eq!(remember("alice", "https://b", 1100, 1000).err(), Some("grant_subject_changed"));
+    assert!(remember("alice", "https://a", 1100, 1000).is_ok());
+    // Once it has expired, it is as good as new.
+    assert_eq!(remember("bob", "https://a", 1300, 1159).err(), Some("grant_subject_changed"));
+    assert!(remember("bob", "https://a", 1300, 1160).is_ok());
+}
+
+#[test]
 fn a_full_ledger_of_opaque_credentials_lets_the_oldest_go_or_refuses() {
     let ledger = Ledger::with_bound(16, Overflow::EvictWithEvent);
     for n in 0..16 {

@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use crate::held::Held;
 use crate::opaque_filter::Filter;
-use crate::{Destination, Fingerprint, UnixTime};
+use crate::{Destination, Facts, Fault, Fingerprint, UnixTime};
 
 /// Bytes that make an anchor.
 pub(crate) const ANCHOR: usize = 16;
@@ -90,20 +90,27 @@ impl Opaque {
 
     /// It was given again, perhaps for longer or for another destination; false if it is not kept. Of a token with
     /// claims the same text says the same; what a server says of an opaque one may change.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::GrantSubjectChanged`] if it was given for somebody else before: one of the two has the other's grant.
     pub(crate) fn lives_on(
         &mut self,
         key: Fingerprint,
-        expires: UnixTime,
+        facts: &Facts,
         destination: Option<&Destination>,
-    ) -> bool {
-        let Some(Entry { held, .. }) = self.entries.get_mut(&key) else { return false };
-        held.grant(destination);
-        if expires > held.expires {
-            self.by_expiry.remove(&(held.expires, key));
-            held.expires = expires;
-            self.by_expiry.insert((expires, key));
+    ) -> Result<bool, Fault> {
+        let Some(Entry { held, .. }) = self.entries.get_mut(&key) else { return Ok(false) };
+        if !held.is_of(facts) {
+            return Err(Fault::GrantSubjectChanged);
         }
-        true
+        held.grant(destination);
+        if facts.expires > held.expires {
+            self.by_expiry.remove(&(held.expires, key));
+            held.expires = facts.expires;
+            self.by_expiry.insert((held.expires, key));
+        }
+        Ok(true)
     }
 
     pub(crate) fn remove(&mut self, key: Fingerprint) {

@@ -237,7 +237,7 @@ mod tests {
         let Refusal::Denial(denial) = &refusal else { panic!("{refusal:?}") };
         let asks = denial.step_up().unwrap();
         assert_eq!((asks.acr_values().collect::<Vec<_>>(), asks.max_age()), (vec!["phr"], Some(60)));
-        assert_eq!(asks.claims().as_deref(), Some(r#"{"id_token":{"x":null}}"#));
+        assert_eq!(asks.claims(), Some(r#"{"id_token":{"x":null}}"#));
         assert!(!format!("{refusal:?} {refusal} {}", asks.parameters()).contains("script"));
         // Parameters that cannot be read are left out; the demand stands.
         let bare = r#"{"error":"insufficient_user_authentication","acr_values":["phr"],"max_age":{}}"#;

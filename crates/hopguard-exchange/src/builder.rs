@@ -16,6 +16,7 @@ use crate::endpoint::{Discovery, TokenEndpoint, endpoint_url};
 use crate::exchanger::{Exchanger, Inner};
 use crate::flight::Flights;
 use crate::key::GrantKeys;
+use crate::patience::Patient;
 use crate::profile::StsProfile;
 use crate::retry::Budget;
 use crate::status::Counts;
@@ -165,6 +166,8 @@ impl ExchangerBuilder {
             }
             (None, None) => None,
         };
+        let timer = self.timer.unwrap_or_else(SystemTimer::shared);
+        let transport = Arc::new(Patient { transport: self.transport, timer: timer.clone() });
         match endpoint {
             Some(endpoint) if problems.is_empty() => Ok(Exchanger(Arc::new(Inner {
                 issuer: self.issuer.as_str().into(),
@@ -175,9 +178,9 @@ impl ExchangerBuilder {
                 actor: self.actor,
                 endpoint,
                 verifier: self.verifier,
-                transport: self.transport,
+                transport,
                 clock: self.clock,
-                timer: self.timer.unwrap_or_else(SystemTimer::shared),
+                timer,
                 spawn: self.spawn,
                 breaker: Breaker::new(),
                 retries: Budget::full(),

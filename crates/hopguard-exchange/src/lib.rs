@@ -83,6 +83,7 @@ mod status;
 mod flight;
 mod breaker;
 mod retry;
+mod patience;
 mod endpoint;
 mod actor;
 mod request;

@@ -149,6 +149,25 @@ async fn an_outage_opens_the_circuit_and_one_caller_finds_out_that_it_is_over() 
     assert_eq!(rig.ask(&bob).await, good(7, "Miss"));
 }
 
+/// A transport without a limit of its own keeps no flight for good.
+#[tokio::test]
+async fn a_server_that_never_answers_is_given_up() {
+    for discovers in [false, true] {
+        let silent = |_| -> BoxFuture<'static, Reply> { Box::pin(std::future::pending()) };
+        let rig = Rig::with(FakeClock::at(START), silent, move |builder| {
+            let builder = builder.flights_at_most(1);
+            if discovers { builder } else { fixed_endpoint(builder) }
+        });
+        rig.clock.impatient.store(true, std::sync::atomic::Ordering::SeqCst);
+        for who in ["alice", "bob"] {
+            let caller = rig.caller(who).await;
+            let asked = tokio::time::timeout(Duration::from_secs(60), rig.ask(&caller)).await;
+            assert_eq!(asked.expect("it is given up"), Err("sts_unavailable"));
+        }
+        assert_eq!(rig.clock.waited.lock().unwrap().first(), Some(&hopguard_core::minutes(5)));
+    }
+}
+
 #[tokio::test]
 async fn grants_in_hand_outlive_the_outage() {
     let rig = Rig::new(|ask| if ask.number == 0 { honest(ask) } else { Err(TransportError::Connect) });

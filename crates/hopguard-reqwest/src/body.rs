@@ -1,5 +1,6 @@
 //! The body of a request: one that can be sent twice, or a stream that cannot.
 
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -8,12 +9,21 @@ use hopguard_tower::Replayable;
 use http_body::{Body, Frame, SizeHint};
 
 /// What a guarded request carries.
-#[derive(Debug)]
 pub enum Payload {
     /// Bytes in memory; may be sent once more after a renewal.
     Whole(Bytes),
     /// A stream; sent once.
     Stream(reqwest::Body),
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // INVARIANT: I10 — a body may hold a token.
+        match self {
+            Self::Whole(bytes) => write!(f, "Payload({} bytes)", bytes.len()),
+            Self::Stream(_) => f.write_str("Payload(stream)"),
+        }
+    }
 }
 
 impl Default for Payload {

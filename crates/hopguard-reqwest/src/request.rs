@@ -231,7 +231,11 @@ impl RequestBuilder {
     ///
     /// As [`text`](Self::text), also for what is no such JSON.
     pub async fn read_json<T: DeserializeOwned>(self) -> Sent<T> {
-        self.success().await?.json().await.map_err(broken)
+        let body = self.bytes().await?;
+        // INVARIANT: I10 — what `serde_json` says of it quotes it, and it may hold a token.
+        serde_json::from_slice(&body).map_err(|error| {
+            EgressError::Peer(SendError::NoSuchJson { line: error.line(), column: error.column() })
+        })
     }
 }
 

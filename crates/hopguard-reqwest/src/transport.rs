@@ -32,6 +32,14 @@ pub enum SendError {
     /// The peer answered with another status than 2xx, where success was demanded.
     #[error("the peer answered {0}")]
     Status(u16),
+    /// The peer's answer is not the JSON that was asked for; where that shows, both counted from 1.
+    #[error("the answer is no such JSON: see line {line}, column {column}")]
+    NoSuchJson {
+        /// The line.
+        line: usize,
+        /// The byte in it.
+        column: usize,
+    },
     /// The client failed: no connection, a timeout, a broken answer.
     #[error("the request failed")]
     Client(#[source] reqwest::Error),

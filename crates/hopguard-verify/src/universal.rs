@@ -18,7 +18,7 @@ const PAIRS: usize = LONGEST / BLOCK + 2;
 pub(crate) struct Universal(Box<[[u64; 2]; PAIRS]>);
 
 /// What stands for a whole text under one key, in this process and nowhere else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tag {
     sums: [u128; 2],
     length: usize,

@@ -137,6 +137,44 @@ async fn a_handler_brings_no_credential_of_its_own() {
     assert_eq!((world.reached(), world.sts.token_requests()), (0, 0));
 }
 
+/// `CONNECT` sends no path, and so another target than the one that was judged.
+#[tokio::test]
+async fn a_handler_that_hands_on_its_callers_method_opens_no_tunnel() {
+    let world = World::new().await;
+    let caller = world.caller().await;
+    for method in [http::Method::CONNECT, http::Method::TRACE] {
+        for path in ["/stock/42", "/open"] {
+            let calls = world.client.on_behalf_of(&caller);
+            let outcome = calls.request(method.clone(), &world.peer.url(path)).send().await;
+            world.refused(outcome, "request_unsendable");
+        }
+    }
+    assert_eq!((world.reached(), world.sts.token_requests()), (0, 0));
+}
+
+/// A broken answer may be a token, and whoever logs the error does not write it down.
+#[tokio::test]
+async fn an_answer_that_is_no_such_json_is_not_repeated() {
+    let peer =
+        WireRecorder::answering(|_| WireAnswer::text(200, "[1,\n\"eyJhbGciOiJub25lIn0.e30.c2lnbmVk\"]"))
+            .await;
+    let world = World::with_peer(peer).await;
+    let caller = world.caller().await;
+    let calls = world.client.on_behalf_of(&caller);
+    let error = calls.get(&world.peer.url("/stock")).read_json::<Vec<u32>>().await.unwrap_err();
+    let mut shown = format!("{error:?} {error}");
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        shown.push_str(&format!(" {cause:?} {cause}"));
+        source = cause.source();
+    }
+    assert!(!shown.contains("eyJ") && shown.contains("line 2, column 34"), "{shown}");
+    let payload = hopguard::Payload::Whole("eyJhbGciOiJub25lIn0.e30.c2lnbmVk".into());
+    assert_eq!(format!("{payload:?}"), "Payload(32 bytes)");
+    let numbers = calls.get(&world.peer.url("/stock")).read_json::<serde_json::Value>().await.unwrap();
+    assert_eq!(numbers[0], 1);
+}
+
 #[tokio::test]
 async fn a_request_may_be_given_less_time_than_the_client() {
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));

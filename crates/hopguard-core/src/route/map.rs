@@ -55,6 +55,11 @@ impl RouteMap {
     }
 
     fn choose_at(&self, method: &Method, uri: &Uri, origin: &Origin<'_>) -> Result<RouteChoice<'_>, Fault> {
+        // INVARIANT: I2 — `CONNECT` sends no path, so not the target that was judged; `TRACE` asks the peer to send the
+        // credential back (RFC 9110 sections 9.3.6 and 9.3.8).
+        if [Method::CONNECT, Method::TRACE].contains(method) {
+            return Err(Fault::RequestUnsendable);
+        }
         let found = self.find(method, uri, origin)?;
         // INVARIANT: I2 — whatever is not listed is refused.
         match found {
@@ -244,6 +249,23 @@ mod tests {
             choose(&map, "https://a.internal/x/y/z", Ok(at("https://a.internal/x/y")));
             choose(&map, "https://a.internal/x/z", Ok(at("https://a.internal/x")));
             choose(&map, "https://a.internal/z", Ok(at("https://a.internal")));
+        }
+    }
+
+    #[test]
+    fn no_route_takes_connect_or_trace() {
+        let map = map(&[("https://a.internal", RouteRule::Anonymous)]);
+        let uri = "https://a.internal/x".parse().unwrap();
+        for (method, expected) in [
+            (Method::CONNECT, Err("request_unsendable")),
+            (Method::TRACE, Err("request_unsendable")),
+            (Method::OPTIONS, Ok(0)),
+            (Method::from_bytes(b"connect").unwrap(), Ok(0)),
+        ] {
+            let found = map.choose(&method, &uri).map(|choice| choice.index).map_err(Fault::code);
+            assert_eq!(found, expected, "{method}");
+            let judged = map.judge(&method, &uri, &HeaderMap::new());
+            assert_eq!(judged.map(|choice| choice.index).map_err(Fault::code), expected, "{method}");
         }
     }
 

@@ -53,7 +53,8 @@
 //! In front of any client it compares, by value, every header, the request target, the body and its trailers
 //! with the live credentials of the ledger and the caller's own token. The client gets its request with a
 //! [`ScannedBody`]: a body that is there whole is judged before anything is sent, a stream while it is sent,
-//! and a hit ends it with an error. Either way the call fails with `passthrough_blocked`.
+//! and a hit ends it with an error. Either way the call fails with `passthrough_blocked`, unless the peer
+//! has answered before it came so far: then its answer stands, and the credential has not left.
 //!
 //! # Transaction tokens
 //!
