@@ -17,7 +17,7 @@ use crate::{Ended, print};
                   proven (exit 1)."
 )]
 pub(crate) struct Arguments {
-    /// Folders of durable logs. Without a key, plain JSON Lines can be named too: they have nothing to verify
+    /// Folders of durable logs; in plain JSON Lines there is nothing to verify
     #[arg(required = true, value_name = "LOG")]
     logs: Vec<PathBuf>,
     /// The verifier key, `<origin>+<key id>+<base64>`, or a file that holds it
@@ -44,42 +44,28 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Ended, String> {
     let held: Vec<&str> = held.iter().map(String::as_str).collect();
     let (mut ended, mut all) = (Ended::Well, Vec::new());
     for log in &arguments.logs {
-        let found = if is_durable(log) {
-            let what = "is a durable log, or was one: name its verifier key by --key KEY";
-            let key = key.as_ref().ok_or_else(|| format!("{} {what}", log.display()))?;
-            let found = hopguard_audit::verify(log, key, &held);
-            let mut found = found.map_err(|error| format!("cannot read {}: {error}", log.display()))?;
-            if key.services().next().is_none() {
-                found
-                    .notes
-                    .push("the key names no service: whose word the records are is not known".to_owned());
-            }
-            Some(found)
-        } else if key.is_some() || !held.is_empty() {
-            // Somebody holds a key or checkpoints of it, so it was more than plain lines once: whoever deletes its
-            // hashes and checkpoints must not end well.
-            return Err(format!("{} is no durable log: there is nothing to verify", log.display()));
-        } else {
-            let files = log_files(log).map_err(|error| format!("{}: {error}", log.display()))?;
-            let folders: BTreeSet<&Path> = files.iter().map(|file| folder_of(file)).collect();
-            if let Some(durable) = folders.into_iter().find(|at| is_durable(at)) {
-                let what = "holds durable logs, or is a part of one: name each one's folder, and its key";
-                return Err(format!("{} {what}; the first is {}", log.display(), durable.display()));
-            }
-            None
-        };
+        if !is_durable(log) {
+            return Err(not_durable(log, key.is_some() || !held.is_empty())?);
+        }
+        let what = "is a durable log, or was one: name its verifier key by --key KEY";
+        let key = key.as_ref().ok_or_else(|| format!("{} {what}", log.display()))?;
+        let found = hopguard_audit::verify(log, key, &held);
+        let mut found = found.map_err(|error| format!("cannot read {}: {error}", log.display()))?;
+        if key.services().next().is_none() {
+            found.notes.push("the key names no service: whose word the records are is not known".to_owned());
+        }
         let passes = |found: &Verification| {
             found.is_sound() || arguments.dangerous_unsigned && found.is_sound_or_young()
         };
-        if found.as_ref().is_some_and(|found| !passes(found)) {
+        if !passes(&found) {
             ended = Ended::Changed;
         }
         all.push((log, found));
     }
     let text = if arguments.json {
-        Value::from_iter(all.iter().map(|(log, found)| json(log, found.as_ref()))).to_string()
+        Value::from_iter(all.iter().map(|(log, found)| json(log, found))).to_string()
     } else {
-        all.iter().map(|(log, found)| told(log, found.as_ref())).collect::<Vec<_>>().join("\n")
+        all.iter().map(|(log, found)| told(log, found)).collect::<Vec<_>>().join("\n")
     };
     print(&text)?;
     Ok(ended)
@@ -130,22 +116,35 @@ pub(crate) fn is_durable(folder: &Path) -> bool {
         })
 }
 
-fn json(log: &Path, found: Option<&Verification>) -> Value {
-    let sound = found.map(Verification::is_sound);
-    json!({ "log": log, "verifiable": found.is_some(), "sound": sound, "verification": found })
+/// Why what is no folder of a durable log is not verified. It may have been one: whoever deletes its hashes and
+/// checkpoints, or puts another file in its place, must not end well.
+fn not_durable(log: &Path, is_held: bool) -> Result<String, String> {
+    let nothing = format!("{} is no durable log: there is nothing to verify", log.display());
+    if is_held {
+        return Ok(nothing);
+    }
+    let files = log_files(log).map_err(|error| format!("{}: {error}", log.display()))?;
+    let folders: BTreeSet<&Path> = files.iter().map(|file| folder_of(file)).collect();
+    let durable = folders.into_iter().find(|at| is_durable(at));
+    Ok(durable.map_or(nothing, |durable| {
+        let what = "holds durable logs, or is a part of one: name each one's folder, and its key";
+        format!("{} {what}; the first is {}", log.display(), durable.display())
+    }))
 }
 
-fn told(log: &Path, found: Option<&Verification>) -> String {
+fn json(log: &Path, found: &Verification) -> Value {
+    json!({ "log": log, "sound": found.is_sound(), "verification": found })
+}
+
+fn told(log: &Path, found: &Verification) -> String {
     let log = plain(&log.display().to_string());
-    let Some(found) = found else {
-        return format!("{log}: plain JSON Lines, there is nothing to verify");
-    };
+    let is_unproven = found.findings.iter().all(|finding| finding.kind == FindingKind::Unsigned);
     let is_foreign = |finding: &Finding| finding.kind == FindingKind::ServiceForeign;
-    let verdict = match (found.is_sound(), found.is_sound_or_young()) {
-        (true, _) => "sound",
-        (false, true) => "NOT PROVEN",
-        (false, false) if found.findings.iter().all(is_foreign) => "NOT ALL ITS OWN",
-        (false, false) => "CHANGED",
+    let verdict = match found.is_sound() {
+        true => "sound",
+        false if is_unproven && found.checkpoints > 0 => "NOT PROVEN",
+        false if found.findings.iter().all(is_foreign) => "NOT ALL ITS OWN",
+        false => "CHANGED",
     };
     let mut text = format!(
         "{log}: {verdict}, {} records, {} of them signed, {} checkpoints of its own, {} held",

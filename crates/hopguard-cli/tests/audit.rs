@@ -448,8 +448,16 @@ fn a_durable_log_is_verified_with_the_public_key_alone() {
 #[test]
 fn plain_lines_have_nothing_to_verify() {
     let logs = chain();
-    assert!(text(&run(&["verify"], &[&logs]), 0).contains("nothing to verify"));
     let held = logs.join("sts.jsonl");
+    let (folder, anything) = (Folder::new(), "no log at all");
+    std::fs::write(folder.0.join("anything"), anything).unwrap();
+    // Nothing that was not verified ends well, whatever was named by mistake.
+    for named in [&logs, &held, &folder.0.join("anything")] {
+        let output = run(&["verify"], &[named]);
+        text(&output, 2);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("nothing to verify") && !said.contains(anything), "{said}");
+    }
     assert_eq!(run(&["verify", "--against", held.to_str().unwrap()], &[&logs]).status.code(), Some(2));
 }
 

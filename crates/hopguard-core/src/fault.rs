@@ -68,7 +68,8 @@ faults! {
     LedgerFull = "ledger_full", 503, SOON, "the ledger of live credentials is full";
     /// The call goes to a destination that no route lists.
     DestinationUnlisted = "destination_unlisted", 500, None, "no route lists this destination";
-    /// The request's URL cannot be read in one way only: no host, userinfo, a path with encoded separators.
+    /// The request's URL cannot be read in one way only: no host, userinfo, dot segments; where routes of its origin go
+    /// by path, a path with encoded separators.
     TargetUnreadable = "target_unreadable", 500, None, "the request target is ambiguous";
     /// The `Host` header names another host than the URL.
     HostMismatch = "host_mismatch", 500, None, "the host header differs from the request target";

@@ -32,7 +32,7 @@ pub fn authorization(lines: &[u8]) -> Option<Result<Box<str>, &'static str>> {
             Denial::TokenMalformed => Ok(presented.token().dangerous_expose().into()),
             denial => Err(denial.code()),
         },
-        Err(denial) => Err(denial.code()),
+        Err(not_shown) => Err(not_shown.denial.code()),
     })
 }
 

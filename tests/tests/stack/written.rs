@@ -102,6 +102,39 @@ async fn the_outcome_names_the_other_end() {
     assert_eq!(told, [("inbound", Some(other)), ("audit", Some(other))]);
 }
 
+/// Who brings no credential, or none that can be read, is named as far as anybody knows.
+#[tokio::test]
+async fn a_refusal_names_the_other_end_whatever_it_brought() {
+    let world = World::new().await;
+    let other: SocketAddr = ([192, 0, 2, 7], 4711).into();
+    let request = |credentials: &[&str]| {
+        let mut request = Request::get("/").extension(PeerAddress(other));
+        for one in credentials {
+            request = request.header("authorization", *one);
+        }
+        request.body(String::new()).unwrap()
+    };
+    for (credentials, code) in [
+        (&[][..], "token_missing"),
+        (&["Bearer"], "credential_malformed"),
+        (&["Basic eA=="], "credential_unsupported"),
+        (&["Bearer a", "Bearer b"], "credential_ambiguous"),
+        (&["Bearer a.b"], "token_malformed"),
+    ] {
+        let whole = service_fn(|_: Request<Upload<String>>| async {
+            Ok::<_, Infallible>(Response::new(String::new()))
+        });
+        let alone = ServiceBuilder::new().layer(VerifyLayer::new(world.inbound.hop(), verifier(&world)));
+        let alone = alone
+            .service_fn(|_: Request<String>| async { Ok::<_, Infallible>(Response::new(String::new())) });
+        world.inbound.around(whole).oneshot(request(credentials)).await.unwrap();
+        alone.oneshot(request(credentials)).await.unwrap();
+        let peers: Vec<_> =
+            world.sink.take().iter().map(|event| (event.decision.code(), event.peer)).collect();
+        assert_eq!(peers, [(code, Some(other)); 2]);
+    }
+}
+
 /// Refuses what is not read only, by a policy that has a version.
 struct ReadOnly(Arc<str>);
 

@@ -156,6 +156,12 @@ impl DurableLogBuilder {
                 return Err(problems.into_errors());
             }
         };
+        // A log that was begun and could not ship its first checkpoint would be one that lost what it shipped.
+        let begins = ship.as_ref().filter(|_| found.signed.is_none());
+        if let Some(Err(error)) = begins.map(|path| folder::private().append(true).create(true).open(path)) {
+            let path = begins.map(|path| path.display().to_string()).unwrap_or_default();
+            problems.add("audit.ship_to", format!("cannot append to `{path}`: {error}"));
+        }
         problems.into_result(())?;
         let mended = found.mended;
         let verifier = self.settings.key.verifier();

@@ -415,6 +415,31 @@ fn a_place_for_checkpoints_that_is_not_there_is_named() {
     let missing = folder.0.join("not/there");
     let error = DurableLog::at(folder.0.join("log"), key()).ship_to(&missing).open().unwrap_err().to_string();
     assert!(error.contains("ship_to") && error.contains("not/there"), "{error}");
+    // Nothing was begun that would miss it: with the folder made, it starts.
+    fs::create_dir(folder.0.join("not")).unwrap();
+    drop(DurableLog::at(folder.0.join("log"), key()).ship_to(&missing).open().unwrap());
+    let shipped = fs::read_to_string(&missing).unwrap();
+    assert!(verified(&folder.0.join("log"), &[&shipped]).is_sound());
+}
+
+/// An empty file of checkpoints is no proof, and no change of the log either.
+#[test]
+fn nothing_is_compared_with_a_file_without_checkpoints() {
+    let folder = Folder::new();
+    written(&folder.0, &[5]);
+    for (held, kind) in [
+        ("", FindingKind::Unsigned),
+        ("hello", FindingKind::CheckpointInvalid),
+        ("hello\n", FindingKind::CheckpointInvalid),
+    ] {
+        let found = verified(&folder.0, &[held]);
+        assert_eq!(found.findings.iter().map(|one| one.kind).collect::<Vec<_>>(), [kind], "{held:?}");
+        assert!(!found.is_sound() && !found.is_sound_or_young());
+        assert_eq!((found.signed, found.held), (5, 0));
+    }
+    let young = Folder::new();
+    drop(log(&young.0).open().unwrap());
+    assert!(verified(&young.0, &[""]).is_sound_or_young() && !verified(&young.0, &[""]).is_sound());
 }
 
 /// Who writes a log cannot make its records another's word: its key says whose they are.

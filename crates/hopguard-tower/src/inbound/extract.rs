@@ -3,6 +3,7 @@
 //! From `Authorization` only: never the query, the body or a cookie. The header is removed, so that no
 //! handler can pass it on.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hopguard_core::{Denial, PeerIdentity, Presented, RawToken};
@@ -19,7 +20,7 @@ pub(crate) fn extract<B>(
     hop: &Hop,
     request: &mut Request<B>,
     peer: Option<PeerAddress>,
-) -> Result<Presented, Denial> {
+) -> Result<Presented, NotShown> {
     let headers = request.headers_mut();
     // Values are counted, not names: all that go are this name's.
     let before = headers.len();
@@ -31,8 +32,19 @@ pub(crate) fn extract<B>(
         (Some(_), _) => Err(Denial::CredentialAmbiguous),
     };
     let peer = peer.or_else(|| request.extensions().get().copied()).map(|PeerAddress(peer)| peer);
-    let proven = request.extensions().get::<PeerIdentity>().cloned();
-    outcome.map(|token| Presented::assert_extracted(hop.stack(), token, peer).by(proven))
+    match outcome {
+        Ok(token) => {
+            let proven = request.extensions().get::<PeerIdentity>().cloned();
+            Ok(Presented::assert_extracted(hop.stack(), token, peer).by(proven))
+        }
+        Err(denial) => Err(NotShown { denial, peer }),
+    }
+}
+
+/// Why there is no credential to look at, and who brought none.
+pub(crate) struct NotShown {
+    pub(crate) denial: Denial,
+    pub(crate) peer: Option<SocketAddr>,
 }
 
 fn read(value: &[u8]) -> Result<Arc<RawToken>, Denial> {

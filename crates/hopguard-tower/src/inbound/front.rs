@@ -137,9 +137,9 @@ where
         }
         let presented = match extract(hop, &mut request, self.peer) {
             Ok(presented) => presented,
-            Err(denial) => {
+            Err(not_shown) => {
                 cold_path();
-                return ResponseFuture::refused(verify.refuse(&record, None, denial.into()));
+                return ResponseFuture::refused(verify.refuse_unshown(&record, not_shown));
             }
         };
         match verify.check(&presented, record.now) {

@@ -45,7 +45,7 @@ use tower::util::Oneshot;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::extract::{extract, why_unreadable};
+use super::extract::{NotShown, extract, why_unreadable};
 use super::stage::Stage;
 use crate::Hop;
 use crate::answer::Refused;
@@ -120,7 +120,7 @@ where
         }
         let presented = match extract(hop, &mut request, None) {
             Ok(presented) => presented,
-            Err(denial) => return ResponseFuture::refused(self.layer.refuse(&record, None, denial.into())),
+            Err(not_shown) => return ResponseFuture::refused(self.layer.refuse_unshown(&record, not_shown)),
         };
         match self.layer.check(&presented, record.now) {
             Check::Done(Ok(facts)) => {
@@ -173,6 +173,13 @@ impl VerifyLayer {
             event.peer = shown.and_then(Presented::peer);
             event.unverified = shown.map(|shown| Box::new(self.verifier.claimed(shown.token())));
         });
+        Refused { refusal, event }.answer(&self.hop)
+    }
+
+    pub(super) fn refuse_unshown<R: Default>(&self, record: &Record, not_shown: NotShown) -> Response<R> {
+        let NotShown { denial, peer } = not_shown;
+        let refusal = denial.into();
+        let event = self.hop.stranger(record, "verify", &refusal, |event| event.peer = peer);
         Refused { refusal, event }.answer(&self.hop)
     }
 
