@@ -34,7 +34,7 @@ use axum::response::Response;
 use axum::serve::IncomingStream;
 use futures_util::FutureExt;
 use futures_util::future::{Either, Map, Ready, ready};
-use hopguard_tower::inbound::Guarded;
+use hopguard_tower::inbound::Front;
 use hopguard_tower::{Inbound, OpenPaths, PublishedMetadata, ScannedBody, TimedBody, Upload};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
@@ -63,7 +63,7 @@ impl Protect for Inbound {
 /// no route, and no route can take it.
 #[derive(Clone, Debug)]
 pub struct Protected {
-    service: Guarded<Inner>,
+    service: Front<Inner>,
     metadata: Option<PublishedMetadata>,
     guard: Inbound,
     peer: Option<SocketAddr>,
@@ -118,10 +118,10 @@ type Published = Ready<Result<Response, Infallible>>;
 impl Service<Request> for Protected {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<Published, Rendered<<Guarded<Inner> as Service<Request>>::Future>>;
+    type Future = Either<Published, Rendered<<Front<Inner> as Service<Request>>::Future>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        <Guarded<Inner> as Service<Request>>::poll_ready(&mut self.service, context)
+        <Front<Inner> as Service<Request>>::poll_ready(&mut self.service, context)
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {

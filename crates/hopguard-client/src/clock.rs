@@ -26,13 +26,57 @@ impl SystemClock {
 /// Linux: the kernel's clocks as they are, without the arithmetic of `SystemTime` and `Instant`.
 #[cfg(target_os = "linux")]
 mod reading {
+    use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
     use rustix::time::{ClockId, Timespec, clock_gettime};
 
+    /// For so long the wall clock is taken to run as the monotonic one does: they part by microseconds, unless the
+    /// wall clock is set.
+    const TOGETHER: u64 = 10_000_000;
+
     fn milliseconds(reading: Timespec) -> Option<u64> {
+        nanoseconds(reading).map(|nanos| nanos / 1_000_000)
+    }
+
+    /// Until the year 2554.
+    fn nanoseconds(reading: Timespec) -> Option<u64> {
         let (seconds, nanos) = (u64::try_from(reading.tv_sec).ok()?, u64::try_from(reading.tv_nsec).ok()?);
-        Some(seconds.saturating_mul(1000).saturating_add(nanos / 1_000_000))
+        seconds.checked_mul(1_000_000_000)?.checked_add(nanos)
+    }
+
+    /// How far the wall clock is ahead of the monotonic one, and when that was read.
+    #[derive(Debug)]
+    pub(super) struct Ahead {
+        by: AtomicU64,
+        read: AtomicU64,
+    }
+
+    impl Ahead {
+        pub(super) const fn unread() -> Self {
+            Self { by: AtomicU64::new(0), read: AtomicU64::new(0) }
+        }
+
+        /// Milliseconds of the wall clock, for a reading of the monotonic one.
+        pub(super) fn wall(&self, monotonic: u64, wall: impl FnOnce() -> Option<u64>) -> Option<u64> {
+            // In this order, and written in the other: whoever sees the time of a reading sees it, or a later one.
+            let (read, by) = (self.read.load(Ordering::Acquire), self.by.load(Ordering::Relaxed));
+            if read != 0 && monotonic.checked_sub(read).is_some_and(|age| age < TOGETHER) {
+                return Some(monotonic.wrapping_add(by) / 1_000_000);
+            }
+            let wall = wall()?;
+            self.by.store(wall.wrapping_sub(monotonic), Ordering::Relaxed);
+            self.read.store(monotonic, Ordering::Release);
+            Some(wall / 1_000_000)
+        }
+    }
+
+    pub(super) fn both() -> (Option<u64>, Duration) {
+        static AHEAD: Ahead = Ahead::unread();
+        let reading = monotonic();
+        let nanos = u64::try_from(reading.as_nanos()).ok();
+        let wall = || nanoseconds(clock_gettime(ClockId::Realtime));
+        (nanos.and_then(|nanos| AHEAD.wall(nanos, wall)), reading)
     }
 
     pub(super) fn unix_millis() -> Option<u64> {
@@ -64,6 +108,10 @@ mod reading {
 
     pub(super) use unix_millis as unix_millis_at_tick;
 
+    pub(super) fn both() -> (Option<u64>, Duration) {
+        (unix_millis(), monotonic())
+    }
+
     pub(super) fn monotonic() -> Duration {
         static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
         let origin = *ORIGIN;
@@ -86,6 +134,12 @@ impl Clock for SystemClock {
     fn monotonic(&self) -> Monotonic {
         Monotonic::from_origin(reading::monotonic())
     }
+
+    fn both(&self) -> (u64, Monotonic) {
+        let (wall, monotonic) = reading::both();
+        // As above.
+        (wall.unwrap_or(u64::MAX), Monotonic::from_origin(monotonic))
+    }
 }
 
 #[cfg(test)]
@@ -97,6 +151,33 @@ mod tests {
         let before = SystemClock.unix_millis() / 1000;
         let now = SystemClock.tick().as_secs();
         assert!((before.saturating_sub(1)..=SystemClock.unix_millis() / 1000).contains(&now));
+    }
+
+    #[test]
+    fn both_at_once_are_what_they_are_singly() {
+        for _ in 0..1000 {
+            let before = (SystemClock.unix_millis(), SystemClock.monotonic());
+            let (wall, monotonic) = SystemClock.both();
+            let after = (SystemClock.unix_millis(), SystemClock.monotonic());
+            // A reading may begin before a millisecond is over, and its rest is cut off.
+            assert!((before.0.saturating_sub(1)..=after.0).contains(&wall), "{before:?} {wall} {after:?}");
+            assert!((before.1..=after.1).contains(&monotonic));
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_wall_clock_that_is_set_is_noticed() {
+        let ahead = super::reading::Ahead::unread();
+        let (second, milli) = (1_000_000_000, 1_000_000);
+        assert_eq!(ahead.wall(5 * second, || None), None, "a clock that cannot be read tells no time");
+        assert_eq!(ahead.wall(5 * second, || Some(100 * second)), Some(100_000));
+        // Not read again within ten milliseconds, whatever it would say.
+        assert_eq!(ahead.wall(5 * second + 3 * milli, || Some(0)), Some(100_003));
+        assert_eq!(ahead.wall(5 * second + 10 * milli, || Some(2 * second)), Some(2_000));
+        assert_eq!(ahead.wall(5 * second + 11 * milli, || Some(0)), Some(2_001));
+        // Of two readers the other may have read later; it is read once more then.
+        assert_eq!(ahead.wall(5 * second + 9 * milli, || Some(7 * second)), Some(7_000));
     }
 
     #[test]

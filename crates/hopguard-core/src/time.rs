@@ -88,6 +88,12 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     fn tick(&self) -> UnixTime {
         self.now()
     }
+
+    /// [`Clock::unix_millis`] and [`Clock::monotonic`] of one moment. The first may be what the second makes of a
+    /// reading of a few milliseconds ago: then a clock that was set meanwhile is noticed so much later.
+    fn both(&self) -> (u64, Monotonic) {
+        (self.unix_millis(), self.monotonic())
+    }
 }
 
 /// `n` seconds.

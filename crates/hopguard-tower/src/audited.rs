@@ -212,6 +212,11 @@ impl OutcomeGuard {
         &self.0.hop
     }
 
+    /// Which request of which stack this is the outcome of.
+    pub(crate) fn of(&self) -> (&Hop, &Record) {
+        (&self.0.hop, &self.0.record)
+    }
+
     /// The request is not at its end before its upload is.
     pub(crate) fn waits_for(&mut self, upload: &Uploading) {
         self.0.last_word = Some(upload.last_word());

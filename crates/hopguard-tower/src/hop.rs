@@ -231,7 +231,7 @@ impl Hop {
     }
 
     fn begun(&self, request: Id, method: Option<&Method>, trace: Option<TraceContext>) -> Record {
-        let (started, started_millis) = (self.0.clock.monotonic(), self.0.clock.unix_millis());
+        let (started_millis, started) = self.0.clock.both();
         let now = UnixTime::from_secs(started_millis / 1000);
         Record { request, started, started_millis, now, method: method.map(known), trace }
     }

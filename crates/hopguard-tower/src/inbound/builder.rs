@@ -38,33 +38,28 @@ use hopguard_core::{
     ActorGuard, AudienceGuard, Audit, Clock, ConfigErrors, Guard, Ledger, Problems, ScopeGuard, TtlGuard,
 };
 use hopguard_verify::{Issuer, Verifier, VerifierBuilder};
-use tower_layer::Layer;
 
 use super::front::{Front, OpenPaths, Steps};
 use super::gate::{GateLayer, GuardExt, GuardStep, Rules};
 use super::lifetime::{LongStream, Streams};
 use super::metadata::{PublishedMetadata, ResourceMetadata};
-use super::response::{ResponseRule, Shield, ShieldLayer};
+use super::response::ResponseRule;
 use super::stated::{AudienceStated, IssuerStated, Missing, ScopeStated, Set, TtlStated};
 use super::verify::VerifyLayer;
 use crate::Hop;
 
 /// The complete inbound stack: [`around`](Inbound::around) a service. Cloning it shares keys, caches and counters.
 ///
-/// It is no [`Layer`], because `axum`'s `Router::layer` would take one, and leave whatever route or fallback is
-/// added after it unguarded. `Protect::protect` of `hopguard-axum` takes a finished router.
+/// It is no [`Layer`](tower_layer::Layer), because `axum`'s `Router::layer` would take one, and leave whatever route or
+/// fallback is added after it unguarded. `Protect::protect` of `hopguard-axum` takes a finished router.
 #[derive(Clone, Debug)]
 pub struct Inbound {
     verify: VerifyLayer,
     rules: Rules,
     streams: Arc<Streams>,
     open: OpenPaths,
-    response: ResponseRule,
     metadata: Option<PublishedMetadata>,
 }
-
-/// The service that [`Inbound`] makes of `S`.
-pub type Guarded<S> = Front<Shield<S>>;
 
 impl Inbound {
     /// Begins a stack over this ledger and audit.
@@ -117,9 +112,8 @@ impl Inbound {
     /// # let _ = orders; }
     /// ```
     #[must_use]
-    pub fn around<S: Clone>(&self, service: S) -> Guarded<S> {
+    pub fn around<S: Clone>(&self, service: S) -> Front<S> {
         // INVARIANT: I1 — no `Layer`, which could be laid over some of a router's routes: see the type's docs.
-        let service = ShieldLayer::new(self.hop(), self.response).layer(service);
         let (open, verify) = (self.open.clone(), self.verify.clone());
         let (rules, streams) = (self.rules.clone(), self.streams.clone());
         Front { steps: Arc::new(Steps { open, verify, rules, streams }), service, peer: None }
@@ -411,17 +405,16 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
                 let url = metadata.as_ref().map(PublishedMetadata::url);
                 let hop = Hop::described(&self.ledger, &self.audit, clock, url, issuers.len() > 1);
                 let (audience, ttl, scope) = (GuardStep(audience), GuardStep(ttl), GuardStep(scope));
-                let (spawn, long) = (self.spawn, self.long);
+                let (spawn, long, response) = (self.spawn, self.long, self.response);
                 if let Some(longest) = long.iter().map(LongStream::cap).max() {
                     self.ledger.withdrawals().outlasts(longest);
                 }
                 problems.into_result(Inbound {
                     verify: VerifyLayer::new(&hop, verifier),
                     rules: Rules { audience, ttl, scope, actor: self.actor.map(GuardStep) },
-                    streams: Arc::new(Streams { hop, timer, spawn, long }),
+                    streams: Arc::new(Streams { hop, response, timer, spawn, long }),
                     metadata,
                     open: OpenPaths::none(),
-                    response: self.response,
                 })
             }
             _ => Err(problems.into_errors()),

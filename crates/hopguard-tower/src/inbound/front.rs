@@ -33,10 +33,12 @@ use super::called::Called;
 use super::extract::extract;
 use super::gate::Rules;
 use super::lifetime::{Answering, Offer, ResponseFuture as Timed, Streams, TimedBody, Upload};
+use super::response::Awaited;
 use super::stage::PeerAddress;
 use super::verify::VerifyLayer;
 use crate::answer::Refused;
 use crate::hop::{Passage, Record};
+use crate::scanned::ScannedBody;
 
 /// Paths that anybody may call: health checks, metadata. Compared letter by letter with the whole path.
 ///
@@ -113,7 +115,7 @@ where
     B: Body,
     R: Body,
 {
-    type Response = Response<TimedBody<R>>;
+    type Response = Response<TimedBody<ScannedBody<R>>>;
     type Error = S::Error;
     type Future = ResponseFuture<S, B, R>;
 
@@ -133,7 +135,9 @@ where
             // Nobody has checked it, so nobody may take it for checked.
             request.headers_mut().remove(AUTHORIZATION);
             let request = request.map(Upload::untimed);
-            return ResponseFuture::Open { future: Called::with(service, request) };
+            let (hop, rule) = (hop.clone(), steps.streams.response);
+            let awaited = Box::new(Awaited { hop, rule, record, caller: None });
+            return ResponseFuture::Open { future: Called::with(service, request), awaited };
         }
         let presented = match extract(hop, &mut request, self.peer) {
             Ok(presented) => presented,
@@ -226,9 +230,10 @@ pin_project! {
     pub enum ResponseFuture<S, B, R>
     where
         S: Service<Request<Upload<B>>>,
+        R: Body,
     {
         /// Without a guard.
-        Open { #[pin] future: Called<S, Request<Upload<B>>> },
+        Open { #[pin] future: Called<S, Request<Upload<B>>>, awaited: Box<Awaited> },
         /// Keys are being fetched.
         Checking {
             verdict: BoxFuture<'static, Result<Arc<Facts>, Refusal>>,
@@ -239,15 +244,16 @@ pin_project! {
         /// Admitted.
         Guarded { #[pin] future: Timed<Called<S, Request<Upload<B>>>> },
         /// Refused.
-        Refused { response: Option<Response<TimedBody<R>>> },
+        Refused { response: Option<Response<TimedBody<ScannedBody<R>>>> },
     }
 }
 
 impl<S, B, R> ResponseFuture<S, B, R>
 where
     S: Service<Request<Upload<B>>>,
+    R: Body,
 {
-    fn refused(response: Response<TimedBody<R>>) -> Self {
+    fn refused(response: Response<TimedBody<ScannedBody<R>>>) -> Self {
         Self::Refused { response: Some(response) }
     }
 }
@@ -258,13 +264,15 @@ where
     B: Body,
     R: Body,
 {
-    type Output = Result<Response<TimedBody<R>>, S::Error>;
+    type Output = Result<Response<TimedBody<ScannedBody<R>>>, S::Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let next = match self.as_mut().project() {
-                ResponseProjection::Open { future } => {
-                    return future.poll(context).map_ok(|response| response.map(TimedBody::untimed));
+                ResponseProjection::Open { future, awaited } => {
+                    cold_path();
+                    let response = ready!(future.poll(context))?;
+                    return Poll::Ready(Ok(awaited.judge(response, context).map(TimedBody::untimed)));
                 }
                 ResponseProjection::Guarded { future } => return future.poll(context),
                 ResponseProjection::Checking { verdict, waiting } => {

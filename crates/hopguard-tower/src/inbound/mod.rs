@@ -24,7 +24,7 @@ mod stated;
 mod builder;
 
 pub(crate) use builder::own_transport;
-pub use builder::{Guarded, Inbound, InboundBuilder};
+pub use builder::{Inbound, InboundBuilder};
 #[cfg(any(test, fuzzing))]
 pub(crate) use extract::{extract, why_unreadable};
 pub use front::{Front, OpenPaths};

@@ -118,29 +118,59 @@ where
             Some(passage) => (passage.record, passage.admitted().map(|admitted| admitted.facts().clone())),
             None => (hop.record(&mut request), None),
         };
-        ResponseFuture { future: self.inner.call(request), answer: Answer { hop, rule, record, caller } }
+        ResponseFuture { future: self.inner.call(request), awaited: Awaited { hop, rule, record, caller } }
     }
 }
 
 /// What an answer is judged by.
-#[derive(Clone, Debug)]
-struct Answer {
-    hop: Hop,
-    rule: ResponseRule,
-    record: Record,
-    caller: Option<Arc<Facts>>,
+#[derive(Clone, Copy)]
+pub(super) struct Answer<'a> {
+    pub(super) hop: &'a Hop,
+    pub(super) rule: &'a ResponseRule,
+    pub(super) record: &'a Record,
+    pub(super) caller: Option<&'a Arc<Facts>>,
 }
 
-impl Answer {
-    fn scanner(&self) -> Scanner<'_> {
+/// The same for what is yet to come: an answer, or a body that is looked through while it is sent.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    pub(super) hop: Hop,
+    pub(super) rule: ResponseRule,
+    pub(super) record: Record,
+    pub(super) caller: Option<Arc<Facts>>,
+}
+
+impl Awaited {
+    fn answer(&self) -> Answer<'_> {
+        let Self { hop, rule, record, caller } = self;
+        Answer { hop, rule, record, caller: caller.as_ref() }
+    }
+
+    /// The answer, or the refusal in its place.
+    pub(super) fn judge<R: Body>(
+        &self,
+        response: Response<R>,
+        context: &mut Context<'_>,
+    ) -> Response<ScannedBody<R>> {
+        self.answer().judge(response, context)
+    }
+}
+
+impl<'a> Answer<'a> {
+    fn keep(self) -> Awaited {
+        let Self { hop, rule, record, caller } = self;
+        Awaited { hop: hop.clone(), rule: *rule, record: *record, caller: caller.cloned() }
+    }
+
+    fn scanner(&self) -> Scanner<'a> {
         let scanner = Scanner::toward_caller(self.hop.ledger(), self.hop.tick());
-        self.caller.as_deref().map_or(scanner, |caller| scanner.with_own(caller))
+        self.caller.map_or(scanner, |caller| scanner.with_own(caller))
     }
 
     fn event(&self, decision: Decision, finding: Option<&Finding>) -> Event {
         let kind = EventKind::Decision;
-        let mut event = self.hop.event(&self.record, Direction::Inbound, kind, "response", decision);
-        event.token.clone_from(&self.caller);
+        let mut event = self.hop.event(self.record, Direction::Inbound, kind, "response", decision);
+        event.token = self.caller.cloned();
         event.place = Some(finding.map_or("body".into(), |finding| finding.place.to_string().into()));
         if let Some(Finding { kind: FindingKind::LiveCredential(fingerprint), .. }) = finding {
             event.found = Some(*fingerprint);
@@ -166,7 +196,7 @@ impl Answer {
         let mut scrubbed: Vec<HeaderName> = Vec::new();
         for (name, value) in headers.iter() {
             // Most values are too short for any credential, and cost no look at the clock.
-            if !Scanner::could_hold_one(self.hop.ledger(), self.caller.as_deref(), value) {
+            if !Scanner::could_hold_one(self.hop.ledger(), self.caller.map(|caller| &**caller), value) {
                 continue;
             }
             cold_path();
@@ -189,25 +219,36 @@ impl Answer {
         Ok(())
     }
 
-    fn judge<R: Body>(
+    /// The answer, or the refusal in its place.
+    pub(super) fn judge<R: Body>(
+        &self,
+        response: Response<R>,
+        context: &mut Context<'_>,
+    ) -> Response<ScannedBody<R>> {
+        self.judged(response, context).unwrap_or_else(|refused| refused.answer(self.hop))
+    }
+
+    fn judged<R: Body>(
         &self,
         response: Response<R>,
         context: &mut Context<'_>,
     ) -> Result<Response<ScannedBody<R>>, Refused> {
         let (mut parts, body) = response.into_parts();
-        challenge_anew(&self.hop, &mut parts.extensions, &mut parts.headers);
+        challenge_anew(self.hop, &mut parts.extensions, &mut parts.headers);
         self.head(&mut parts.headers)?;
         let judge = Judge {
             headers: &parts.headers,
             scan: &self.rule.bodies,
-            hop: &self.hop,
-            clear: |whole: &[u8]| BodyScanner::is_clear(self.hop.ledger(), self.caller.as_deref(), whole),
+            hop: self.hop,
+            clear: |whole: &[u8]| {
+                BodyScanner::is_clear(self.hop.ledger(), self.caller.map(|caller| &**caller), whole)
+            },
             make: || {
                 let mut scanner = BodyScanner::new(self.hop.ledger(), None);
-                if let Some(caller) = &self.caller {
+                if let Some(caller) = self.caller {
                     scanner = scanner.with_own(caller);
                 }
-                (scanner, Box::new(self.clone()) as Box<dyn Watcher>)
+                (scanner, Box::new(self.keep()) as Box<dyn Watcher>)
             },
         };
         let mut body = ScannedBody::judged(body, judge, WINDOW as u64, context)?;
@@ -221,13 +262,13 @@ impl Answer {
     }
 }
 
-impl Watcher for Answer {
+impl Watcher for Awaited {
     fn found(&self, finding: &Finding) -> Result<(), Refused> {
-        Err(self.refuse(finding))
+        Err(self.answer().refuse(finding))
     }
 
     fn beyond(&self) -> Result<(), Refused> {
-        let mut event = self.event(Decision::Allow("body_unscanned"), None);
+        let mut event = self.answer().event(Decision::Allow("body_unscanned"), None);
         event.kind = EventKind::Notice;
         let id = event.id;
         let full = |full| Refused { refusal: Fault::from(full).into(), event: id };
@@ -235,7 +276,9 @@ impl Watcher for Answer {
     }
 
     fn trailers(&self, trailers: &HeaderMap) -> Result<(), Refused> {
-        self.scanner().trailers(trailers).next().map_or(Ok(()), |finding| Err(self.refuse(&finding)))
+        let answer = self.answer();
+        let found = answer.scanner().trailers(trailers).next();
+        found.map_or(Ok(()), |finding| Err(answer.refuse(&finding)))
     }
 }
 
@@ -245,7 +288,7 @@ pin_project! {
     pub struct ResponseFuture<F> {
         #[pin]
         future: F,
-        answer: Answer,
+        awaited: Awaited,
     }
 }
 
@@ -259,7 +302,6 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = ready!(this.future.poll(context))?;
-        let judged = this.answer.judge(response, context);
-        Poll::Ready(Ok(judged.unwrap_or_else(|refused| refused.answer(&this.answer.hop))))
+        Poll::Ready(Ok(this.awaited.judge(response, context)))
     }
 }

@@ -14,6 +14,8 @@ use super::{Life, Standing, TimedBody};
 use crate::answer::Refused;
 use crate::audited::OutcomeGuard;
 use crate::inbound::RouteTemplate;
+use crate::inbound::response::Answer;
+use crate::scanned::ScannedBody;
 
 /// What goes with a request that was admitted.
 #[derive(Debug)]
@@ -50,7 +52,14 @@ impl Answering {
         Refused { refusal: Refusal::Denial(over), event }.answer(&hop)
     }
 
-    fn begin<R: Body>(mut self, mut response: Response<R>) -> Response<TimedBody<R>> {
+    fn begin<R: Body>(
+        mut self,
+        response: Response<R>,
+        context: &mut Context<'_>,
+    ) -> Response<TimedBody<ScannedBody<R>>> {
+        let (hop, record) = self.outcome.of();
+        let (rule, caller) = (&self.life.streams.response, Some(&self.life.token));
+        let mut response = Answer { hop, rule, record, caller }.judge(response, context);
         if let Some(route) = response.extensions_mut().remove::<RouteTemplate>() {
             self.outcome.route(route);
         }
@@ -71,7 +80,7 @@ where
     F: Future<Output = Result<Response<R>, E>>,
     R: Body,
 {
-    type Output = Result<Response<TimedBody<R>>, E>;
+    type Output = Result<Response<TimedBody<ScannedBody<R>>>, E>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -83,7 +92,7 @@ where
         // INVARIANT: I13 — no answer begins late, however long the handler took.
         let over = match answer {
             Poll::Ready(Ok(response)) => match all.life.over_by_tick() {
-                None => return Poll::Ready(Ok(all.begin(response))),
+                None => return Poll::Ready(Ok(all.begin(response, context))),
                 Some(over) => over,
             },
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),

@@ -45,6 +45,7 @@ use hopguard_client::{BoxFuture, Spawn, Timer};
 use hopguard_core::{Denial, Facts, UnixTime, WithdrawalWatch};
 use http_body::{Body, Frame};
 
+use super::response::ResponseRule;
 use crate::Hop;
 
 pub(super) use answer::Answering;
@@ -62,6 +63,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Streams {
     pub(super) hop: Hop,
+    pub(super) response: ResponseRule,
     pub(super) timer: Arc<dyn Timer>,
     pub(super) spawn: Spawn,
     pub(super) long: Vec<LongStream>,
