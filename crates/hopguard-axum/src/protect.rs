@@ -25,6 +25,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::Router;
@@ -51,9 +52,9 @@ pub trait Protect {
 
 impl Protect for Inbound {
     fn protect(&self, router: Router, open: OpenPaths) -> Protected {
-        let metadata = self.resource_metadata().cloned();
         let guard = self.clone().open(open);
-        Protected { service: guard.around(Inner(router)), metadata, guard, peer: None, connect_info: false }
+        let service = guard.around(Inner(router));
+        Protected { service, guard: Arc::new(guard), peer: None, connect_info: false }
     }
 }
 
@@ -64,8 +65,8 @@ impl Protect for Inbound {
 #[derive(Clone, Debug)]
 pub struct Protected {
     service: Front<Inner>,
-    metadata: Option<PublishedMetadata>,
-    guard: Inbound,
+    // In one piece: servers clone all of this for each request.
+    guard: Arc<Inbound>,
     peer: Option<SocketAddr>,
     connect_info: bool,
 }
@@ -130,7 +131,7 @@ impl Service<Request> for Protected {
         }
         let rendered: fn(Answer) -> Result<Response, Infallible> =
             |answer| answer.map(|response| render(response.map(Body::new)));
-        match &self.metadata {
+        match self.guard.resource_metadata() {
             Some(published) if published.is_at(request.uri().path()) => {
                 Either::Left(ready(Ok(describe(published, request.method()))))
             }
