@@ -429,6 +429,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("body_unscanned", "stack/bodies.rs"),
     ("response_leak", "stack/answers.rs"),
     ("response_scrubbed", "stack/answers.rs"),
+    ("peer_answer_unexpected", "stack/clients.rs"),
     ("peer_unavailable", "streams_and_outcomes.rs"),
 ];
 

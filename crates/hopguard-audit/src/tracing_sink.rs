@@ -9,8 +9,8 @@ use hopguard_core::{
 
 /// One `tracing` event for each audit event, for whatever subscriber is installed.
 ///
-/// The level follows the decision: `INFO` for what was allowed, `WARN` for what was refused, `ERROR` for
-/// what failed. The target is always [`TracingSink::TARGET`], so that a filter can name it.
+/// The level follows the decision: `INFO` for what was allowed, `WARN` for what was refused, `ERROR` for what failed; of
+/// notices, `WARN` for those that somebody should look into ([`TracingSink::WORRYING`]). The target is always [`TracingSink::TARGET`], so that a filter can name it.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -32,6 +32,17 @@ pub struct TracingSink;
 impl TracingSink {
     /// The target of every event that this sink writes.
     pub const TARGET: &str = "hopguard::audit";
+
+    /// The codes of notices that are shown as warnings, though nothing was refused.
+    pub const WORRYING: &[&str] = &[
+        "audit_lost",
+        "audit_mended",
+        "body_unscanned",
+        "keys_refresh_failed",
+        "ledger_overflow",
+        "response_scrubbed",
+        "waiver_used",
+    ];
 }
 
 // Level and target must be constants at the call site, so one place expands three times.
@@ -61,6 +72,8 @@ macro_rules! emit {
             issuer = token.map(|facts| clean(&facts.issuer)).as_deref(),
             subject = token.map(|facts| clean(&facts.subject)).as_deref(),
             client = token.and_then(|facts| facts.client.as_deref()).map(clean).as_deref(),
+            audiences = token.map(audiences).as_deref(),
+            scopes = token.map(|facts| clean(&facts.scopes.to_string()).into_owned()).as_deref(),
             actors = token.and_then(actors).as_deref(),
             unverified_issuer = claimed.and_then(|claims| claims.issuer.as_deref()).map(clean).as_deref(),
             unverified_key_id = claimed.and_then(|claims| claims.key_id.as_deref()).map(clean).as_deref(),
@@ -90,8 +103,8 @@ impl AuditSink for TracingSink {
 
     fn commit(&self, event: Event) {
         match &event.decision {
-            Decision::Allow(_) => emit!(tracing::Level::INFO, &event),
-            Decision::Deny(_) => emit!(tracing::Level::WARN, &event),
+            Decision::Allow(code) if !Self::WORRYING.contains(code) => emit!(tracing::Level::INFO, &event),
+            Decision::Allow(_) | Decision::Deny(_) => emit!(tracing::Level::WARN, &event),
             Decision::Fault(_) => emit!(tracing::Level::ERROR, &event),
         }
     }
@@ -117,6 +130,11 @@ fn clean(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out)
+}
+
+/// For whom the token is, with spaces between.
+fn audiences(facts: &Facts) -> String {
+    facts.audiences.iter().map(|one| clean(one)).collect::<Vec<_>>().join(" ")
 }
 
 /// The chain as `orders < gateway`, the current actor first; `None` without one.
@@ -209,13 +227,28 @@ mod tests {
         level(Decision::Allow("admitted"), "INFO");
         level(Decision::Deny(Denial::TokenExpired), "WARN");
         level(Decision::Fault(Fault::StsUnavailable), "ERROR");
+        level(Decision::Allow("keys_refreshed"), "INFO");
+        level(Decision::Allow("keys_refresh_failed"), "WARN");
+    }
+
+    #[test]
+    fn what_is_worrying_is_in_the_registry() {
+        for code in TracingSink::WORRYING {
+            assert!(hopguard_core::codes().any(|entry| entry.code == *code), "{code}");
+        }
     }
 
     #[test]
     fn main_fields_are_there_and_absent_ones_are_not() {
         let text = printed([admitted()]);
-        for field in ["service=\"orders\"", "subject=\"alice\"", "actors=\"orders < gateway\"", "status=200"]
-        {
+        for field in [
+            "service=\"orders\"",
+            "subject=\"alice\"",
+            "actors=\"orders < gateway\"",
+            "status=200",
+            "audiences=\"https://orders.internal\"",
+            "scopes=\"\"",
+        ] {
             assert!(text.contains(field), "{field} in {text}");
         }
         assert!(!text.contains("destination") && !text.contains("None"), "{text}");

@@ -7,7 +7,7 @@ use hopguard_tower::{EgressError, RealmOfStack, Refused};
 use crate::problem::render;
 
 /// What a handler returns when a guarded call onwards failed: the refusal's own status, 502 if the peer could
-/// not be reached. The peer's words are never passed on.
+/// not be reached or answered otherwise than was asked. The peer's words are never passed on.
 ///
 /// ```
 /// use hopguard_axum::EgressRejection;
@@ -40,6 +40,7 @@ impl<E> From<EgressError<E>> for EgressRejection {
         match error {
             EgressError::Refused(refused) => Self { refusal: refused.refusal, event: Some(refused.event) },
             EgressError::Unsendable(_) => alone(Fault::RequestUnsendable),
+            EgressError::Unexpected(_) => alone(Fault::PeerAnswerUnexpected),
             EgressError::Peer(_) => alone(Fault::PeerUnavailable),
         }
     }

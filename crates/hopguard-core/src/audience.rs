@@ -80,10 +80,10 @@ impl Guard for AudienceGuard {
     }
 
     fn problem(&self) -> Option<&'static str> {
-        if self.audiences().any(str::is_empty) {
+        if self.audiences().any(|one| one.trim().is_empty()) {
             return Some("is empty: name this service's own URI");
         }
-        let nameless = |one: &Waived| one.relaxation.audience().is_none_or(str::is_empty);
+        let nameless = |one: &Waived| one.relaxation.audience().is_none_or(|name| name.trim().is_empty());
         if self.foreign.iter().any(|one| nameless(one) || !one.waiver.is_complete()) {
             return Some("tolerates a foreign audience without its name, a reason or an owner");
         }
@@ -158,6 +158,7 @@ mod tests {
         let empty = "is empty: name this service's own URI";
         assert_eq!(AudienceGuard::exactly("").problem(), Some(empty));
         assert_eq!(ours().or_alias("").problem(), Some(empty));
+        assert_eq!(AudienceGuard::exactly(" ").problem(), Some(empty));
         let nameless = "tolerates a foreign audience without its name, a reason or an owner";
         assert_eq!(ours().dangerous_tolerate_foreign("", waiver("why")).problem(), Some(nameless));
         assert_eq!(ours().dangerous_tolerate_foreign("account", waiver("")).problem(), Some(nameless));

@@ -170,8 +170,8 @@ impl RequestBuilder {
     /// # Errors
     ///
     /// [`EgressError::Refused`] if the call may not be made or its answer not be used; nothing was sent unless
-    /// the code is `redirect_refused`. [`EgressError::Unsendable`] if what was collected makes no request,
-    /// [`EgressError::Peer`] if the client failed.
+    /// the code is `redirect_refused`. [`EgressError::Unsendable`] if what was collected makes no request: that is the
+    /// program's mistake, and no event of the audit. [`EgressError::Peer`] if the client failed.
     pub async fn send(self) -> Sent<reqwest::Response> {
         if let Some(mistake) = self.mistake {
             return Err(EgressError::Unsendable(mistake));
@@ -196,14 +196,17 @@ impl RequestBuilder {
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send), and [`SendError::Status`] for any other status.
+    /// As [`send`](Self::send), and [`SendError::Status`] for any other status: [`EgressError::Peer`] for 429, 502, 503
+    /// and 504, [`EgressError::Unexpected`] for all others.
     pub async fn success(self) -> Sent<reqwest::Response> {
         let response = self.send().await?;
         let status = response.status();
-        if status.is_success() {
-            Ok(response)
-        } else {
-            Err(EgressError::Peer(SendError::Status(status.as_u16())))
+        let refusal = SendError::Status(status.as_u16());
+        match status.as_u16() {
+            200..=299 => Ok(response),
+            // RFC 6585 section 4, RFC 9110 sections 15.6.3 to 15.6.5: it may be otherwise later.
+            429 | 502..=504 => Err(EgressError::Peer(refusal)),
+            _ => Err(EgressError::Unexpected(refusal)),
         }
     }
 
@@ -229,12 +232,12 @@ impl RequestBuilder {
     ///
     /// # Errors
     ///
-    /// As [`text`](Self::text), also for what is no such JSON.
+    /// As [`text`](Self::text), and [`EgressError::Unexpected`] for what is no such JSON.
     pub async fn read_json<T: DeserializeOwned>(self) -> Sent<T> {
         let body = self.bytes().await?;
         // INVARIANT: I10 — what `serde_json` says of it quotes it, and it may hold a token.
         serde_json::from_slice(&body).map_err(|error| {
-            EgressError::Peer(SendError::NoSuchJson { line: error.line(), column: error.column() })
+            EgressError::Unexpected(SendError::NoSuchJson { line: error.line(), column: error.column() })
         })
     }
 }

@@ -173,6 +173,35 @@ async fn an_answer_that_is_no_such_json_is_not_repeated() {
     assert_eq!(format!("{payload:?}"), "Payload(32 bytes)");
     let numbers = calls.get(&world.peer.url("/stock")).read_json::<serde_json::Value>().await.unwrap();
     assert_eq!(numbers[0], 1);
+    assert_eq!(error.code(), "peer_answer_unexpected");
+}
+
+/// What will be the same next time is not called unavailable: whoever waits and asks again would never stop.
+#[tokio::test]
+async fn an_answer_that_is_no_success_is_repeated_only_if_that_may_help() {
+    use axum::response::IntoResponse;
+
+    for (status, code, retry) in [
+        (404, "peer_answer_unexpected", false),
+        (400, "peer_answer_unexpected", false),
+        (500, "peer_answer_unexpected", false),
+        (304, "peer_answer_unexpected", false),
+        (429, "peer_unavailable", true),
+        (502, "peer_unavailable", true),
+        (503, "peer_unavailable", true),
+        (504, "peer_unavailable", true),
+    ] {
+        let peer = WireRecorder::answering(move |_| WireAnswer::text(status, "no")).await;
+        let world = World::with_peer(peer).await;
+        let caller = world.caller().await;
+        let call = world.client.on_behalf_of(&caller).get(&world.peer.url("/stock"));
+        let error = call.text().await.unwrap_err();
+        assert_eq!((error.code(), error.retry_after().is_some()), (code, retry), "{status}");
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        assert_eq!(cause.as_deref(), Some(&*format!("the peer answered {status}")));
+        let answer = hopguard::EgressRejection::from(error).into_response();
+        assert_eq!((answer.status().as_u16(), answer.headers().contains_key("retry-after")), (502, retry));
+    }
 }
 
 #[tokio::test]

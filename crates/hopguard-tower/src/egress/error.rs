@@ -22,17 +22,20 @@ pub enum EgressError<E> {
     Refused(Refused),
     /// The client could not make the request, through a mistake of its caller; nothing was sent.
     Unsendable(E),
-    /// The client failed: whether the peer saw the request is not known.
+    /// The peer answered, and not as was asked; asked again, it would do the same.
+    Unexpected(E),
+    /// The client failed, and whether the peer saw the request is not known; or the peer says that it cannot answer now.
     Peer(E),
 }
 
 impl<E> EgressError<E> {
-    /// The stable code: of the refusal, `request_unsendable` or `peer_unavailable`.
+    /// The stable code: of the refusal, `request_unsendable`, `peer_answer_unexpected` or `peer_unavailable`.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
             Self::Refused(refused) => refused.refusal.code(),
             Self::Unsendable(_) => Fault::RequestUnsendable.code(),
+            Self::Unexpected(_) => Fault::PeerAnswerUnexpected.code(),
             Self::Peer(_) => Fault::PeerUnavailable.code(),
         }
     }
@@ -44,7 +47,7 @@ impl<E> EgressError<E> {
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refused) => Some(&refused.refusal),
-            Self::Unsendable(_) | Self::Peer(_) => None,
+            Self::Unsendable(_) | Self::Unexpected(_) | Self::Peer(_) => None,
         }
     }
 
@@ -53,7 +56,7 @@ impl<E> EgressError<E> {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused(refused) => refused.refusal.retry_after(),
-            Self::Unsendable(_) => None,
+            Self::Unsendable(_) | Self::Unexpected(_) => None,
             Self::Peer(_) => Fault::PeerUnavailable.retry_after(),
         }
     }
@@ -65,7 +68,7 @@ impl<E> EgressError<EgressError<E>> {
     pub fn flatten(self) -> EgressError<E> {
         match self {
             Self::Refused(refused) => EgressError::Refused(refused),
-            Self::Unsendable(inner) | Self::Peer(inner) => inner,
+            Self::Unsendable(inner) | Self::Unexpected(inner) | Self::Peer(inner) => inner,
         }
     }
 }
@@ -75,7 +78,8 @@ impl<E: fmt::Display> fmt::Display for EgressError<E> {
         match self {
             Self::Refused(refused) => write!(f, "{} (event {})", refused.refusal, refused.event),
             Self::Unsendable(_) => f.write_str("the request could not be made"),
-            Self::Peer(_) => f.write_str("the peer did not answer as it should"),
+            Self::Unexpected(_) => f.write_str("the peer did not answer as was asked"),
+            Self::Peer(_) => f.write_str("the peer did not answer"),
         }
     }
 }
@@ -84,7 +88,7 @@ impl<E: std::error::Error + 'static> std::error::Error for EgressError<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Refused(refused) => Some(&refused.refusal),
-            Self::Unsendable(error) | Self::Peer(error) => Some(error),
+            Self::Unsendable(error) | Self::Unexpected(error) | Self::Peer(error) => Some(error),
         }
     }
 }
