@@ -102,8 +102,11 @@ impl<'de> Source<'de> {
         let mut count = 0;
         while !is_done {
             count += 1;
-            let name = self.name()?;
-            if name == Kind::Text {
+            if let Some((name, value)) = self.plain_member() {
+                if !self.keep(value, place(name), known)? {
+                    others.add(name);
+                }
+            } else if self.name()? == Kind::Text {
                 let name = self.last_bytes();
                 if !self.member(place(name), known)? {
                     others.add(name);
@@ -116,9 +119,49 @@ impl<'de> Source<'de> {
         if others.has_twins() { Err(Malformed) } else { Ok(others.count()) }
     }
 
+    /// Reads a member as most are: without white space, and with a string or a short integer as its value. `None` has read
+    /// nothing, and says nothing of what stands there.
+    fn plain_member(&mut self) -> Option<(&'de [u8], Kind)> {
+        if !self.is_plain {
+            return None;
+        }
+        let text = self.text.as_bytes();
+        let rest = text.get(self.at..)?.strip_prefix(b"\"")?;
+        let (name, rest) = rest.split_at_checked(quote(rest))?;
+        let value = rest.strip_prefix(b"\":")?;
+        let from = text.len() - value.len();
+        match value.split_first()? {
+            (b'"', value) => {
+                let length = quote(value);
+                if length == value.len() {
+                    return None;
+                }
+                self.last = (from + 1, from + 1 + length);
+                self.at = from + length + 2;
+                Some((name, Kind::Text))
+            }
+            (b'1'..=b'9', _) => {
+                let length = value.iter().take(20).position(|byte| !byte.is_ascii_digit())?;
+                // Neither a fraction nor an exponent.
+                if !matches!(value.get(length), Some(b',' | b'}')) {
+                    return None;
+                }
+                self.at = from + length;
+                self.last = (from, self.at);
+                Some((name, Kind::Integer))
+            }
+            _ => None,
+        }
+    }
+
     /// Reads the value of a member; false if the member is not known.
     fn member(&mut self, place: Option<usize>, known: &mut [Found]) -> Result<bool, Malformed> {
         let value = self.value()?;
+        self.keep(value, place, known)
+    }
+
+    /// Keeps where the value stands that was read last.
+    fn keep(&self, value: Kind, place: Option<usize>, known: &mut [Found]) -> Result<bool, Malformed> {
         match place.and_then(|at| known.get_mut(at)) {
             Some(found) if !found.is_absent() => Err(Malformed),
             Some(found) => {
@@ -163,13 +206,14 @@ impl<'de> Source<'de> {
 
     /// Reads what stands behind the `count`th member of an object: its end, or that another follows.
     fn ends_member(&mut self, count: usize) -> Result<bool, Malformed> {
-        if self.leaves(b'}') {
-            return Ok(true);
-        }
-        if count == MEMBERS {
-            return Err(Malformed);
-        }
-        self.must_take(b',').map(|()| false)
+        let is_done = match self.after_space() {
+            Some(b'}') => true,
+            Some(b',') if count < MEMBERS => false,
+            _ => return Err(Malformed),
+        };
+        self.at += 1;
+        self.depth += u8::from(is_done);
+        Ok(is_done)
     }
 
     /// Reads the name of a member and the colon behind it.
