@@ -184,6 +184,11 @@ impl Clock for Ahead {
     fn monotonic(&self) -> Monotonic {
         SystemClock.monotonic().after(Duration::from_millis(self.0.load(Ordering::Relaxed)))
     }
+
+    fn both(&self) -> (u64, Monotonic) {
+        let (ahead, (wall, monotonic)) = (self.0.load(Ordering::Relaxed), SystemClock.both());
+        (wall + ahead, monotonic.after(Duration::from_millis(ahead)))
+    }
 }
 
 pub(crate) fn admit(key: &Key, ledger: &Ledger) -> Admitted {
