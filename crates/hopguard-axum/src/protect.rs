@@ -25,7 +25,6 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::Router;
@@ -53,8 +52,7 @@ pub trait Protect {
 impl Protect for Inbound {
     fn protect(&self, router: Router, open: OpenPaths) -> Protected {
         let guard = self.clone().open(open);
-        let service = guard.around(Inner(router));
-        Protected { service, guard: Arc::new(guard), peer: None, connect_info: false }
+        Protected { service: guard.around(Inner(router)), peer: None, connect_info: false }
     }
 }
 
@@ -65,8 +63,6 @@ impl Protect for Inbound {
 #[derive(Clone, Debug)]
 pub struct Protected {
     service: Front<Inner>,
-    // In one piece: servers clone all of this for each request.
-    guard: Arc<Inbound>,
     peer: Option<SocketAddr>,
     connect_info: bool,
 }
@@ -89,7 +85,7 @@ impl Protected {
     /// The stack in front: to warm it up, to see how its keys are.
     #[must_use]
     pub fn guard(&self) -> &Inbound {
-        &self.guard
+        self.service.guard()
     }
 }
 
@@ -131,7 +127,7 @@ impl Service<Request> for Protected {
         }
         let rendered: fn(Answer) -> Result<Response, Infallible> =
             |answer| answer.map(|response| render(response.map(Body::new)));
-        match self.guard.resource_metadata() {
+        match self.guard().resource_metadata() {
             Some(published) if published.is_at(request.uri().path()) => {
                 Either::Left(ready(Ok(describe(published, request.method()))))
             }

@@ -39,7 +39,7 @@ use hopguard_core::{
 };
 use hopguard_verify::{Issuer, Verifier, VerifierBuilder};
 
-use super::front::{Front, OpenPaths, Steps};
+use super::front::{Front, OpenPaths};
 use super::gate::{GateLayer, GuardExt, GuardStep, Rules};
 use super::lifetime::{LongStream, Streams};
 use super::metadata::{PublishedMetadata, ResourceMetadata};
@@ -54,10 +54,10 @@ use crate::Hop;
 /// fallback is added after it unguarded. `Protect::protect` of `hopguard-axum` takes a finished router.
 #[derive(Clone, Debug)]
 pub struct Inbound {
-    verify: VerifyLayer,
-    rules: Rules,
-    streams: Arc<Streams>,
-    open: OpenPaths,
+    pub(super) verify: VerifyLayer,
+    pub(super) rules: Rules,
+    pub(super) streams: Arc<Streams>,
+    pub(super) open: OpenPaths,
     metadata: Option<PublishedMetadata>,
 }
 
@@ -114,9 +114,7 @@ impl Inbound {
     #[must_use]
     pub fn around<S: Clone>(&self, service: S) -> Front<S> {
         // INVARIANT: I1 — no `Layer`, which could be laid over some of a router's routes: see the type's docs.
-        let (open, verify) = (self.open.clone(), self.verify.clone());
-        let (rules, streams) = (self.rules.clone(), self.streams.clone());
-        Front { steps: Arc::new(Steps { open, verify, rules, streams }), service, peer: None }
+        Front { guard: Arc::new(self.clone()), service, peer: None }
     }
 
     /// A layer for single routes below this stack that demands `scope` as well as what the stack demands.

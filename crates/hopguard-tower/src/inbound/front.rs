@@ -28,14 +28,13 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use super::Inbound;
 use super::admit::{Admission, admit};
 use super::called::Called;
 use super::extract::extract;
-use super::gate::Rules;
-use super::lifetime::{Answering, Offer, ResponseFuture as Timed, Streams, TimedBody, Upload};
+use super::lifetime::{Answering, Offer, ResponseFuture as Timed, TimedBody, Upload};
 use super::response::Awaited;
 use super::stage::PeerAddress;
-use super::verify::VerifyLayer;
 use crate::answer::Refused;
 use crate::hop::{Passage, Record};
 use crate::scanned::ScannedBody;
@@ -68,34 +67,11 @@ impl OpenPaths {
     }
 }
 
-/// What a complete stack judges by, in the order in which it does.
-#[derive(Debug)]
-pub(super) struct Steps {
-    pub(super) open: OpenPaths,
-    pub(super) verify: VerifyLayer,
-    pub(super) rules: Rules,
-    pub(super) streams: Arc<Streams>,
-}
-
-impl Steps {
-    /// Everything between a genuine token and the handler.
-    fn admit<B>(
-        &self,
-        verified: Verified,
-        record: &Record,
-        request: &mut Request<B>,
-    ) -> Result<Admission, Refused> {
-        // Verification takes no time that matters to a rule: one reading of the clock serves the whole way in. Who
-        // waited for keys has read it again.
-        let bound = self.rules.judge(self.verify.hop(), record, verified, record.now)?;
-        admit(&self.streams, record, bound, request)
-    }
-}
-
 /// A complete stack around a service.
 #[derive(Clone, Debug)]
 pub struct Front<S> {
-    pub(super) steps: Arc<Steps>,
+    // In one piece: servers clone all of this for each request.
+    pub(super) guard: Arc<Inbound>,
     pub(super) service: S,
     pub(super) peer: Option<PeerAddress>,
 }
@@ -106,6 +82,12 @@ impl<S> Front<S> {
     #[must_use]
     pub fn for_peer(self, peer: SocketAddr) -> Self {
         Self { peer: Some(PeerAddress(peer)), ..self }
+    }
+
+    /// The stack: to warm it up, to see how its keys are.
+    #[must_use]
+    pub fn guard(&self) -> &Inbound {
+        &self.guard
     }
 }
 
@@ -124,8 +106,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let Self { steps, service, .. } = self;
-        let Steps { open, verify, .. } = &**steps;
+        let Self { guard, service, .. } = self;
+        let Inbound { open, verify, streams, .. } = &**guard;
         let hop = verify.hop();
         let record = hop.begin(Some(request.method()), request.headers());
         if open.contains(request.uri().path()) {
@@ -135,7 +117,7 @@ where
             // Nobody has checked it, so nobody may take it for checked.
             request.headers_mut().remove(AUTHORIZATION);
             let request = request.map(Upload::untimed);
-            let (hop, rule) = (hop.clone(), steps.streams.response);
+            let (hop, rule) = (hop.clone(), streams.response);
             let awaited = Box::new(Awaited { hop, rule, record, caller: None });
             return ResponseFuture::Open { future: Called::with(service, request), awaited };
         }
@@ -165,6 +147,20 @@ where
 }
 
 impl<S> Front<S> {
+    /// Everything between a genuine token and the handler.
+    fn admit<B>(
+        &self,
+        verified: Verified,
+        record: &Record,
+        request: &mut Request<B>,
+    ) -> Result<Admission, Refused> {
+        let Inbound { verify, rules, streams, .. } = &*self.guard;
+        // Verification takes no time that matters to a rule: one reading of the clock serves the whole way in. Who
+        // waited for keys has read it again.
+        let bound = rules.judge(verify.hop(), record, verified, record.now)?;
+        admit(streams, record, bound, request)
+    }
+
     /// The token is genuine: judges it by the rules and hands the request on.
     fn proceed<B, R>(
         &mut self,
@@ -177,7 +173,7 @@ impl<S> Front<S> {
         B: Body,
         R: Body,
     {
-        match self.steps.admit(verified, record, &mut request) {
+        match self.admit(verified, record, &mut request) {
             Ok(admission) if admission.safe.is_done() => self.enter(request, admission),
             Ok(mut admission) => {
                 cold_path();
@@ -187,7 +183,7 @@ impl<S> Front<S> {
             }
             Err(refused) => {
                 cold_path();
-                ResponseFuture::refused(refused.answer(self.steps.verify.hop()))
+                ResponseFuture::refused(refused.answer(self.guard.hop()))
             }
         }
     }
@@ -280,7 +276,7 @@ where
                     let verdict = ready!(verdict.as_mut().poll(context));
                     let Some(waiting) = waiting.take() else { return Poll::Pending };
                     let Waiting { request, presented, record, mut front } = *waiting;
-                    let verify = &front.steps.verify;
+                    let verify = &front.guard.verify;
                     match verdict {
                         Ok(facts) => {
                             // INVARIANT: I13 — what was true before the wait may be so no longer.
@@ -307,7 +303,7 @@ where
                         },
                         // INVARIANT: I11 — what is not written down does not happen.
                         Err(full) => {
-                            let hop = front.steps.verify.hop();
+                            let hop = front.guard.hop();
                             Self::refused(admission.unwritten(hop, &record, full.into()).answer(hop))
                         }
                     }
