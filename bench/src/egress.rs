@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hopguard_client::{ClientAuth, SystemClock};
 use hopguard_core::{
     Admitted, Anonymous, Audit, Clock, Destination, Exchange, Facts, Fingerprint, Ledger, Monotonic,
-    Presented, RawToken, Scanner, StackId, Verified, minutes,
+    Presented, RawToken, Scanner, StackId, UnixTime, Verified, minutes,
 };
 use hopguard_tower::{Egress, EgressBuilder, EgressService, Hop, OnBehalfOf, PassthroughLayer, StsEndpoint};
 use http::{Request, StatusCode, Uri};
@@ -183,6 +183,10 @@ impl Clock for Ahead {
 
     fn monotonic(&self) -> Monotonic {
         SystemClock.monotonic().after(Duration::from_millis(self.0.load(Ordering::Relaxed)))
+    }
+
+    fn tick(&self) -> UnixTime {
+        SystemClock.tick().after(Duration::from_millis(self.0.load(Ordering::Relaxed)))
     }
 
     fn both(&self) -> (u64, Monotonic) {
