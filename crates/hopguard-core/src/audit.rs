@@ -156,9 +156,14 @@ impl Audit {
     ///
     /// [`AuditFull`] if there is none.
     #[inline]
-    pub fn reserve(&self) -> Result<Reservation, AuditFull> {
+    pub fn reserve(&self) -> Result<Reservation<'_>, AuditFull> {
         self.0.sink.reserve()?;
-        Ok(Reservation { audit: self.clone(), open: true })
+        Ok(Reservation { audit: self, open: true })
+    }
+
+    /// Fills room of this audit that was [kept](Reservation::keep).
+    pub fn fill(&self, _room: Room, event: Event) {
+        self.0.sink.commit(event);
     }
 
     /// Writes an event about somebody who is known.
@@ -245,20 +250,30 @@ impl Audit {
 
 /// Room for one event, set aside. Dropping it unused gives the room back.
 #[derive(Debug)]
-pub struct Reservation {
-    audit: Audit,
+pub struct Reservation<'a> {
+    audit: &'a Audit,
     open: bool,
 }
 
-impl Reservation {
+/// Room that stays set aside until somebody fills it: whoever has the audit beside it anyway.
+#[derive(Debug)]
+#[must_use = "room that nobody fills is lost to everybody"]
+pub struct Room(());
+
+impl Reservation<'_> {
     /// Fills the room.
-    pub fn fill(mut self, event: Event) {
+    pub fn fill(self, event: Event) {
+        self.audit.fill(self.keep(), event);
+    }
+
+    /// Leaves the room set aside, for whoever will [fill](Audit::fill) it, whatever happens.
+    pub fn keep(mut self) -> Room {
         self.open = false;
-        self.audit.0.sink.commit(event);
+        Room(())
     }
 }
 
-impl Drop for Reservation {
+impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         if self.open {
             self.audit.0.sink.release();

@@ -82,7 +82,7 @@ pub use acknowledgement::{Acknowledgement, Acknowledger};
 pub use actor::{Actor, ActorChain};
 pub use actor_guard::ActorGuard;
 pub use audience::AudienceGuard;
-pub use audit::{Audit, AuditFull, AuditSink, Reservation, StrangerLimits};
+pub use audit::{Audit, AuditFull, AuditSink, Reservation, Room, StrangerLimits};
 pub use codes::{CodeEntry, CodeKind, codes};
 pub use config_error::{ConfigErrors, ConfigProblem, Problems};
 pub use confirmation::Confirmation;

@@ -38,7 +38,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use hopguard_core::{Decision, Denial, Direction, Event, EventKind, Facts, Fault, Id, Refusal, Reservation};
+use hopguard_core::{Decision, Denial, Direction, Event, EventKind, Facts, Fault, Id, Refusal, Reservation, Room};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -183,7 +183,7 @@ struct Open {
     status: Option<u16>,
     /// There, if an upload may go on after the answer.
     last_word: Option<Arc<LastWord>>,
-    room: Option<Reservation>,
+    room: Option<Room>,
 }
 
 impl OutcomeGuard {
@@ -193,10 +193,10 @@ impl OutcomeGuard {
         record: Record,
         direction: Direction,
         gate: &'static str,
-        room: Reservation,
+        room: Reservation<'_>,
         of: Of,
     ) -> Self {
-        let (route, status, last_word, room) = (None, None, None, Some(room));
+        let (route, status, last_word, room) = (None, None, None, Some(room.keep()));
         Self(Box::new(Open { id, hop, record, direction, gate, of, route, status, last_word, room }))
     }
 
@@ -256,7 +256,7 @@ impl OutcomeGuard {
         (event.peer, event.attempt) = (open.of.peer, open.of.attempt);
         event.route = open.route.take().map(RouteTemplate::into_shared);
         event.status = open.status;
-        room.fill(event);
+        open.hop.audit().fill(room, event);
         Some(open.id)
     }
 }

@@ -258,8 +258,8 @@ fn written(event: &Event, line: &mut Vec<u8>) -> Result<(), Error> {
     object.optional("attempt", event.attempt.as_ref())?;
     object.optional("lasts_until", event.lasts_until.map(UnixTime::as_secs).as_ref())?;
     object.optional("count", event.count.as_ref())?;
-    if let Some(trace) = event.trace {
-        object.digits("trace_id", &trace.trace_digits());
+    if let Some(trace) = &event.trace {
+        object.digits("trace_id", trace.trace_digits());
     }
     object.optional("latency_us", event.latency.map(|took| took.as_micros()).as_ref())?;
     object.end();
