@@ -38,7 +38,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use hopguard_core::{Decision, Denial, Direction, Event, EventKind, Facts, Fault, Id, Refusal, Reservation, Room};
+use hopguard_core::{
+    Decision, Denial, Direction, Event, EventKind, Facts, Fault, Id, Refusal, Reservation, Room,
+};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
