@@ -26,7 +26,7 @@ impl SystemClock {
 /// Linux: the kernel's clocks as they are, without the arithmetic of `SystemTime` and `Instant`.
 #[cfg(target_os = "linux")]
 mod reading {
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::cell::Cell;
     use std::time::Duration;
 
     use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -45,38 +45,46 @@ mod reading {
         seconds.checked_mul(1_000_000_000)?.checked_add(nanos)
     }
 
-    /// How far the wall clock is ahead of the monotonic one, and when that was read.
-    #[derive(Debug)]
-    pub(super) struct Ahead {
-        by: AtomicU64,
-        read: AtomicU64,
-    }
+    /// Two readings are of one moment if no more time has passed between them: else the thread was held up.
+    const MOMENT: u64 = 50_000;
+
+    /// How far the wall clock is ahead of the monotonic one, and when that was read. Each thread's own: two that write
+    /// the halves of one would mix them.
+    #[derive(Debug, Default)]
+    pub(super) struct Ahead(Cell<Option<(u64, u64)>>);
 
     impl Ahead {
         pub(super) const fn unread() -> Self {
-            Self { by: AtomicU64::new(0), read: AtomicU64::new(0) }
+            Self(Cell::new(None))
         }
 
         /// Milliseconds of the wall clock, for a reading of the monotonic one.
-        pub(super) fn wall(&self, monotonic: u64, wall: impl FnOnce() -> Option<u64>) -> Option<u64> {
-            // In this order, and written in the other: whoever sees the time of a reading sees it, or a later one.
-            let (read, by) = (self.read.load(Ordering::Acquire), self.by.load(Ordering::Relaxed));
-            if read != 0 && monotonic.checked_sub(read).is_some_and(|age| age < TOGETHER) {
+        pub(super) fn wall(
+            &self,
+            monotonic: u64,
+            wall: impl FnOnce() -> Option<u64>,
+            again: impl FnOnce() -> u64,
+        ) -> Option<u64> {
+            if let Some((by, read)) = self.0.get()
+                && monotonic.checked_sub(read).is_some_and(|age| age < TOGETHER)
+            {
                 return Some(monotonic.wrapping_add(by) / 1_000_000);
             }
             let wall = wall()?;
-            self.by.store(wall.wrapping_sub(monotonic), Ordering::Relaxed);
-            self.read.store(monotonic, Ordering::Release);
+            let kept = (wall.wrapping_sub(monotonic), monotonic);
+            self.0.set((again().wrapping_sub(monotonic) <= MOMENT).then_some(kept));
             Some(wall / 1_000_000)
         }
     }
 
     pub(super) fn both() -> (Option<u64>, Duration) {
-        static AHEAD: Ahead = Ahead::unread();
+        thread_local! {
+            static AHEAD: Ahead = const { Ahead::unread() };
+        }
+        let nanos = |reading: Duration| u64::try_from(reading.as_nanos()).unwrap_or(u64::MAX);
         let reading = monotonic();
-        let nanos = u64::try_from(reading.as_nanos()).ok();
         let wall = || nanoseconds(clock_gettime(ClockId::Realtime));
-        (nanos.and_then(|nanos| AHEAD.wall(nanos, wall)), reading)
+        (AHEAD.with(|ahead| ahead.wall(nanos(reading), wall, || nanos(monotonic()))), reading)
     }
 
     pub(super) fn unix_millis() -> Option<u64> {
@@ -170,14 +178,25 @@ mod tests {
     fn a_wall_clock_that_is_set_is_noticed() {
         let ahead = super::reading::Ahead::unread();
         let (second, milli) = (1_000_000_000, 1_000_000);
-        assert_eq!(ahead.wall(5 * second, || None), None, "a clock that cannot be read tells no time");
-        assert_eq!(ahead.wall(5 * second, || Some(100 * second)), Some(100_000));
+        let wall = |monotonic: u64, says: Option<u64>| ahead.wall(monotonic, || says, || monotonic + 1000);
+        assert_eq!(wall(5 * second, None), None, "a clock that cannot be read tells no time");
+        assert_eq!(wall(5 * second, Some(100 * second)), Some(100_000));
         // Not read again within ten milliseconds, whatever it would say.
-        assert_eq!(ahead.wall(5 * second + 3 * milli, || Some(0)), Some(100_003));
-        assert_eq!(ahead.wall(5 * second + 10 * milli, || Some(2 * second)), Some(2_000));
-        assert_eq!(ahead.wall(5 * second + 11 * milli, || Some(0)), Some(2_001));
-        // Of two readers the other may have read later; it is read once more then.
-        assert_eq!(ahead.wall(5 * second + 9 * milli, || Some(7 * second)), Some(7_000));
+        assert_eq!(wall(5 * second + 3 * milli, Some(0)), Some(100_003));
+        assert_eq!(wall(5 * second + 10 * milli, Some(2 * second)), Some(2_000));
+        assert_eq!(wall(5 * second + 11 * milli, Some(0)), Some(2_001));
+        // A clock that runs backwards is none to go by.
+        assert_eq!(wall(5 * second + 9 * milli, Some(7 * second)), Some(7_000));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn two_readings_that_are_apart_are_not_kept() {
+        let ahead = super::reading::Ahead::unread();
+        let (second, milli) = (1_000_000_000, 1_000_000);
+        let held_up = |monotonic: u64, says: u64| ahead.wall(monotonic, || Some(says), || monotonic + milli);
+        assert_eq!(held_up(5 * second, 100 * second), Some(100_000));
+        assert_eq!(held_up(5 * second + 1, 200 * second), Some(200_000), "it is read again");
     }
 
     #[test]

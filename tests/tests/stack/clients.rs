@@ -186,6 +186,8 @@ async fn an_answer_that_is_no_success_is_repeated_only_if_that_may_help() {
         (400, "peer_answer_unexpected", false),
         (500, "peer_answer_unexpected", false),
         (304, "peer_answer_unexpected", false),
+        (408, "peer_unavailable", true),
+        (425, "peer_unavailable", true),
         (429, "peer_unavailable", true),
         (502, "peer_unavailable", true),
         (503, "peer_unavailable", true),

@@ -22,7 +22,7 @@ pub enum EgressError<E> {
     Refused(Refused),
     /// The client could not make the request, through a mistake of its caller; nothing was sent.
     Unsendable(E),
-    /// The peer answered, and not as was asked; asked again, it would do the same.
+    /// The peer answered, and not as was asked; asked again, it would as a rule do the same.
     Unexpected(E),
     /// The client failed, and whether the peer saw the request is not known; or the peer says that it cannot answer now.
     Peer(E),
@@ -79,7 +79,7 @@ impl<E: fmt::Display> fmt::Display for EgressError<E> {
             Self::Refused(refused) => write!(f, "{} (event {})", refused.refusal, refused.event),
             Self::Unsendable(_) => f.write_str("the request could not be made"),
             Self::Unexpected(_) => f.write_str("the peer did not answer as was asked"),
-            Self::Peer(_) => f.write_str("the peer did not answer"),
+            Self::Peer(_) => f.write_str("the peer is unavailable"),
         }
     }
 }

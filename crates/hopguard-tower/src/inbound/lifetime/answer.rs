@@ -52,14 +52,14 @@ impl Answering {
         Refused { refusal: Refusal::Denial(over), event }.answer(&hop)
     }
 
-    fn begin<R: Body>(
-        mut self,
-        response: Response<R>,
-        context: &mut Context<'_>,
-    ) -> Response<TimedBody<ScannedBody<R>>> {
+    /// The answer as it may leave, or the refusal in its place.
+    fn judge<R: Body>(&self, response: Response<R>, context: &mut Context<'_>) -> Response<ScannedBody<R>> {
         let (hop, record) = self.outcome.of();
         let (rule, caller) = (&self.life.streams.response, Some(&self.life.token));
-        let mut response = Answer { hop, rule, record, caller }.judge(response, context);
+        Answer { hop, rule, record, caller }.judge(response, context)
+    }
+
+    fn begin<R: Body>(mut self, mut response: Response<R>) -> Response<TimedBody<R>> {
         if let Some(route) = response.extensions_mut().remove::<RouteTemplate>() {
             self.outcome.route(route);
         }
@@ -89,12 +89,15 @@ where
         // The handler first, so that it hears from its own upload that the time is up.
         let answer = running.poll(context);
         let Some(mut all) = answering.take() else { return Poll::Pending };
-        // INVARIANT: I13 — no answer begins late, however long the handler took.
+        // INVARIANT: I13 — no answer begins late, however long the handler took, or what is at hand of its body.
         let over = match answer {
-            Poll::Ready(Ok(response)) => match all.life.over_by_tick() {
-                None => return Poll::Ready(Ok(all.begin(response, context))),
-                Some(over) => over,
-            },
+            Poll::Ready(Ok(response)) => {
+                let response = all.judge(response, context);
+                match all.life.over_by_tick() {
+                    None => return Poll::Ready(Ok(all.begin(response))),
+                    Some(over) => over,
+                }
+            }
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => match all.life.poll_over(context) {
                 Poll::Ready(over) => over,
