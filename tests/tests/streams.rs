@@ -455,6 +455,27 @@ async fn an_answer_that_comes_too_late_does_not_begin_either() {
     }
 }
 
+/// What is at hand of a body is looked through before its head leaves, and may take as long as it likes.
+#[tokio::test]
+async fn an_answer_whose_body_takes_too_long_to_begin_does_not_begin_either() {
+    let world = World::default();
+    let clock = world.clock.clone();
+    let service = Service::serving(&world, Setting::usual(&world), |_, _| {
+        Router::new().fallback(any(move |_: hopguard_axum::Caller| async move {
+            let body = stream::once(async move {
+                clock.set(late());
+                Ok::<_, Infallible>("the order")
+            });
+            ([("location", "/orders/42")], Body::from_stream(body))
+        }))
+    });
+    let answer = service.answer(world.good_request("/orders/42")).await;
+    assert_eq!(answer.status, 401);
+    assert!(answer.headers.iter().all(|(name, _)| name != "location"), "{:?}", answer.headers);
+    assert!(!String::from_utf8_lossy(&answer.body).contains("order"));
+    assert_eq!(codes_of_requests(&service.sink), ["admitted", "stream_expired"]);
+}
+
 /// The handler behind two stacks has the outer one's caller's token and the inner one's: neither may outlive its own.
 #[tokio::test]
 async fn a_stack_within_another_hands_on_no_upgrade_of_the_outer_one() {
