@@ -454,23 +454,24 @@ mod tests {
         }
         let mut group = Group::new(Whose::Thread);
         let floor = group.lane(Lane::new("floor", || spin(20_000)));
-        let double = Lane::over_input(
-            "double",
+        let fourfold = Lane::over_input(
+            "fourfold",
             || vec![1_u8; 8],
             |input: &Vec<u8>| {
                 drop(std::hint::black_box(input.clone()));
-                spin(40_000);
+                spin(80_000);
             },
         );
-        let double = group.lane(double);
-        group.compare("double", double, floor, 3.0).allocations(None);
-        group.compare("double, tight", double, floor, 1.5);
-        group.compare("the other half", double, floor, 1.5).over(floor).allocations(1.0);
+        let fourfold = group.lane(fourfold);
+        group.compare("fourfold", fourfold, floor, 100.0).allocations(None);
+        group.compare("fourfold, tight", fourfold, floor, 1.5);
+        group.compare("the other half", fourfold, floor, 1.0).over(floor).allocations(1.0);
         let rows = measure(group, Pace::QUICK);
-        assert!((1.7..2.3).contains(&rows[0].ratio), "{rows:?}");
+        // Far from either end, because another job may have the processor for a while.
+        assert!((2.0..8.0).contains(&rows[0].ratio), "{rows:?}");
         assert_eq!((rows[0].allocations, rows[0].held()), (None, Some(true)));
         assert_eq!(rows[1].held(), Some(false));
-        assert!((0.7..1.3).contains(&rows[2].ratio), "{rows:?}");
+        assert!((1.0..7.0).contains(&rows[2].ratio), "{rows:?}");
         assert_eq!(rows[2].held(), Some(false), "what nobody counted is not held");
     }
 }
