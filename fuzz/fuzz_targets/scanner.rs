@@ -1,8 +1,8 @@
 //! A body past the scanner, cut in two ways: where its chunks end changes no verdict, and a body that is clear at
 //! a glance holds nothing.
 //!
-//! The first line's bytes say how the body behind it is cut. `JWT` and `OPAQUE` in it stand for the live credentials, plain or in a
-//! dress, so that the fuzzer need not guess 64 random characters.
+//! The first line's bytes say how the body behind it is cut. `JWT` and `OPAQUE` in it stand for the live
+//! credentials, plain or in a dress, so that the fuzzer need not guess 64 random characters.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};

@@ -1,5 +1,6 @@
-//! The sinks for hopguard's audit events: `tracing`, a JSON Lines file, a tamper-evident log, or several at once. This crate must
-//! never block a request, lose an event without saying so, or make a decision of its own.
+//! The sinks for hopguard's audit events: `tracing`, a JSON Lines file, a tamper-evident log, or several at
+//! once. This crate must never block a request, lose an event without saying so, or make a decision of its
+//! own.
 //!
 //! | sink | an event is | if there is no room |
 //! | --- | --- | --- |

@@ -9,8 +9,9 @@ use hopguard_core::{
 
 /// One `tracing` event for each audit event, for whatever subscriber is installed.
 ///
-/// The level follows the decision: `INFO` for what was allowed, `WARN` for what was refused, `ERROR` for what failed; of
-/// notices, `WARN` for those that somebody should look into ([`TracingSink::WORRYING`]). The target is always [`TracingSink::TARGET`], so that a filter can name it.
+/// The level follows the decision: `INFO` for what was allowed, `WARN` for what was refused, `ERROR` for what
+/// failed; of notices, `WARN` for those that somebody should look into ([`TracingSink::WORRYING`]). The
+/// target is always [`TracingSink::TARGET`], so that a filter can name it.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Talks to authorization servers: a bounded transport, client authentication, signing, the system's clock and
-//! the one place each that starts tasks and that waits. This crate must never follow a redirect, use a proxy, send a credential
-//! over plain HTTP to another host, or show a secret in `Debug`.
+//! Talks to authorization servers: a bounded transport, client authentication, signing, the system's clock
+//! and the one place each that starts tasks and that waits. This crate must never follow a redirect, use a
+//! proxy, send a credential over plain HTTP to another host, or show a secret in `Debug`.
 //!
 //! ```
 //! use hopguard_client::{ClientAuth, HttpTransport, SigningKey};

@@ -77,8 +77,8 @@ impl ActorGuard {
     }
 
     /// The transport's other end must have proven to be the party that acts: its
-    /// [identity](crate::PeerIdentity) is that party's name, letter by letter. A party of another issuer is nobody's own
-    /// name here: say by [`shown_by_of`](Self::shown_by_of) what the transport calls it.
+    /// [identity](crate::PeerIdentity) is that party's name, letter by letter. A party of another issuer is
+    /// nobody's own name here: say by [`shown_by_of`](Self::shown_by_of) what the transport calls it.
     #[must_use]
     pub fn shown_by_itself(mut self) -> Self {
         self.shown.get_or_insert_default();

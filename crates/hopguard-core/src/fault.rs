@@ -132,7 +132,8 @@ faults! {
     ExchangeOverloaded = "exchange_overloaded", 503, SOON, "too many exchanges are under way";
     /// The peer answered with a redirect; no credential follows one.
     RedirectRefused = "redirect_refused", 502, None, "the peer answered with a redirect";
-    /// The peer answered, and not as was asked: another status than success, no such JSON. Asking again mends nothing, as a rule.
+    /// The peer answered, and not as was asked: another status than success, no such JSON. Asking again mends
+    /// nothing, as a rule.
     PeerAnswerUnexpected = "peer_answer_unexpected", 502, None, "the peer answered, and not as was asked";
     /// The peer could not be reached, or says itself that it may be later.
     PeerUnavailable = "peer_unavailable", 502, SOON, "the peer is unavailable";

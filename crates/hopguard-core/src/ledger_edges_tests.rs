@@ -32,7 +32,8 @@ fn expired_opaque_credentials_leave_and_are_found_no_more() {
     }
     assert!(!ledger.is_empty() && ledger.len() == 5);
     assert!((0..5).all(|n| found(&ledger, n, 1069)));
-    // A minute is granted to other people's clocks. At 1073 four have expired all the same: the next to come clears them away, and nothing else.
+    // A minute is granted to other people's clocks. At 1073 four have expired all the same: the next to come
+    // clears them away, and nothing else.
     assert!(!kept(&ledger, 5, 1200, 1073));
     assert_eq!(ledger.len(), 2);
     assert_eq!(

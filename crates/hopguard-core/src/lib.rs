@@ -8,7 +8,8 @@
 //!                                   Admitted -> Granted on the way out
 //! ```
 //!
-//! Guards ([`AudienceGuard`], [`TtlGuard`], [`ScopeGuard`], [`ActorGuard`]) are plain functions over evidence and a time:
+//! Guards ([`AudienceGuard`], [`TtlGuard`], [`ScopeGuard`], [`ActorGuard`]) are plain functions over evidence
+//! and a time:
 //!
 //! ```
 //! use hopguard_core::{AudienceGuard, Guard, minutes, Ttl};

@@ -2,9 +2,9 @@
 //!
 //! Every header value and the request target are looked through, as they stand and, where they could hide
 //! one, percent-decoded, with JSON escapes undone, base64-decoded (either alphabet, any alignment) and
-//! hex-decoded, both also where they are wrapped into lines, one inside the other up to three times. In `Authorization`, `Proxy-Authorization` and the places that are listed beside
-//! them any JWT is refused whose `aud` the matched route does not declare, even one that this process has
-//! never seen.
+//! hex-decoded, both also where they are wrapped into lines, one inside the other up to three times. In
+//! `Authorization`, `Proxy-Authorization` and the places that are listed beside them any JWT is refused whose
+//! `aud` the matched route does not declare, even one that this process has never seen.
 //!
 //! In `Txn-Token` stands the transaction token that was verified for this request, where the destination is inside
 //! its trust domain, and nothing else.

@@ -2,7 +2,8 @@
 //!
 //! Found are live credentials of the ledger and the caller's own token, wherever chunks end: plain,
 //! percent-encoded, in JSON escapes, in base64 of either alphabet at any alignment, in hexadecimal (both also
-//! wrapped into lines), and these inside each other up to three deep. Form and multipart bodies are text like any other.
+//! wrapped into lines), and these inside each other up to three deep. Form and multipart bodies are text like
+//! any other.
 //!
 //! ```
 //! use hopguard_core::{BodyScanner, Destination, Ledger, UnixTime};

@@ -270,8 +270,8 @@ fn what_is_withheld_can_be_asked_for() {
     assert!(scanner.push(last.as_bytes(), NOW).is_err());
 }
 
-/// The tail stands for more of the body, where it is encoded; of its first byte a part may leave. Whether other digits stand
-/// before it, or it begins the run.
+/// The tail stands for more of the body, where it is encoded; of its first byte a part may leave. Whether
+/// other digits stand before it, or it begins the run.
 #[test]
 fn the_tail_is_withheld_in_every_code() {
     let value = "opaque-7Qm2ZkV9xT4bLw8RnYc5Jd1H";

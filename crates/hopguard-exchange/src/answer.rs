@@ -81,8 +81,9 @@ pub(crate) enum Reading<'a> {
 /// # Errors
 ///
 /// [`Denial::ExchangeTargetRefused`] for `invalid_target` and `invalid_scope`, what the profile names for its
-/// codes, [`Fault::StsRefused`] for any other refusal, [`Fault::StsUnavailable`] for 429 and 5xx, [`Fault::GrantTypeUnexpected`] for a token of
-/// another type than asked, [`Fault::StsAnswerInvalid`] for everything else that is no token response.
+/// codes, [`Fault::StsRefused`] for any other refusal, [`Fault::StsUnavailable`] for 429 and 5xx,
+/// [`Fault::GrantTypeUnexpected`] for a token of another type than asked, [`Fault::StsAnswerInvalid`] for
+/// everything else that is no token response.
 pub(crate) fn read_answer(response: Response<Bytes>, reading: &Reading<'_>) -> Result<Answer, Refusal> {
     let (head, body) = response.into_parts();
     let answer = match head.status {

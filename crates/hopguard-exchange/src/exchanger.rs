@@ -160,11 +160,12 @@ impl Exchanger {
     /// [`Denial::ExchangeTargetRefused`], [`Denial::StepUpRequired`], and [`Denial::SubjectRefused`] for codes that the
     /// [`StsProfile`] names.
     ///
-    /// Ours: [`Fault::OwnCredentialUnavailable`], [`Fault::EvidenceForeign`] for a caller whose token another ledger knows,
-    /// [`Fault::SubjectIssuerForeign`] for one whose token another issuer made, [`Fault::ExchangeOverloaded`],
-    /// [`Fault::StsRefused`], [`Fault::LedgerFull`]. The authorization server's: [`Fault::StsUnavailable`],
-    /// [`Fault::StsBusy`], [`Fault::StsAnswerInvalid`], [`Fault::KeysUnavailable`], [`Fault::GrantTypeUnexpected`],
-    /// [`Fault::GrantUnreadable`], and those of [`hopguard_core::prove_narrowing`].
+    /// Ours: [`Fault::OwnCredentialUnavailable`], [`Fault::EvidenceForeign`] for a caller whose token another
+    /// ledger knows, [`Fault::SubjectIssuerForeign`] for one whose token another issuer made,
+    /// [`Fault::ExchangeOverloaded`], [`Fault::StsRefused`], [`Fault::LedgerFull`]. The authorization
+    /// server's: [`Fault::StsUnavailable`], [`Fault::StsBusy`], [`Fault::StsAnswerInvalid`],
+    /// [`Fault::KeysUnavailable`], [`Fault::GrantTypeUnexpected`], [`Fault::GrantUnreadable`], and those of
+    /// [`hopguard_core::prove_narrowing`].
     #[must_use = "nothing is exchanged before the future is polled"]
     pub fn grant(
         &self,

@@ -61,9 +61,9 @@
 //! The caller is told only what it can mend: [`SubjectExpired`](hopguard_core::Denial::SubjectExpired) and
 //! [`ExchangeTargetRefused`](hopguard_core::Denial::ExchangeTargetRefused), a step-up that the server demands
 //! ([`StepUpRequired`](hopguard_core::Denial::StepUpRequired)), and
-//! [`SubjectRefused`](hopguard_core::Denial::SubjectRefused) for codes that [`StsProfile`] names. Whatever else the authorization
-//! server refuses is our fault and is not held against the caller. Its text is never repeated; its `error`
-//! is logged only if it is one of the registered codes.
+//! [`SubjectRefused`](hopguard_core::Denial::SubjectRefused) for codes that [`StsProfile`] names. Whatever
+//! else the authorization server refuses is our fault and is not held against the caller. Its text is never
+//! repeated; its `error` is logged only if it is one of the registered codes.
 //!
 //! # Security
 //!

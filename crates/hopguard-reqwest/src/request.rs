@@ -196,16 +196,16 @@ impl RequestBuilder {
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send), and [`SendError::Status`] for any other status: [`EgressError::Peer`] for 408, 425, 429,
-    /// 502, 503 and 504, [`EgressError::Unexpected`] for all others.
+    /// As [`send`](Self::send), and [`SendError::Status`] for any other status: [`EgressError::Peer`] for
+    /// 408, 425, 429, 502, 503 and 504, [`EgressError::Unexpected`] for all others.
     pub async fn success(self) -> Sent<reqwest::Response> {
         let response = self.send().await?;
         let status = response.status();
         let refusal = SendError::Status(status.as_u16());
         match status.as_u16() {
             200..=299 => Ok(response),
-            // RFC 6585 section 4, RFC 8470 section 5.2, RFC 9110 sections 15.5.9 and 15.6.3 to 15.6.5: it may be otherwise
-            // later.
+            // RFC 6585 section 4, RFC 8470 section 5.2, RFC 9110 sections 15.5.9 and 15.6.3 to 15.6.5: it may
+            // be otherwise later.
             408 | 425 | 429 | 502..=504 => Err(EgressError::Peer(refusal)),
             _ => Err(EgressError::Unexpected(refusal)),
         }

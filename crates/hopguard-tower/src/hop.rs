@@ -36,7 +36,8 @@ impl Hop {
         Self::described(ledger, audit, clock, None, false)
     }
 
-    /// As [`Hop::new`], for a complete stack: its metadata may be published at a URL, and it trusts one issuer or several.
+    /// As [`Hop::new`], for a complete stack: its metadata may be published at a URL, and it trusts one
+    /// issuer or several.
     pub(crate) fn described(
         ledger: &Ledger,
         audit: &Audit,

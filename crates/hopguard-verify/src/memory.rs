@@ -1,9 +1,9 @@
 //! Was this very token verified before?
 //!
-//! A verdict is remembered under a [universal hash](crate::universal) of the *whole* token: a token with another signature is another
-//! token, however much of it is the same. What is remembered is the facts, never a byte of the token. Only
-//! verified tokens enter, so that garbage pushes nothing out; whether a verdict may still be used (its time, its
-//! key, withdrawals) is judged at every use, by the verifier.
+//! A verdict is remembered under a [universal hash](crate::universal) of the *whole* token: a token with
+//! another signature is another token, however much of it is the same. What is remembered is the facts, never
+//! a byte of the token. Only verified tokens enter, so that garbage pushes nothing out; whether a verdict may
+//! still be used (its time, its key, withdrawals) is judged at every use, by the verifier.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};

@@ -239,7 +239,8 @@ async fn a_block_without_an_inbound_side_asks_its_waiver_again() {
     world.sink.sole("waiver_expired");
 }
 
-/// I16: what the block let pass by a waiver that ended while the disk was slow does not leave, in a header or in a body.
+/// I16: what the block let pass by a waiver that ended while the disk was slow does not leave, in a header or
+/// in a body.
 #[tokio::test]
 async fn what_passed_by_a_waiver_does_not_outlive_it() {
     for complete in [false, true] {

@@ -10,7 +10,8 @@ use tower::ServiceExt;
 
 use crate::world::{ORDERS, World};
 
-/// The parts that a file makes whose `[inbound]` and first issuer have these lines as well, and the service behind them.
+/// The parts that a file makes whose `[inbound]` and first issuer have these lines as well, and the service
+/// behind them.
 fn service(world: &World, inbound: &str, issuer: &str) -> (Parts, Protected) {
     let toml = format!(
         r#"

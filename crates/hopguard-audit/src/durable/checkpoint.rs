@@ -62,7 +62,8 @@ impl LogKey {
     ///
     /// # Errors
     ///
-    /// [`ConfigErrors`] if the name is empty, holds spaces or `+`, or names an empty service, or the system has no randomness.
+    /// [`ConfigErrors`] if the name is empty, holds spaces or `+`, or names an empty service, or the system
+    /// has no randomness.
     pub fn generate(origin: &str) -> Result<Self, ConfigErrors> {
         let mut seed = Zeroizing::new([0; 32]);
         rand::fill(&mut *seed).map_err(|_| problem("cannot be made: the system has no randomness"))?;

@@ -27,8 +27,8 @@ use crate::json_lines::running::{Running, cannot_start, queued};
 /// A file of records smaller than this would be one of thousands.
 const SMALLEST_FILE: u64 = 4096;
 
-/// A log on disk that shows what was done to it: each audit event a record, the Merkle tree over the records (RFC 6962),
-/// and checkpoints of that tree, signed every few seconds (`c2sp.org/tlog-checkpoint`).
+/// A log on disk that shows what was done to it: each audit event a record, the Merkle tree over the records
+/// (RFC 6962), and checkpoints of that tree, signed every few seconds (`c2sp.org/tlog-checkpoint`).
 ///
 /// ```
 /// # let folder = std::env::temp_dir().join(format!("hopguard-doc-durable-{}", std::process::id()));

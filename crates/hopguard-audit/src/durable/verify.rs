@@ -40,8 +40,9 @@ pub enum FindingKind {
     Rewritten,
     /// A checkpoint is not signed by this key, or stands where it cannot.
     CheckpointInvalid,
-    /// No checkpoint covers any of the records, so that nothing is known of them: they may have been written anew. An empty
-    /// log, too, has a checkpoint, unless it was emptied. Where the empty log's checkpoint is left, a log that is younger than the next one looks the same.
+    /// No checkpoint covers any of the records, so that nothing is known of them: they may have been written
+    /// anew. An empty log, too, has a checkpoint, unless it was emptied. Where the empty log's checkpoint is
+    /// left, a log that is younger than the next one looks the same.
     Unsigned,
     /// A record in the name of a service that the log does not speak for, as its key says. The log was not changed:
     /// whoever writes it, wrote that.

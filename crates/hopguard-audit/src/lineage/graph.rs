@@ -1,5 +1,6 @@
-//! Which token was made from which, as a graph. Logs can be forged: it may have circles, chains of any length and tokens
-//! with many parents, so that everything here walks without recursion and visits each token and edge once.
+//! Which token was made from which, as a graph. Logs can be forged: it may have circles, chains of any length
+//! and tokens with many parents, so that everything here walks without recursion and visits each token and
+//! edge once.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -76,7 +76,8 @@ pub struct Suspicion {
     pub fingerprint: String,
     /// When, in milliseconds.
     pub time_ms: u64,
-    /// In whose log. For [`SuspicionKind::ServiceForeign`], whom the log speaks for, or its path where that is not known.
+    /// In whose log. For [`SuspicionKind::ServiceForeign`], whom the log speaks for, or its path where that
+    /// is not known.
     pub service: String,
     /// The event to look at.
     pub event_id: String,

@@ -6,8 +6,8 @@ use std::path::Path;
 use super::example::known;
 use super::*;
 
-/// Each method of each builder of the way in, the verifier and the way out, with the key that calls it, or after `-` the
-/// reason why none does. Who adds a method adds a line.
+/// Each method of each builder of the way in, the verifier and the way out, with the key that calls it, or
+/// after `-` the reason why none does. Who adds a method adds a line.
 const METHODS: &str = "
 InboundBuilder::issuer                      inbound.issuer
 InboundBuilder::audience                    - audience_guard is called with the same

@@ -24,7 +24,8 @@ pub enum EgressError<E> {
     Unsendable(E),
     /// The peer answered, and not as was asked; asked again, it would as a rule do the same.
     Unexpected(E),
-    /// The client failed, and whether the peer saw the request is not known; or the peer says that it cannot answer now.
+    /// The client failed, and whether the peer saw the request is not known; or the peer says that it cannot
+    /// answer now.
     Peer(E),
 }
 

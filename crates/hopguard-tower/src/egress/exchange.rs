@@ -107,7 +107,8 @@
 //!
 //! # Security
 //!
-//! It decides what is attached, and writes that down: `passed`, alone, before the client is called. What else the request carries is for the passthrough block below it.
+//! It decides what is attached, and writes that down: `passed`, alone, before the client is called. What else
+//! the request carries is for the passthrough block below it.
 
 use std::fmt;
 use std::sync::Arc;

@@ -70,8 +70,9 @@
 //!
 //! # Readiness
 //!
-//! It decides in `call` and forwards `poll_ready`. If the sink promises to write before anything is allowed, a layer that
-//! stands alone keeps the client that was ready until its event is safe, and calls it then; no thread is blocked.
+//! It decides in `call` and forwards `poll_ready`. If the sink promises to write before anything is allowed,
+//! a layer that stands alone keeps the client that was ready until its event is safe, and calls it then; no
+//! thread is blocked.
 //!
 //! # Errors
 //!

@@ -52,9 +52,9 @@
 //!
 //! # Readiness
 //!
-//! A gate decides in `call` and forwards `poll_ready`. If the sink promises to write before anything is allowed, the
-//! service that was ready is kept until the event is safe, and called then; no thread is blocked, and the token is judged
-//! once more. Who does not wait clones and boxes nothing.
+//! A gate decides in `call` and forwards `poll_ready`. If the sink promises to write before anything is
+//! allowed, the service that was ready is kept until the event is safe, and called then; no thread is
+//! blocked, and the token is judged once more. Who does not wait clones and boxes nothing.
 //!
 //! # Security
 //!

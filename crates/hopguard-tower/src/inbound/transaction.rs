@@ -19,9 +19,10 @@
 //! ```
 //!
 //! The header `Txn-Token` (draft-ietf-oauth-transaction-tokens) is taken out of the request. What it holds is
-//! verified like any token, by a verifier of its own, must be bound to no key, be for the trust domain and for
-//! nobody else, live no longer than the rule allows, and be about the caller's subject. It is then part of the
-//! caller's evidence: calls on the caller's behalf carry it on to destinations that are said to be inside the same domain ([`EgressBuilder::trust_domain`](crate::EgressBuilder::trust_domain)). A request
+//! verified like any token, by a verifier of its own, must be bound to no key, be for the trust domain and
+//! for nobody else, live no longer than the rule allows, and be about the caller's subject. It is then part
+//! of the caller's evidence: calls on the caller's behalf carry it on to destinations that are said to be
+//! inside the same domain ([`EgressBuilder::trust_domain`](crate::EgressBuilder::trust_domain)). A request
 //! without the header passes, and nothing is carried on.
 //!
 //! # Readiness
@@ -37,10 +38,10 @@
 //!
 //! # Security
 //!
-//! Subjects are compared as text: the servers of access tokens and of transaction tokens must name people alike. The same
-//! name at two issuers is two people, so that a stack that trusts several takes no transaction until
-//! [`TransactionLayer::subjects_of`] says whose names they are. Where the two do not name people alike,
-//! [`TransactionLayer::subjects_may_differ`] gives the comparison up.
+//! Subjects are compared as text: the servers of access tokens and of transaction tokens must name people
+//! alike. The same name at two issuers is two people, so that a stack that trusts several takes no
+//! transaction until [`TransactionLayer::subjects_of`] says whose names they are. Where the two do not name
+//! people alike, [`TransactionLayer::subjects_may_differ`] gives the comparison up.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -86,7 +86,8 @@ impl<'a> Claims<'a> {
         };
         let named = match named {
             Some(named) => {
-                // Named otherwise or not, what RFC 9068 has a name for is of its type, or the token is not what it seems.
+                // Named otherwise or not, what RFC 9068 has a name for is of its type, or the token is not
+                // what it seems.
                 optional(self.text(Member::ClientId))?.map(present).transpose()?;
                 optional(self.text(Member::Jti))?.map(present).transpose()?;
                 optional(self.text(Member::Scope))?;

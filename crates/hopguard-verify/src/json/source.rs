@@ -119,8 +119,8 @@ impl<'de> Source<'de> {
         if others.has_twins() { Err(Malformed) } else { Ok(others.count()) }
     }
 
-    /// Reads a member as most are: without white space, and with a string or a short integer as its value. `None` has read
-    /// nothing, and says nothing of what stands there.
+    /// Reads a member as most are: without white space, and with a string or a short integer as its value.
+    /// `None` has read nothing, and says nothing of what stands there.
     fn plain_member(&mut self) -> Option<(&'de [u8], Kind)> {
         if !self.is_plain {
             return None;

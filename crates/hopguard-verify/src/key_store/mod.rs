@@ -7,9 +7,10 @@
 //! | up to 1 h | waits for a fetch; while the issuer does not answer, uses it and keeps asking |
 //! | more, or no set | waits for a fetch; without an answer nothing can be said about tokens |
 //!
-//! The first two ages are less if the issuer's `Cache-Control` says so, down to 30 s, and 10 s for a file; see
-//! [`Pace`]. A failed fetch, or an answer without a key that can serve, changes nothing about the set in use. At most one
-//! fetch is under way; it runs in its own task, so that nobody's cancellation ends it for the others.
+//! The first two ages are less if the issuer's `Cache-Control` says so, down to 30 s, and 10 s for a file;
+//! see [`Pace`]. A failed fetch, or an answer without a key that can serve, changes nothing about the set in
+//! use. At most one fetch is under way; it runs in its own task, so that nobody's cancellation ends it for
+//! the others.
 
 mod asking;
 mod landing;

@@ -197,8 +197,8 @@ fn token(dice: &mut Dice, signers: &[Signer]) -> (String, Value) {
 
 /// What the oracle says, told the same: the key of that name, its algorithm, issuer, audience and time.
 ///
-/// Its clock cannot be set, so time is compared here, by the rule it would apply; `time_is_judged_as_the_oracle_does` has
-/// it judge by its own.
+/// Its clock cannot be set, so time is compared here, by the rule it would apply;
+/// `time_is_judged_as_the_oracle_does` has it judge by its own.
 fn oracle(token: &str, keys: &JwkSet) -> Result<Value, String> {
     let claims = oracle_without_time(token, keys, |_| ())?;
     match claims["exp"].as_f64() {
@@ -213,8 +213,8 @@ fn oracle_without_time(
     settings: impl FnOnce(&mut Validation),
 ) -> Result<Value, String> {
     let header = decode_header(token).map_err(|error| error.to_string())?;
-    // Which key is the caller's to find: by name and algorithm. A token that names none fits the first of its algorithm;
-    // a key without `alg` serves what the token says, if its type can.
+    // Which key is the caller's to find: by name and algorithm. A token that names none fits the first of its
+    // algorithm; a key without `alg` serves what the token says, if its type can.
     let alg = format!("{:?}", header.alg);
     let fits = |key: &&jsonwebtoken::jwk::Jwk| {
         let named = key.common.key_algorithm.map(|one| one.to_string());
@@ -250,8 +250,8 @@ fn ours(rig: &Rig, token: &str) -> Result<Arc<Facts>, &'static str> {
     Ok(facts)
 }
 
-/// One key for each algorithm that the oracle knows; two that are published without `alg`; two pairs of one name, one of
-/// which a token can tell apart by the algorithm.
+/// One key for each algorithm that the oracle knows; two that are published without `alg`; two pairs of one
+/// name, one of which a token can tell apart by the algorithm.
 fn population() -> (Vec<Signer>, String) {
     let signers: Vec<_> = [
         (Algorithm::Es256, "k-ES256"),
