@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+mod listener;
 mod protect;
 mod caller;
 mod rejection;
@@ -26,6 +27,7 @@ mod route;
 mod ready;
 
 pub use caller::{Caller, CallerMissing};
+pub use listener::TimedListener;
 pub use protect::{Protect, Protected};
 pub use ready::ready;
 pub use rejection::EgressRejection;

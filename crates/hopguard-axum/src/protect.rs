@@ -23,6 +23,7 @@
 //! # }
 //! ```
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
@@ -31,16 +32,16 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
-use axum::serve::IncomingStream;
+use axum::serve::{IncomingStream, Listener};
 use futures_util::FutureExt;
 use futures_util::future::{Either, Map, Ready, ready};
 use hopguard_tower::inbound::Front;
 use hopguard_tower::{Inbound, OpenPaths, PublishedMetadata, ScannedBody, TimedBody, Upload};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
-use tokio::net::TcpListener;
 use tower_service::Service;
 
+use crate::listener::TimedSocket;
 use crate::problem::render;
 
 /// Wraps a router in an inbound stack.
@@ -136,7 +137,14 @@ impl Service<Request> for Protected {
     }
 }
 
-impl Service<IncomingStream<'_, TcpListener>> for Protected {
+/// One connection of `axum::serve`. Its other end is known where the listener's address is a [`SocketAddr`], as of TCP
+/// with or without TLS; what a handler makes of it by axum's own `WebSocketUpgrade` ends in time where the listener is a
+/// [`TimedListener`](crate::TimedListener).
+impl<L> Service<IncomingStream<'_, L>> for Protected
+where
+    L: Listener,
+    L::Addr: 'static,
+{
     type Response = Self;
     type Error = Infallible;
     type Future = Ready<Result<Self, Infallible>>;
@@ -145,8 +153,15 @@ impl Service<IncomingStream<'_, TcpListener>> for Protected {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, stream: IncomingStream<'_, TcpListener>) -> Self::Future {
-        ready(Ok(self.clone().for_peer(*stream.remote_addr())))
+    fn call(&mut self, stream: IncomingStream<'_, L>) -> Self::Future {
+        let mut service = self.clone();
+        if let Some(peer) = (stream.remote_addr() as &dyn Any).downcast_ref::<SocketAddr>() {
+            service = service.for_peer(*peer);
+        }
+        if let Some(io) = (stream.io() as &dyn Any).downcast_ref::<TimedSocket>() {
+            service.service = service.service.for_connection(io.inner().hangup());
+        }
+        ready(Ok(service))
     }
 }
 

@@ -40,7 +40,8 @@ pub use egress::{
 pub use hop::Hop;
 pub use inbound::{
     BindLayer, GuardExt, Inbound, InboundBuilder, LongStream, OpenPaths, PeerAddress, PublishedMetadata,
-    ResourceMetadata, ResponseRule, RouteTemplate, ShieldLayer, StreamError, TimedBody, TimedUpgrade,
-    TransactionLayer, UpgradeFailed, Upgrading, Upload, VerifyLayer, admitted, evidence_missing,
+    ResourceMetadata, ResponseRule, RouteTemplate, ShieldLayer, StreamError, TimedBody, TimedConnection,
+    TimedIo, TimedUpgrade, TransactionLayer, UpgradeFailed, Upgrading, Upload, VerifyLayer, admitted,
+    evidence_missing,
 };
 pub use scanned::{BodyError, BodyScan, ScannedBody};

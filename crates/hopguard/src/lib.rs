@@ -14,7 +14,9 @@
 
 pub use hopguard_audit::{DurableLog, Fanout, JsonLines, LogKey, LogVerifier, Promise, TracingSink, verify};
 #[cfg(feature = "axum")]
-pub use hopguard_axum::{Caller, CallerMissing, EgressRejection, NameRoutes, Protect, Protected, ready};
+pub use hopguard_axum::{
+    Caller, CallerMissing, EgressRejection, NameRoutes, Protect, Protected, TimedListener, ready,
+};
 pub use hopguard_client::{
     Algorithm as SigningAlgorithm, BoxFuture, ClientAuth, HttpTransport, SigningKey, Spawn, SystemClock,
     TokenFile, Transport, TransportError,

@@ -295,3 +295,61 @@ async fn a_handler_hears_of_the_peer_where_that_was_asked_for() {
         assert_eq!(service.oneshot(request).await.unwrap().status(), status);
     }
 }
+
+/// A listener that sets `TCP_NODELAY`, that can be closed, or that has no addresses at all.
+#[tokio::test]
+async fn any_listener_serves_and_tells_the_peer_it_knows() {
+    use axum::Router;
+    use axum::extract::ConnectInfo;
+    use axum::routing::get;
+    use axum::serve::{Listener, ListenerExt};
+    use hopguard::{OpenPaths, Protect, TimedListener};
+    use std::net::{Ipv4Addr, SocketAddr};
+    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+    async fn asked(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> String {
+        let head = "GET /who HTTP/1.1\r\nhost: orders.internal\r\nconnection: close\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    }
+    fn serve<L: Listener<Addr: std::fmt::Debug + 'static>>(world: &crate::world::World, listener: L) {
+        let who = get(async |request: axum::extract::Request| {
+            format!("{:?}", request.extensions().get::<ConnectInfo<SocketAddr>>())
+        });
+        let router = Router::new().route("/who", who);
+        let protected = world.inbound.protect(router, OpenPaths::paths(["/who"])).with_connect_info();
+        Spawn::current().spawn(async move { axum::serve(listener, protected).await.unwrap() });
+    }
+
+    let world = crate::world::World::new().await;
+    for timed in [false, true] {
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let listener = socket.tap_io(|stream| stream.set_nodelay(true).unwrap());
+        if timed {
+            serve(&world, TimedListener::over(listener))
+        } else {
+            serve(&world, listener)
+        }
+        let stream = TcpStream::connect(address).await.unwrap();
+        let own = stream.local_addr().unwrap().to_string();
+        let answer = asked(stream).await;
+        assert!(answer.contains(" 200 ") && answer.contains(&own), "{answer}");
+    }
+    let folder = std::env::temp_dir();
+    for timed in [false, true] {
+        let path = folder.join(format!("hopguard-{}-{timed}.socket", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        if timed {
+            serve(&world, TimedListener::over(listener))
+        } else {
+            serve(&world, listener)
+        }
+        let answer = asked(UnixStream::connect(&path).await.unwrap()).await;
+        assert!(answer.contains(" 200 ") && answer.ends_with("None"), "{answer}");
+        std::fs::remove_file(&path).unwrap();
+    }
+}

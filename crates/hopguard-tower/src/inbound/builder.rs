@@ -114,7 +114,7 @@ impl Inbound {
     #[must_use]
     pub fn around<S: Clone>(&self, service: S) -> Front<S> {
         // INVARIANT: I1 — no `Layer`, which could be laid over some of a router's routes: see the type's docs.
-        Front { guard: Arc::new(self.clone()), service, peer: None }
+        Front { guard: Arc::new(self.clone()), service, peer: None, hangup: None }
     }
 
     /// A layer for single routes below this stack that demands `scope` as well as what the stack demands.

@@ -32,7 +32,7 @@ use super::Inbound;
 use super::admit::{Admission, admit};
 use super::called::Called;
 use super::extract::extract;
-use super::lifetime::{Answering, Offer, ResponseFuture as Timed, TimedBody, Upload};
+use super::lifetime::{Answering, Hangup, Offer, ResponseFuture as Timed, TimedBody, Upload};
 use super::response::Awaited;
 use super::stage::PeerAddress;
 use crate::answer::Refused;
@@ -74,6 +74,7 @@ pub struct Front<S> {
     pub(super) guard: Arc<Inbound>,
     pub(super) service: S,
     pub(super) peer: Option<PeerAddress>,
+    pub(super) hangup: Option<Hangup>,
 }
 
 impl<S> Front<S> {
@@ -82,6 +83,13 @@ impl<S> Front<S> {
     #[must_use]
     pub fn for_peer(self, peer: SocketAddr) -> Self {
         Self { peer: Some(PeerAddress(peer)), ..self }
+    }
+
+    /// The same for one connection, which `hangup` closes: a request that comes over it may be upgraded by hyper's own
+    /// `OnUpgrade`, and ends with its token all the same.
+    #[must_use]
+    pub fn for_connection(self, hangup: Hangup) -> Self {
+        Self { hangup: Some(hangup), ..self }
     }
 
     /// The stack: to warm it up, to see how its keys are.
@@ -196,7 +204,7 @@ impl<S> Front<S> {
         R: Body,
     {
         let Admission { mut outcome, life, .. } = admission;
-        let offer = Offer::instead(&mut request);
+        let offer = Offer::instead(&mut request, self.hangup.as_ref());
         let request = request.map(|body| Upload::watched(body, &life, &mut outcome));
         let future = Called::with(&mut self.service, request);
         ResponseFuture::Guarded { future: Timed::calling(future, Answering { outcome, life, offer }) }

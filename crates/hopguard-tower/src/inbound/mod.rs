@@ -29,8 +29,11 @@ pub use builder::{Inbound, InboundBuilder};
 pub(crate) use extract::{extract, why_unreadable};
 pub use front::{Front, OpenPaths};
 pub use gate::{BindLayer, Gate, GateLayer, GuardExt, GuardStep};
+pub use lifetime::{
+    Duplex, Hangup, LongStream, StreamError, TimedBody, TimedConnection, TimedIo, TimedUpgrade,
+    UpgradeFailed, Upgrading, Upload,
+};
 pub(crate) use lifetime::{LastWord, Uploading};
-pub use lifetime::{LongStream, StreamError, TimedBody, TimedUpgrade, UpgradeFailed, Upgrading, Upload};
 pub use metadata::{PublishedMetadata, ResourceMetadata};
 pub use response::{ResponseRule, Shield, ShieldLayer};
 pub(crate) use stage::Stage;

@@ -6,7 +6,7 @@
 //! - an answer that has not begun is replaced by 401, and the handler is dropped;
 //! - an answer's body ends with an error, so that nobody takes what there is of it for the whole;
 //! - an upload's body gives the handler an error;
-//! - an upgraded connection is closed; see [`Upgrading`].
+//! - an upgraded connection is closed; see [`Upgrading`] and [`TimedConnection`].
 //!
 //! The outcome that is written is `stream_expired` or `stream_withdrawn` in place of `completed`. It is written when
 //! answer and upload are both at their end: an upload that goes on after its answer, and is ended, is not `completed`.
@@ -34,7 +34,9 @@ mod long;
 mod last_word;
 mod body;
 mod answer;
+mod timed_io;
 mod upgrade;
+mod connection;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -51,8 +53,10 @@ use crate::Hop;
 pub(super) use answer::Answering;
 pub(super) use answer::ResponseFuture;
 pub use body::{StreamError, TimedBody, Upload};
+pub use connection::{Duplex, Hangup, TimedConnection};
 pub(crate) use last_word::{LastWord, Uploading};
 pub use long::LongStream;
+pub use timed_io::TimedIo;
 pub(super) use upgrade::{Offer, Standing};
 pub use upgrade::{TimedUpgrade, UpgradeFailed, Upgrading};
 

@@ -2,7 +2,9 @@
 //!
 //! hyper hands such a connection to the handler by an extension of the request, and knows nothing of tokens. So the
 //! complete stack takes that extension away, and leaves an [`Upgrading`] in its place, whose connection is closed
-//! when the token expires or is withdrawn. A handler, or a WebSocket library, that looks for hyper's own finds none.
+//! when the token expires or is withdrawn. A handler, or a WebSocket library, that looks for hyper's own finds none;
+//! unless the server's connections are [`TimedConnection`](crate::TimedConnection)s, which the stack can close itself:
+//! then hyper's own is there as well, except over HTTP/2, whose connection others share.
 //!
 //! ```no_run
 //! use hopguard_client::Spawn;
@@ -31,18 +33,19 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll};
 
-use hopguard_core::Denial;
-use http::{Method, Request, StatusCode};
-use hyper::rt::{Read, ReadBufCursor, Write};
+use http::{Method, Request, StatusCode, Version};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 
-use super::{Life, StreamError};
+use super::timed_io::Kept;
+use super::{Hangup, Life, TimedIo};
 use crate::audited::OutcomeGuard;
+
+/// A connection of the handler's own.
+pub type TimedUpgrade = TimedIo<Upgraded>;
 
 /// What the stack keeps of an upgrade that a request asks for.
 #[derive(Clone, Debug)]
@@ -51,194 +54,128 @@ pub(in crate::inbound) struct Offer(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     connect: bool,
-    state: Mutex<State>,
+    asked: Mutex<Asked>,
+    kept: Arc<Kept<Upgraded>>,
 }
 
-#[derive(Debug, Default)]
-struct State {
+#[derive(Debug)]
+struct Asked {
+    /// hyper's own; where it was left in the request, only once a handler has taken ours in its place.
     on: Option<OnUpgrade>,
     /// A handler holds it.
     taken: bool,
-    /// Nobody holds it any more.
-    closed: bool,
-    /// There will be no connection.
-    failed: bool,
-    io: Option<Upgraded>,
-    broken: bool,
-    over: Option<Denial>,
-    life: Option<Life>,
-    outcome: Option<OutcomeGuard>,
-    wakers: Wakers,
-}
-
-#[derive(Debug, Default)]
-struct Wakers {
-    opening: Option<Waker>,
-    reading: Option<Waker>,
-    writing: Option<Waker>,
-    watching: Option<Waker>,
 }
 
 impl Offer {
-    /// Takes hyper's own upgrade out of the request, and leaves one that keeps time in its place.
-    pub(in crate::inbound) fn instead<B>(request: &mut Request<B>) -> Option<Standing> {
+    /// Takes hyper's own upgrade out of the request, and leaves one that keeps time in its place. Where the stack can
+    /// close the connection itself, hyper's own is left beside it.
+    pub(in crate::inbound) fn instead<B>(
+        request: &mut Request<B>,
+        hangup: Option<&Hangup>,
+    ) -> Option<Standing> {
         // INVARIANT: I13 — no handler gets at a connection that nobody would close, or that only a stack further out
         // would, whose token may live longer.
         let _outer = request.extensions_mut().remove::<Self>();
-        let on = request.extensions_mut().remove::<OnUpgrade>()?;
+        let mut on = Some(request.extensions_mut().remove::<OnUpgrade>()?);
+        // A stream of HTTP/2 is not the connection, which others share.
+        let hangup = hangup.filter(|_| request.version() <= Version::HTTP_11).cloned();
+        if hangup.is_some()
+            && let Some(on) = on.take()
+        {
+            request.extensions_mut().insert(on);
+        }
         let connect = request.method() == Method::CONNECT;
-        let state = Mutex::new(State { on: Some(on), ..State::default() });
-        let offer = Self(Arc::new(Shared { connect, state }));
+        let asked = Mutex::new(Asked { on, taken: false });
+        let offer = Self(Arc::new(Shared { connect, asked, kept: Kept::new(None) }));
         request.extensions_mut().insert(offer.clone());
-        Some(Standing(Some(offer)))
+        Some(Standing { offer: Some(offer), hangup })
     }
 }
 
 /// The stack's own side of an offer. When it ends without a connection, whoever waits for one is told.
 #[derive(Debug)]
-pub(in crate::inbound) struct Standing(Option<Offer>);
+pub(in crate::inbound) struct Standing {
+    offer: Option<Offer>,
+    hangup: Option<Hangup>,
+}
 
 impl Drop for Standing {
     fn drop(&mut self) {
         // INVARIANT: I17 — nobody waits for good for what will not come.
-        if let Some(Offer(shared)) = self.0.take() {
-            shared.fail();
+        if let Some(Offer(shared)) = self.offer.take() {
+            shared.kept.fail();
         }
     }
 }
 
 impl Standing {
-    /// True if this answer makes the connection the handler's, and the handler wants it.
+    /// True if this answer makes the connection the handler's, and the handler wants it, or may have it by hyper's own.
     pub(super) fn is_taken_by(&self, status: StatusCode) -> bool {
-        let Some(Offer(shared)) = &self.0 else { return false };
+        let Some(Offer(shared)) = &self.offer else { return false };
         let switches = status == StatusCode::SWITCHING_PROTOCOLS || (shared.connect && status.is_success());
-        let state = shared.lock();
-        switches && state.taken && !state.closed
+        switches && (self.hangup.is_some() || shared.is_held())
     }
 
     /// The answer is given: from now on it is the connection that runs, and its end is the request's outcome.
     pub(super) fn begin(mut self, outcome: OutcomeGuard, life: Life) {
-        let Some(Offer(shared)) = self.0.take() else { return };
-        let mut state = shared.lock();
-        let on = state.on.take();
+        let Some(Offer(shared)) = &self.offer else { return };
+        match self.hangup.take() {
+            Some(hangup) if shared.is_held() => hangup.begin(life.again(), None),
+            Some(hangup) => return hangup.begin(life, Some(outcome)),
+            None => {}
+        }
+        let Some(Offer(shared)) = self.offer.take() else { return };
+        let on = shared.asked().on.take();
         let spawn = life.streams.spawn;
         let watched = life.again();
+        let mut state = shared.kept.lock();
         (state.outcome, state.life) = (Some(outcome), Some(life));
         drop(state);
         // Without somebody to end it, it does not begin.
-        let begun = on.is_some_and(|on| spawn.try_spawn(watch(shared.clone(), on, watched)));
+        let begun = on.is_some_and(|on| spawn.try_spawn(watch(shared.kept.clone(), on, watched)));
         if !begun {
-            shared.fail();
+            shared.kept.fail();
         }
     }
 }
 
 /// Opens the connection, and closes it when its time is up, whatever the handler does with it meanwhile.
-async fn watch(shared: Arc<Shared>, on: OnUpgrade, mut life: Life) {
+async fn watch(kept: Arc<Kept<Upgraded>>, on: OnUpgrade, mut life: Life) {
     let mut opening = Some(on);
     poll_fn(|context| {
-        let mut state = shared.lock();
-        if state.closed || state.over.is_some() {
+        if kept.poll_end(&mut life, context).is_ready() {
             return Poll::Ready(());
         }
-        state.wakers.watching = Some(context.waker().clone());
-        drop(state);
         match opening.as_mut().map(|on| Pin::new(on).poll(context)) {
             Some(Poll::Ready(Ok(io))) => {
                 opening = None;
-                let mut state = shared.lock();
-                state.io = Some(io);
-                wake(state.wakers.opening.take());
+                kept.open(io);
             }
             Some(Poll::Ready(Err(_))) => {
-                shared.fail();
+                kept.fail();
                 return Poll::Ready(());
             }
             Some(Poll::Pending) | None => {}
         }
-        let over = ready!(life.poll_over(context));
-        shared.lock().end(over);
-        Poll::Ready(())
+        Poll::Pending
     })
     .await;
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn asked(&self) -> MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fail(&self) {
-        let mut state = self.lock();
-        state.failed = true;
-        wake(state.wakers.opening.take());
-        let outcome = state.outcome.take();
-        drop(state);
-        // Dropped without the lock: it writes `abandoned`.
-        drop(outcome);
-    }
-}
-
-fn wake(waker: Option<Waker>) {
-    if let Some(waker) = waker {
-        waker.wake();
-    }
-}
-
-impl State {
-    /// The time is up: the connection is closed, whoever waits is woken, the outcome is written.
-    fn end(&mut self, over: Denial) {
-        self.io = None;
-        if let Some(outcome) = self.outcome.take() {
-            outcome.ended(over.clone());
-        }
-        self.over = Some(over);
-        let Wakers { opening, reading, writing, watching } = std::mem::take(&mut self.wakers);
-        [opening, reading, writing, watching].into_iter().for_each(wake);
-    }
-
-    /// The connection, unless its time is up.
-    fn io(&mut self) -> io::Result<Pin<&mut Upgraded>> {
-        if self.over.is_none()
-            && let Some(over) = self.life.as_ref().and_then(Life::over)
-        {
-            self.end(over);
-        }
-        match (&self.over, &mut self.io) {
-            (None, Some(io)) => Ok(Pin::new(io)),
-            (Some(over), _) => Err(io::Error::new(
-                io::ErrorKind::ConnectionAborted,
-                StreamError::<io::Error>::Ended(over.clone()),
-            )),
-            (None, None) => Err(io::ErrorKind::NotConnected.into()),
-        }
-    }
-}
-
-/// Whoever holds it has the connection; it is closed when this is dropped.
-#[derive(Debug)]
-struct Held(Arc<Shared>);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.closed = true;
-        let opened = state.io.take().is_some();
-        let (outcome, broken) = (state.outcome.take(), state.broken);
-        wake(state.wakers.watching.take());
-        drop(state);
-        if let Some(outcome) = outcome
-            && opened
-            && !broken
-        {
-            outcome.completed();
-        }
+    /// A handler has taken it, and has it still.
+    fn is_held(&self) -> bool {
+        self.asked().taken && !self.kept.lock().closed
     }
 }
 
 /// A connection that will be the handler's own, once the answer that says so is sent; see the module docs.
 #[derive(Debug)]
-pub struct Upgrading(Option<Held>);
+pub struct Upgrading(Option<TimedUpgrade>);
 
 impl Upgrading {
     /// The upgrade that `request` asks for; `None` if it asks for none, or it was taken before.
@@ -249,8 +186,13 @@ impl Upgrading {
     /// As [`Upgrading::of`], for extractors.
     pub fn among(extensions: &mut http::Extensions) -> Option<Self> {
         let Offer(shared) = extensions.remove::<Offer>()?;
-        let first = !std::mem::replace(&mut shared.lock().taken, true);
-        first.then(|| Self(Some(Held(shared))))
+        let mut asked = shared.asked();
+        let first = !std::mem::replace(&mut asked.taken, true);
+        if asked.on.is_none() {
+            // Whoever has hyper's own has the connection, and nobody else.
+            asked.on = extensions.remove::<OnUpgrade>();
+        }
+        (first && asked.on.is_some()).then(|| Self(Some(TimedIo(shared.kept.clone()))))
     }
 }
 
@@ -258,8 +200,8 @@ impl Future for Upgrading {
     type Output = Result<TimedUpgrade, UpgradeFailed>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(held) = &self.0 else { return Poll::Ready(Err(UpgradeFailed(()))) };
-        let mut state = held.0.lock();
+        let Some(TimedIo(kept)) = &self.0 else { return Poll::Ready(Err(UpgradeFailed(()))) };
+        let mut state = kept.lock();
         if state.failed || state.over.is_some() {
             drop(state);
             self.0 = None;
@@ -270,7 +212,7 @@ impl Future for Upgrading {
             return Poll::Pending;
         }
         drop(state);
-        Poll::Ready(self.0.take().map(TimedUpgrade).ok_or(UpgradeFailed(())))
+        Poll::Ready(self.0.take().ok_or(UpgradeFailed(())))
     }
 }
 
@@ -285,51 +227,3 @@ impl fmt::Display for UpgradeFailed {
 }
 
 impl std::error::Error for UpgradeFailed {}
-
-/// A connection of the handler's own. When its token expires or is withdrawn it is closed, and reading and writing
-/// fail with [`io::ErrorKind::ConnectionAborted`].
-#[derive(Debug)]
-pub struct TimedUpgrade(Held);
-
-impl TimedUpgrade {
-    fn with<T>(
-        &self,
-        context: &mut Context<'_>,
-        place: fn(&mut Wakers) -> &mut Option<Waker>,
-        work: impl FnOnce(Pin<&mut Upgraded>, &mut Context<'_>) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        let mut state = self.0.0.lock();
-        let done = work(state.io()?, context);
-        match &done {
-            // Closing the connection wakes nobody whom it has registered itself.
-            Poll::Pending => *place(&mut state.wakers) = Some(context.waker().clone()),
-            Poll::Ready(Err(_)) => state.broken = true,
-            Poll::Ready(Ok(_)) => {}
-        }
-        done
-    }
-}
-
-impl Read for TimedUpgrade {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.with(context, |wakers| &mut wakers.reading, |io, context| io.poll_read(context, buffer))
-    }
-}
-
-impl Write for TimedUpgrade {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.with(context, |wakers| &mut wakers.writing, |io, context| io.poll_write(context, bytes))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.with(context, |wakers| &mut wakers.writing, |io, context| io.poll_flush(context))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.with(context, |wakers| &mut wakers.writing, |io, context| io.poll_shutdown(context))
-    }
-}
