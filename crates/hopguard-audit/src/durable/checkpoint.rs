@@ -243,23 +243,55 @@ fn body(origin: &str, size: u64, root: &Hash) -> String {
     format!("{origin}\n{size}\n{}\n", BASE64_STANDARD.encode(root))
 }
 
-/// The notes of a file that holds one after the other, each with the line on which it begins; and the line on
-/// which a last one begins that has no end.
-pub(crate) fn notes(text: &str) -> (Vec<(usize, &str)>, Option<usize>) {
-    let (mut notes, mut start, mut first, mut at, mut signatures) = (Vec::new(), 0, 1, 0, false);
+/// The notes of a file that holds one after the other, each with the line on which it begins, and where a last one
+/// begins that has no end.
+///
+/// What is followed by an empty line that is not within a note was torn when it was written, by a full disk, and is left
+/// out: whoever can change the file could take it away as well.
+pub(crate) fn notes(text: &str) -> (Vec<(usize, &str)>, Option<Torn>) {
+    #[derive(PartialEq)]
+    enum Within {
+        Text,
+        Empty,
+        Signatures,
+    }
+    let (mut notes, mut within, mut at) = (Vec::new(), Within::Text, 0);
+    let mut note = Torn { line: 1, at: 0 };
     for (number, line) in text.split_inclusive('\n').enumerate() {
-        if signatures && !line.starts_with('—') {
-            notes.extend(text.get(start..at).map(|note| (first, note)));
-            (start, first, signatures) = (at, number + 1, false);
-        }
-        signatures |= line.starts_with('—') && line.ends_with('\n');
-        at += line.len();
+        let (is_empty, is_signature) = (line == "\n", line.starts_with('—'));
+        let after = at + line.len();
+        within = match within {
+            _ if is_signature && !line.ends_with('\n') => within,
+            _ if is_signature => Within::Signatures,
+            Within::Text if is_empty && at > note.at => Within::Empty,
+            Within::Text if !is_empty => Within::Text,
+            _ if is_empty => {
+                note = Torn { line: number + 2, at: after };
+                Within::Text
+            }
+            whole => {
+                if whole == Within::Signatures {
+                    notes.extend(text.get(note.at..at).map(|whole| (note.line, whole)));
+                }
+                note = Torn { line: number + 1, at };
+                Within::Text
+            }
+        };
+        at = after;
     }
-    if signatures {
-        notes.extend(text.get(start..).map(|note| (first, note)));
-        (start, first) = (at, 0);
+    if within == Within::Signatures {
+        notes.extend(text.get(note.at..).map(|whole| (note.line, whole)));
+        return (notes, None);
     }
-    (notes, (start < text.len()).then_some(first))
+    (notes, (note.at < text.len()).then_some(note))
+}
+
+/// Where a note begins that has no end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Torn {
+    pub(crate) line: usize,
+    /// Bytes before it.
+    pub(crate) at: usize,
 }
 
 fn split(key: &str) -> Option<(&str, u32, &str)> {
@@ -341,7 +373,26 @@ mod tests {
         assert_eq!(notes(&both), (vec![(1, &*one), (6, &*other)], None));
         assert_eq!(notes(""), (vec![], None));
         let torn = &both[..both.len() - 1];
-        assert_eq!(notes(torn), (vec![(1, &*one)], Some(6)));
+        assert_eq!(notes(torn), (vec![(1, &*one)], Some(Torn { line: 6, at: one.len() })));
+    }
+
+    /// Wherever the disk was full, the next note begins apart, and is read.
+    #[test]
+    fn a_note_behind_a_torn_one_is_read() {
+        let key = LogKey::generate("o").unwrap();
+        let (one, other, third) = (key.sign(1, [1; 32]), key.sign(2, [2; 32]), key.sign(3, [3; 32]));
+        for cut in (0..other.len()).filter(|cut| other.is_char_boundary(*cut)) {
+            let torn = &other[..cut];
+            let apart = if cut == 0 { "" } else { "\n\n" };
+            let text = format!("{one}{torn}{apart}{third}{third}");
+            let (found, rest) = notes(&text);
+            let found: Vec<&str> = found.into_iter().map(|(_, note)| note).collect();
+            assert_eq!((found, rest), (vec![&*one, &*third, &*third], None), "{cut}");
+            let twice = format!("{torn}{apart}{torn}{apart}{third}{torn}");
+            let (found, rest) = notes(&twice);
+            assert_eq!(found.iter().map(|(_, note)| *note).collect::<Vec<_>>(), [&*third], "{cut}");
+            assert_eq!(rest.map(|rest| &twice[rest.at..]), (cut > 0).then_some(torn), "{cut}");
+        }
     }
 
     #[test]

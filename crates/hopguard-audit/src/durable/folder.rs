@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::checkpoint::{Checkpoint, LogVerifier, notes};
 use super::tree::{Hash, Leaves, Tree};
 use crate::json_lines::Mended;
-use crate::json_lines::file;
+use crate::json_lines::file::{self, LONGEST_LINE};
 
 /// Hashes of the records, 32 bytes each.
 pub(crate) const LEAVES: &str = "leaves";
@@ -40,6 +40,7 @@ pub(crate) fn segments(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 
 /// Reads a file's records, each with its hash. An end without a line break is no record: returns how long it is.
 pub(crate) fn each_record(path: &Path, mut each: impl FnMut(&[u8], Hash)) -> io::Result<usize> {
+    file::regular(path)?;
     let (mut reader, mut leaves) = (BufReader::with_capacity(1 << 18, File::open(path)?), Leaves::new());
     loop {
         let bytes = reader.fill_buf()?;
@@ -49,6 +50,9 @@ pub(crate) fn each_record(path: &Path, mut each: impl FnMut(&[u8], Hash)) -> io:
         }
         leaves.feed(bytes, &mut each);
         reader.consume(length);
+        if u64::try_from(leaves.left()).is_ok_and(|left| left > LONGEST_LINE) {
+            return Err(io::Error::other("it has a line that is longer than any record"));
+        }
     }
 }
 
@@ -186,6 +190,33 @@ fn restore_newest(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// Appends a note to a file of them. Behind one that was torn by a full disk it begins on a line of its own, with an
+/// empty one before, so that readers can tell the two apart.
+pub(crate) fn append(path: &Path, note: &str) -> io::Result<()> {
+    let mut file = private().append(true).create(true).open(path)?;
+    let length = file.metadata()?.len();
+    let apart = if length > 0 && ends_torn(path)? { "\n\n" } else { "" };
+    let written = io::Write::write_all(&mut file, format!("{apart}{note}").as_bytes());
+    if let Err(error) = written {
+        // Where nothing can be taken back, the next one stands apart.
+        let _only_appends = file.set_len(length);
+        return Err(error);
+    }
+    file.sync_data()
+}
+
+/// True if the last line of a file of notes is no signature, or none with an end.
+fn ends_torn(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    let length = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(1024)))?;
+    let mut end = Vec::new();
+    file.read_to_end(&mut end)?;
+    let last =
+        end.strip_suffix(b"\n").map(|lines| lines.rsplit(|&byte| byte == b'\n').next().unwrap_or_default());
+    Ok(!last.is_some_and(|line| line.starts_with("—".as_bytes())))
+}
+
 /// Puts a note into `checkpoint`, at once and whole.
 pub(crate) fn put_newest(folder: &Path, note: &str) -> io::Result<()> {
     let beside = folder.join("checkpoint.new");
@@ -203,9 +234,8 @@ fn checkpoints(path: &Path, verifier: &LogVerifier) -> Result<Vec<Checkpoint>, S
     };
     let text = String::from_utf8_lossy(&bytes);
     let (all, torn) = notes(&text);
-    if torn.is_some() {
-        let whole = all.iter().map(|(_, note)| note.len()).sum::<usize>();
-        let whole = u64::try_from(whole).unwrap_or(u64::MAX).min(u64::try_from(bytes.len()).unwrap_or(0));
+    if let Some(torn) = torn {
+        let whole = u64::try_from(torn.at.min(bytes.len())).unwrap_or(u64::MAX);
         let cut = OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(whole));
         cut.map_err(|error| format!("has a torn checkpoint that cannot be cut: {error}"))?;
         tracing::warn!("the audit log's last checkpoint was torn; it was cut off");

@@ -486,3 +486,41 @@ fn an_emptied_log_is_no_fresh_one() {
     fs::remove_file(folder.0.join("leaves")).unwrap();
     assert_eq!(verified(&folder.0, &[]).findings[0].kind, FindingKind::Unsigned);
 }
+
+/// What is written and signed while it is read is not taken for what was cut.
+#[test]
+fn a_log_that_is_being_written_verifies() {
+    let folder = Folder::new();
+    let log = log(&folder.0).checkpoint_every(Duration::from_millis(1)).open().unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in (0..).take_while(|_| !done.load(std::sync::atomic::Ordering::SeqCst)) {
+                write(&log, number..number + 1);
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        });
+        for _ in 0..200 {
+            let found = verified(&folder.0, &[]);
+            let kinds: Vec<_> = found.findings.iter().map(|one| one.kind).collect();
+            assert!(kinds.iter().all(|kind| *kind == FindingKind::Unsigned), "{found:?}");
+        }
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+    });
+}
+
+/// A pipe that nobody writes would be waited for, and a line without an end read into memory.
+#[cfg(unix)]
+#[test]
+fn what_is_no_log_is_no_work() {
+    let folder = Folder::new();
+    written(&folder.0, &[5]);
+    let verify = |folder: &Path| verify(folder, &key().verifier(), &[]).map_err(|error| error.to_string());
+    let long = folder::segment(&folder.0, 5);
+    let file = fs::File::create(&long).unwrap();
+    file.set_len(20 << 30).unwrap();
+    assert!(verify(&folder.0).unwrap_err().contains("longer than any record"));
+    fs::remove_file(&long).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&long).status().unwrap().success());
+    assert!(verify(&folder.0).unwrap_err().contains("not a regular file"));
+}

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use hopguard_core::redacted;
 use serde::Serialize;
 
-use super::checkpoint::{Checkpoint, LogVerifier, notes};
+use super::checkpoint::{Checkpoint, LogVerifier, Torn, notes};
 use super::folder::{CHECKPOINT, CHECKPOINTS, LEAVES, each_record, segments};
 use super::speaker;
 use super::tree::{Hash, Tree};
+use crate::json_lines::file;
 
 /// More findings than this say nothing more.
 const MOST_FINDINGS: usize = 100;
@@ -148,8 +149,9 @@ pub fn verify(
     verifier: &LogVerifier,
     against: &[&str],
 ) -> io::Result<Verification> {
+    let signatures = Signatures::read(folder.as_ref())?;
     let mut log = Log::read(folder.as_ref(), verifier)?;
-    let own = log.own_checkpoints(verifier)?;
+    let own = log.own_checkpoints(&signatures, verifier);
     let held = log.held_checkpoints(verifier, against);
     log.judge(&own, &held);
     for (service, records) in std::mem::take(&mut log.foreign) {
@@ -176,6 +178,23 @@ fn not_signed(note: &str, verifier: &LogVerifier) -> String {
     format!("is in the name of `{:.100}`, and the key in that of `{own}`", name.escape_debug().to_string())
 }
 
+/// The log's own checkpoints, as they stand in its files.
+struct Signatures {
+    newest: String,
+    history: String,
+}
+
+impl Signatures {
+    /// Read before what they speak of, and the newest before the history: of a log that is being written there is more
+    /// of everything by the time it is read, and nothing seems to be cut.
+    fn read(folder: &Path) -> io::Result<Self> {
+        let text =
+            |name| Ok::<_, io::Error>(String::from_utf8_lossy(&content(&folder.join(name))?).into_owned());
+        let newest = text(CHECKPOINT)?;
+        Ok(Self { newest, history: text(CHECKPOINTS)? })
+    }
+}
+
 struct Log {
     folder: PathBuf,
     /// Each file of records with how many records stand before it.
@@ -191,6 +210,7 @@ struct Log {
 
 impl Log {
     fn read(folder: &Path, verifier: &LogVerifier) -> io::Result<Self> {
+        let leaves = content(&folder.join(LEAVES))?.as_chunks::<32>().0.to_vec();
         let (mut files, mut records, mut torn) = (Vec::new(), Vec::new(), Vec::new());
         let mut foreign: Vec<(String, Range<usize>)> = Vec::new();
         let is_bound = verifier.services().next().is_some();
@@ -212,18 +232,15 @@ impl Log {
                 torn.push((path, left));
             }
         }
-        let bytes = maybe(std::fs::read(folder.join(LEAVES)))?;
-        let leaves = bytes.as_chunks::<32>().0.to_vec();
         let found = Verification { records: count(records.len()), ..Verification::default() };
         Ok(Self { folder: folder.to_owned(), files, records, leaves, torn, foreign, found })
     }
 
     /// The log's own checkpoints, by size.
-    fn own_checkpoints(&mut self, verifier: &LogVerifier) -> io::Result<Vec<Checkpoint>> {
+    fn own_checkpoints(&mut self, signatures: &Signatures, verifier: &LogVerifier) -> Vec<Checkpoint> {
+        let Signatures { newest, history } = signatures;
         let path = self.folder.join(CHECKPOINTS);
-        let history = maybe(std::fs::read(&path))?;
-        let history = String::from_utf8_lossy(&history);
-        let (all, torn) = notes(&history);
+        let (all, torn) = notes(history);
         let mut checkpoints: Vec<Checkpoint> = Vec::new();
         for (line, note) in &all {
             match verifier.open(note) {
@@ -235,17 +252,15 @@ impl Log {
             }
         }
         let newest_path = self.folder.join(CHECKPOINT);
-        let newest = maybe(std::fs::read(&newest_path))?;
-        let newest = String::from_utf8_lossy(&newest);
-        match verifier.open(&newest) {
+        match verifier.open(newest) {
             // Killed after the very first checkpoint went into the history and before it got its own file.
             None if newest.is_empty() && all.len() <= 1 => (),
             None if newest.is_empty() => self.invalid(&newest_path, 1, 0, "is missing"),
-            None => self.invalid(&newest_path, 1, 0, &not_signed(&newest, verifier)),
+            None => self.invalid(&newest_path, 1, 0, &not_signed(newest, verifier)),
             Some(checkpoint) if checkpoints.contains(&checkpoint) => (),
             // It is written after the history, so the history must hold it.
             Some(checkpoint) => {
-                let line = torn.unwrap_or(1);
+                let line = torn.map_or(1, |torn| torn.line);
                 self.invalid(&path, line, checkpoint.size, "the newest checkpoint is not in the history");
                 checkpoints.push(checkpoint);
             }
@@ -254,7 +269,7 @@ impl Log {
             self.found.notes.push("the last checkpoint is torn, as after a crash".to_owned());
         }
         checkpoints.sort_by_key(|checkpoint| checkpoint.size);
-        Ok(checkpoints)
+        checkpoints
     }
 
     fn held_checkpoints(&mut self, verifier: &LogVerifier, against: &[&str]) -> Vec<Checkpoint> {
@@ -262,7 +277,7 @@ impl Log {
         for (number, text) in against.iter().enumerate() {
             let (all, torn) = notes(text);
             let held = Path::new("held elsewhere");
-            if let Some(line) = torn {
+            if let Some(Torn { line, .. }) = torn {
                 let what = format!("text {} ends in what is no whole checkpoint", number + 1);
                 self.invalid(held, line, 0, &what);
             } else if all.is_empty() {
@@ -481,8 +496,9 @@ fn differs(one: &[Hash], other: &[Hash]) -> usize {
     one.iter().zip(other).position(|(one, other)| one != other).unwrap_or(one.len().min(other.len()))
 }
 
-fn maybe(read: io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
-    match read {
+/// What is in a file; nothing, if there is none.
+fn content(path: &Path) -> io::Result<Vec<u8>> {
+    match file::regular(path).and_then(|()| std::fs::read(path)) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         read => read,
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::Mended;
 
 /// A last line longer than this was not written by us.
-const LONGEST_LINE: u64 = 1024 * 1024;
+pub(crate) const LONGEST_LINE: u64 = 1024 * 1024;
 /// How every line of ours begins, after the version.
 const BEGINNING: [&[u8]; 2] = [b"{\"version\":", b",\"time_ms\":"];
 
@@ -37,6 +37,11 @@ fn may_begin_an_event(torn: &[u8]) -> bool {
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let rest = rest.get(digits..).unwrap_or_default();
     rest.is_empty() || (digits > 0 && (rest.starts_with(then) || then.starts_with(rest)))
+}
+
+/// Fails unless `path` is a regular file: opening a pipe that nobody writes would wait for good.
+pub(crate) fn regular(path: &Path) -> io::Result<()> {
+    if path.metadata()?.is_file() { Ok(()) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
 /// Opens `path` for appending, alone. The error reads on from the path.

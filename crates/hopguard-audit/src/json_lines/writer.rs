@@ -350,6 +350,27 @@ mod tests {
         assert_eq!((marks.lifted, marks.sealed), (vec![1], vec![]));
     }
 
+    /// Without a promise events are dropped from then on, and counted.
+    #[test]
+    fn what_comes_after_the_end_is_counted() {
+        let (slate, running) = running(64, Promise::BestEffort);
+        running.queue().commit(numbered(0));
+        slate.until(|marks| marks.begun == 1);
+        slate.change(|marks| marks.fails = true);
+        let ended = std::time::Instant::now();
+        while running.queue().status().failures == 0 {
+            assert!(ended.elapsed() < SOON, "it is not told that it has failed");
+            std::thread::yield_now();
+        }
+        (0..5000).for_each(|number| running.queue().commit(numbered(number)));
+        (0..5).for_each(|number| running.queue().offer(numbered(number)));
+        let status = running.queue().status();
+        assert!(
+            (5005..=5006).contains(&(status.lost + status.taken as u64)) && status.taken <= 1,
+            "{status:?}"
+        );
+    }
+
     #[test]
     fn while_the_disk_hangs_no_more_is_taken_than_there_is_room_for() {
         let (slate, running) = running(4, Promise::Acknowledged);

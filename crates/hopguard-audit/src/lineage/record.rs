@@ -1,10 +1,12 @@
 //! Events read back from logs. Unknown members are ignored, so that a newer log can be read.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::json_lines::file::{self, LONGEST_LINE};
 
 /// A verified token as events show it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -144,6 +146,9 @@ pub struct Unreadable {
     pub line: u64,
 }
 
+/// Of more lines that are no events a log is none.
+const MOST_UNREADABLE: usize = 10_000;
+
 /// How many lines are read between two words about it.
 const WORD_EVERY: u64 = 4096;
 
@@ -155,22 +160,36 @@ pub(crate) fn read(
     unreadable: &mut Vec<Unreadable>,
     mut progress: impl FnMut(u64),
 ) -> io::Result<()> {
+    file::regular(path)?;
     let mut reader = BufReader::with_capacity(1 << 18, File::open(path)?);
     let (mut line, mut number, mut bytes) = (Vec::new(), 0, 0);
-    loop {
+    while number < at_most {
         line.clear();
-        let length = reader.read_until(b'\n', &mut line)?;
+        let length = Read::take(&mut reader, LONGEST_LINE).read_until(b'\n', &mut line)?;
         bytes += u64::try_from(length).unwrap_or(0);
-        if length == 0 || number % WORD_EVERY == 0 {
+        if length == 0 {
+            break;
+        }
+        if number % WORD_EVERY == 0 {
             progress(bytes);
         }
-        if length == 0 || number == at_most {
-            return Ok(());
-        }
         number += 1;
+        let is_whole = line.ends_with(b"\n") || is_at_end(&mut reader)?;
         match serde_json::from_slice(&line) {
-            Ok(record) => each(number, record),
-            Err(_) => unreadable.push(Unreadable { file: path.to_owned(), line: number }),
+            Ok(record) if is_whole => each(number, record),
+            _ if unreadable.len() < MOST_UNREADABLE => {
+                unreadable.push(Unreadable { file: path.to_owned(), line: number });
+            }
+            _ => return Err(io::Error::other("too many of its lines are no events")),
+        }
+        if !is_whole {
+            bytes += u64::try_from(reader.skip_until(b'\n')?).unwrap_or(0);
         }
     }
+    progress(bytes);
+    Ok(())
+}
+
+fn is_at_end(reader: &mut impl BufRead) -> io::Result<bool> {
+    Ok(reader.fill_buf()?.is_empty())
 }

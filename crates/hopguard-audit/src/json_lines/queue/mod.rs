@@ -103,7 +103,9 @@ impl Queue {
         // Without a reservation (best effort, or a caller that forgot) there must be room of its own.
         let promised = state.reserved > 0;
         state.reserved = state.reserved.saturating_sub(1);
-        if promised || state.known.occupied() < self.limits.places {
+        // Nobody would write it any more.
+        let has_room = !state.ended && (promised || state.known.occupied() < self.limits.places);
+        if has_room {
             state.known.waiting.push_back(event);
             self.handed_over(state);
             return true;
@@ -122,7 +124,7 @@ impl Queue {
     pub(crate) fn offer(&self, event: Event) {
         let mut state = self.lock();
         // INVARIANT: I9 — strangers fill this lane only, and nobody waits for it.
-        if state.strangers.occupied() < self.limits.stranger_places {
+        if !state.ended && state.strangers.occupied() < self.limits.stranger_places {
             state.strangers.waiting.push_back(event);
         } else {
             state.strangers.lose(&event);
@@ -309,6 +311,11 @@ impl Queue {
         state.writers = state.writers.saturating_sub(1);
         let unwritten = state.known.occupied() + state.strangers.occupied();
         let is_last = state.writers == 0;
+        if is_last {
+            let lost = u64::try_from(unwritten).unwrap_or(u64::MAX);
+            state.known.lost_ever = state.known.lost_ever.saturating_add(lost);
+        }
+        state.failures += u64::from(!state.stop);
         self.progress.notify_all();
         self.work.notify_one();
         drop(state);
