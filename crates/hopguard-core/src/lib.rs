@@ -120,5 +120,5 @@ pub use transaction::{TXN_TOKEN, Transaction};
 pub use ttl::{Ttl, TtlGuard};
 pub use validity::{Leeway, MAX_LEEWAY, check_validity};
 pub use waiver::{Relaxation, Waived, Waiver};
-pub use withdrawal::{Withdrawal, Withdrawals, WithdrawalsFull};
+pub use withdrawal::{Withdrawal, Withdrawals, WithdrawalsFull, WithdrawnAt};
 pub use withdrawal_watch::WithdrawalWatch;

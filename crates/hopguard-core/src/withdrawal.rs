@@ -10,7 +10,7 @@ use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::withdrawal_watch::Wakers;
-use crate::{Facts, Fingerprint, MAX_LEEWAY, UnixTime, WithdrawalWatch};
+use crate::{Clock, Facts, Fingerprint, MAX_LEEWAY, Monotonic, UnixTime, WithdrawalWatch};
 
 /// What is taken back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,30 @@ struct Entry {
     what: Withdrawal,
     at: UnixTime,
     until: UnixTime,
+    /// `until` by the clock that nobody sets, if whoever withdrew has read it.
+    ends: Option<Monotonic>,
+}
+
+/// When something is withdrawn.
+#[derive(Clone, Copy, Debug)]
+pub struct WithdrawnAt {
+    now: UnixTime,
+    monotonic: Option<Monotonic>,
+}
+
+impl WithdrawnAt {
+    /// Now, by both of this clock's readings: a wall clock that is ahead for a moment lets no withdrawal be forgotten.
+    #[must_use]
+    pub fn by(clock: &dyn Clock) -> Self {
+        Self { now: clock.now(), monotonic: Some(clock.monotonic()) }
+    }
+}
+
+impl From<UnixTime> for WithdrawnAt {
+    /// By the wall clock alone, which is believed.
+    fn from(now: UnixTime) -> Self {
+        Self { now, monotonic: None }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -52,12 +76,14 @@ struct Kept {
 }
 
 impl Kept {
-    /// Lets go of what is over at `now`.
-    fn clear(&mut self, now: UnixTime) {
+    /// Lets go of what is over at `now`, by both clocks where both are known.
+    fn clear(&mut self, at: WithdrawnAt) {
+        let WithdrawnAt { now, monotonic } = at;
         let Self { entries, lasting, over } = self;
         entries.retain(|entry| {
             let lasts = matches!(&entry.what, Withdrawal::Token(one) if lasting.contains(one));
-            let stays = entry.until > now || lasts;
+            let runs = monotonic.zip(entry.ends).is_some_and(|(monotonic, ends)| monotonic < ends);
+            let stays = entry.until > now || runs || lasts;
             if let (false, Withdrawal::Token(token)) = (stays, &entry.what) {
                 over.push_back(*token);
             }
@@ -136,33 +162,50 @@ impl Withdrawals {
         if kept.over.contains(&credential) {
             kept.over.retain(|one| *one != credential);
             let what = Withdrawal::Token(credential);
-            kept.entries.push(Entry { what, at: UnixTime::from_secs(0), until: UnixTime::from_secs(0) });
+            kept.entries.push(Entry {
+                what,
+                at: UnixTime::from_secs(0),
+                until: UnixTime::from_secs(0),
+                ends: None,
+            });
             self.count.store(kept.entries.len(), Ordering::Release);
         }
     }
 
-    /// Takes `what` back from `now` on. It is kept until `until`, after which whatever it struck must have
-    /// expired: now plus the longest life that the guards admit. Withdrawing again never shortens: of two ends
+    /// Takes `what` back from `now` on: [`WithdrawnAt::by`] a clock, or at a [`UnixTime`] that is believed. It is kept until
+    /// `until`, after which whatever it struck must have expired: now plus the longest life that the guards admit. Withdrawing again never shortens: of two ends
     /// the later one counts, and no withdrawal ends within [`MAX_LEEWAY`] of its beginning.
     ///
     /// # Errors
     ///
     /// [`WithdrawalsFull`] past [`Withdrawals::MOST`] in force; nothing is dropped to make room.
-    pub fn withdraw(&self, what: Withdrawal, now: UnixTime, until: UnixTime) -> Result<(), WithdrawalsFull> {
+    pub fn withdraw(
+        &self,
+        what: Withdrawal,
+        now: impl Into<WithdrawnAt>,
+        until: UnixTime,
+    ) -> Result<(), WithdrawalsFull> {
+        let at = now.into();
+        let now = at.now;
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         // INVARIANT: I18 — what a withdrawal strikes never outlives it: not a secret that does not expire, nor a stream
         // that runs on beyond its token.
-        kept.clear(now);
+        kept.clear(at);
         let entries = &mut kept.entries;
         let longest_run = Duration::from_secs(self.longest_run.load(Ordering::Acquire));
         let until = until.max(now.after(MAX_LEEWAY)).max(now.after(longest_run));
+        let left = Duration::from_secs(until.as_secs().saturating_sub(now.as_secs()));
+        let ends = at.monotonic.map(|monotonic| monotonic.after(left));
         let room = entries.len() < Self::MOST;
         let known = entries.iter_mut().find(|entry| entry.what == what);
         let full = known.is_none() && !room;
         match known {
-            Some(known) => (known.at, known.until) = (known.at.max(now), known.until.max(until)),
+            Some(known) => {
+                (known.at, known.until) = (known.at.max(now), known.until.max(until));
+                known.ends = known.ends.max(ends);
+            }
             None if full => {}
-            None => entries.push(Entry { what, at: now, until }),
+            None => entries.push(Entry { what, at: now, until, ends }),
         }
         self.count.store(entries.len(), Ordering::Release);
         self.generation.fetch_add(1, Ordering::Release);

@@ -50,7 +50,7 @@ use tower_service::Service;
 use crate::Hop;
 use crate::answer::Refused;
 use crate::hop::Record;
-use crate::inbound::{LastWord, PeerAddress, RouteTemplate, Uploading, admitted};
+use crate::inbound::{LastWord, PeerAddress, RouteTemplate, Sending, Uploading, admitted};
 
 /// Makes [`Audited`] services.
 #[derive(Clone, Debug)]
@@ -281,7 +281,23 @@ pin_project! {
     pub struct AuditedBody<B> {
         #[pin]
         inner: B,
-        outcome: Option<OutcomeGuard>,
+        outcome: Option<Outcome>,
+    }
+}
+
+/// Whose the outcome of an answer is while its body is on its way.
+#[derive(Debug)]
+enum Outcome {
+    Own(OutcomeGuard),
+    Sending(Sending),
+}
+
+impl Outcome {
+    fn into_guard(self) -> Option<OutcomeGuard> {
+        match self {
+            Self::Own(outcome) => Some(outcome),
+            Self::Sending(sending) => sending.into_outcome(),
+        }
     }
 }
 
@@ -295,22 +311,29 @@ impl<B> AuditedBody<B> {
 impl<B: Body> AuditedBody<B> {
     /// A body whose end is the request's outcome. An empty one has ended, and no server polls it.
     pub(crate) fn watched(inner: B, outcome: OutcomeGuard) -> Self {
-        let mut body = Self { inner, outcome: Some(outcome) };
-        if at_end(&body.inner)
-            && let Some(outcome) = body.outcome.take()
-        {
+        if at_end(&inner) {
             outcome.completed();
+            return Self { inner, outcome: None };
         }
-        body
+        Self { inner, outcome: Some(Outcome::Own(outcome)) }
     }
 }
 
 impl<B> AuditedBody<B> {
     /// The request's time was up before the body ended.
     pub(crate) fn ended(self: Pin<&mut Self>, over: &Denial) {
-        if let Some(outcome) = self.project().outcome.take() {
+        if let Some(outcome) = self.project().outcome.take().and_then(Outcome::into_guard) {
             outcome.ended(over.clone());
         }
+    }
+
+    /// A part of the answer was given out: the rest may never be asked for.
+    pub(crate) fn is_sending(self: Pin<&mut Self>, begin: impl FnOnce(OutcomeGuard) -> Sending) {
+        let outcome = self.project().outcome;
+        *outcome = match outcome.take() {
+            Some(Outcome::Own(own)) => Some(Outcome::Sending(begin(own))),
+            other => other,
+        };
     }
 }
 
@@ -334,7 +357,7 @@ impl<B: Body> Body for AuditedBody<B> {
             Some(Ok(_)) => at_end(&*this.inner),
             Some(Err(_)) => false,
         };
-        if ended && let Some(outcome) = this.outcome.take() {
+        if ended && let Some(outcome) = this.outcome.take().and_then(Outcome::into_guard) {
             outcome.completed();
         }
         Poll::Ready(frame)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hopguard_core::{
     Admitted, Audit, Clock, Decision, Denial, Direction, Event, EventKind, Facts, Fault, Id, Ledger,
     Monotonic, Refusal, Remembered, StackId, TraceContext, UnixTime, Withdrawal, WithdrawalsFull,
+    WithdrawnAt,
 };
 use http::{HeaderMap, HeaderName, Method, Request};
 
@@ -90,7 +91,7 @@ impl Hop {
         };
         event.place = Some(place.into());
         event.destination = of.cloned();
-        self.0.ledger.withdrawals().withdraw(what, self.now(), until)?;
+        self.0.ledger.withdrawals().withdraw(what, WithdrawnAt::by(&*self.0.clock), until)?;
         // Written whatever the audit's state: the withdrawal must not wait for it.
         self.0.audit.refusal(event);
         Ok(())

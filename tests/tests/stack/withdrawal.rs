@@ -45,3 +45,24 @@ async fn a_withdrawn_grant_is_exchanged_anew() {
     world.call(&caller).await.unwrap();
     assert_eq!(world.sts.token_requests(), 2);
 }
+
+/// A wall clock that was ahead for a moment lets no withdrawal be forgotten.
+#[tokio::test]
+async fn a_withdrawal_outlives_a_clock_that_was_ahead() {
+    let world = World::new().await;
+    let caller = world.caller().await;
+    let facts = caller.facts();
+    let (issuer, subject) = (facts.issuer.clone(), facts.subject.clone());
+    let (now, hop) = (world.clock.now(), world.inbound.hop());
+    hop.withdraw(Withdrawal::Subject { issuer: issuer.clone(), subject }, now.after(minutes(5))).unwrap();
+    assert!(world.ledger.withdrawals().strikes(facts));
+    world.clock.set(now.after(minutes(10)));
+    let other = Withdrawal::Subject { issuer, subject: "somebody".into() };
+    hop.withdraw(other.clone(), now.after(minutes(15))).unwrap();
+    world.clock.set(now);
+    assert!(world.ledger.withdrawals().strikes(facts));
+    // What is over by both clocks is let go of.
+    world.clock.advance(minutes(6));
+    hop.withdraw(other, now.after(minutes(15))).unwrap();
+    assert!(!world.ledger.withdrawals().strikes(facts));
+}

@@ -1,6 +1,7 @@
 //! Answers end with their tokens, or do not begin.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -76,6 +77,30 @@ async fn no_frame_passes_late_though_nothing_wakes_the_stream() {
         assert!(error.to_string().contains(if withdrawn { "withdrawn" } else { "expired" }), "{error}");
         assert!(body.frame().await.is_none());
         served.ended(if withdrawn { "stream_withdrawn" } else { "stream_expired" }, Some(200)).await;
+    }
+}
+
+/// A server asks for no frame that it cannot send, and the place in the audit comes free all the same.
+#[tokio::test]
+async fn an_answer_that_nobody_reads_ends_too() {
+    for withdrawn in [false, true] {
+        let served = Served::new().await;
+        let client = served.open("GET /flood", "\r\n").await;
+        // Until the buffers are full: nobody reads.
+        while served.codes().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(served.service.sink.reserved(), 1);
+        if withdrawn {
+            served.withdraw(served.withdrawals().remove(0));
+        } else {
+            served.advance(seconds(LIFE));
+        }
+        served.ended(if withdrawn { "stream_withdrawn" } else { "stream_expired" }, Some(200)).await;
+        // What the server has is sent, and nothing more.
+        client.closed().await;
+        assert_eq!(served.codes().len(), 2, "one outcome");
     }
 }
 

@@ -174,6 +174,12 @@ pub(crate) fn upgrade(seen: &Seen, mut request: Request, echoes: bool) -> Respon
     response
 }
 
+/// More at once than sockets hold.
+fn flood() -> impl futures_util::Stream<Item = Result<Bytes, io::Error>> {
+    let chunk = Bytes::from(vec![b'x'; 1 << 20]);
+    stream::repeat_with(move || Ok(chunk.clone()))
+}
+
 pub(crate) fn routes(seen: &Seen) -> Router {
     macro_rules! seen {
         (|$seen:ident, $request:ident| $body:expr) => {{
@@ -194,6 +200,7 @@ pub(crate) fn routes(seen: &Seen) -> Router {
     Router::new()
         .route("/sse", seen!(|seen, _request| sse(seen)))
         .route("/orders/{id}/events", seen!(|seen, _request| sse(seen)))
+        .route("/flood", any(async || Body::from_stream(flood())))
         .route("/endless", any(move || async move { Body::from_stream(endless()) }))
         .route("/paced", any(move || async move { Body::from_stream(paced()) }))
         .route(

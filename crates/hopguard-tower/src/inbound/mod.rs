@@ -33,7 +33,7 @@ pub use lifetime::{
     Duplex, Hangup, LongStream, StreamError, TimedBody, TimedConnection, TimedIo, TimedUpgrade,
     UpgradeFailed, Upgrading, Upload,
 };
-pub(crate) use lifetime::{LastWord, Uploading};
+pub(crate) use lifetime::{LastWord, Sending, Uploading};
 pub use metadata::{PublishedMetadata, ResourceMetadata};
 pub use response::{ResponseRule, Shield, ShieldLayer};
 pub(crate) use stage::Stage;

@@ -8,7 +8,7 @@ use hopguard_core::Denial;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::{Life, Uploading, timed_frame};
+use super::{Life, Sending, Uploading, timed_frame};
 use crate::audited::{AuditedBody, OutcomeGuard};
 
 /// Why a body ended early.
@@ -80,6 +80,10 @@ impl<B: Body> Body for TimedBody<B> {
             }
             this.inner.set(None);
             *this.life = None;
+        }
+        if let (Some(Ok(_)), Some(life), Some(inner)) = (&frame, &this.life, this.inner.as_mut().as_pin_mut())
+        {
+            inner.is_sending(|outcome| Sending::begin(outcome, life));
         }
         Poll::Ready(frame)
     }

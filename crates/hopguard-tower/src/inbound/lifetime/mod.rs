@@ -25,13 +25,14 @@
 //! # Security
 //!
 //! Time is judged before each frame, so that none passes late however late a timer is; a timer and a wake-up by
-//! each withdrawal see to it that what stands still is ended too, an answer whose peer does not read excepted: a
-//! server does not ask for a frame that it cannot send, and such an answer ends when the peer reads on or the
-//! connection is closed. What the server or the kernel has taken over is on its way. A key that its issuer merely
+//! each withdrawal see to it that what stands still is ended too. An answer whose peer does not read is no exception for
+//! the audit, but its body is there until the peer reads on or the connection is closed: a server does not ask for a
+//! frame that it cannot send. What the server or the kernel has taken over is on its way. A key that its issuer merely
 //! stops publishing ends no stream.
 
 mod long;
 mod last_word;
+mod unread;
 mod body;
 mod answer;
 mod timed_io;
@@ -57,6 +58,7 @@ pub use connection::{Duplex, Hangup, TimedConnection};
 pub(crate) use last_word::{LastWord, Uploading};
 pub use long::LongStream;
 pub use timed_io::TimedIo;
+pub(crate) use unread::Sending;
 pub(super) use upgrade::{Offer, Standing};
 pub use upgrade::{TimedUpgrade, UpgradeFailed, Upgrading};
 
