@@ -18,8 +18,8 @@ use futures_util::future::{pending, poll_immediate};
 use futures_util::{StreamExt, stream};
 use hopguard_client::Spawn;
 use hopguard_core::{EventKind, Fingerprint, Ledger, Overflow, StrangerLimits, seconds};
-use hopguard_testkit::corpus::Target;
-use hopguard_testkit::{MemorySink, cancel};
+use hopguard_testkit::corpus::{Stage, Target};
+use hopguard_testkit::{MemorySink, ScriptedTransport, cancel};
 use hopguard_tests::inbound::{Reached, Service, Setting, World, bearer};
 use hopguard_tests::onward::{Down, Onward, PEER, Peer, Sent, call};
 use hopguard_tests::{codes_of_requests, enabled, event_named, events_of_requests};
@@ -488,4 +488,26 @@ async fn a_call_that_cannot_be_written_down_is_not_made() {
     onward.sink.set_places(onward.sink.events().len() + 2);
     assert!(calling().await.is_ok_and(|response| response.status() == 200));
     assert_eq!(peer.sent().len(), 2);
+}
+
+/// Who has waited for keys is refused when they are there, and not when it came: else the window, in which so many are
+/// written singly, would begin anew with each of them.
+#[tokio::test]
+async fn who_has_waited_for_keys_begins_no_window_of_old() {
+    let world = World::default();
+    let (clock, first, second) = (world.clock.clone(), world.stage.jwks(), world.stage.second_jwks());
+    let mut setting = Setting::usual(&world);
+    setting.limits = StrangerLimits { singly: 1, window_millis: 10_000 };
+    setting.transport = ScriptedTransport::json(move |url| {
+        clock.advance(seconds(11));
+        if url.starts_with(Stage::ISSUER) { first.clone() } else { second.clone() }
+    });
+    let service = Service::with(&world, setting);
+    let mut token = world.stage.good_token();
+    token.replace_range(token.len() - 9..token.len() - 8, "-");
+    for _ in 0..3 {
+        assert_eq!(service.answer(bearer("/text", &token)).await.status, 401);
+    }
+    let codes = codes_of_requests(&service.sink);
+    assert_eq!(codes, ["signature_invalid"], "the others are counted");
 }

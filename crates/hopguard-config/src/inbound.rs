@@ -11,6 +11,7 @@ use hopguard_tower::{BodyScan, Inbound, LongStream, ResourceMetadata, ResponseRu
 use hopguard_verify::Issuer;
 
 use crate::profile::{algorithms, profile};
+use crate::route::methods_of;
 use crate::section::Section;
 
 /// Stands for what is missing while the rest is judged. Never served: its being missing is a problem.
@@ -283,7 +284,9 @@ fn metadata(mut section: Section<'_>) -> ResourceMetadata {
 fn long_stream(mut section: Section<'_>) -> LongStream {
     let path = section.needed("path", "the route, as axum writes it").unwrap_or("/missing");
     section.demand("cap", "how long its streams may run");
-    LongStream::on(path, section.duration("cap").unwrap_or(minutes(1)))
+    let stream = LongStream::on(path, section.duration("cap").unwrap_or(minutes(1)));
+    let methods = section.texts("methods").and_then(|names| methods_of(&section, &names));
+    methods.into_iter().fold(stream, LongStream::methods)
 }
 
 fn open(section: &mut Section<'_>) -> Vec<String> {

@@ -50,7 +50,7 @@ impl RoutePlan {
     }
 }
 
-fn methods_of(section: &Section<'_>, names: &[String]) -> Option<Vec<Method>> {
+pub(crate) fn methods_of(section: &Section<'_>, names: &[String]) -> Option<Vec<Method>> {
     // Methods are compared letter by letter, and `get` would be one of its own that nobody sends.
     let method = |name: &String| {
         let capitals = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-');
@@ -59,10 +59,8 @@ fn methods_of(section: &Section<'_>, names: &[String]) -> Option<Vec<Method>> {
     let methods: Option<Vec<_>> = names.iter().map(method).collect();
     let methods = methods.filter(|methods| !methods.is_empty());
     if methods.is_none() {
-        section.problem(
-            "methods",
-            "must be methods in capitals, such as [\"GET\", \"HEAD\"]; leave it out for all",
-        );
+        section
+            .problem("methods", "must be methods in capitals, such as [\"GET\", \"HEAD\"]; or leave it out");
     }
     methods
 }

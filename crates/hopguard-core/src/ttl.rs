@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use crate::{Denial, Guard, UnixTime, Verified};
+use crate::{Denial, Facts, Guard, UnixTime, Verified};
 
 /// Begins a [`TtlGuard`] with its first rule.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +55,10 @@ pub struct TtlGuard {
 }
 
 impl TtlGuard {
+    /// The longest cap that a stack is built with: two days. The longest-lived access tokens in common use, which are
+    /// those of Entra's continuous access evaluation, live for 28 hours.
+    pub const LONGEST: Duration = Duration::from_secs(48 * 60 * 60);
+
     /// Also: `exp - iat` may be at most `longest`.
     #[must_use]
     pub const fn and_lifetime_at_most(mut self, longest: Duration) -> Self {
@@ -74,6 +78,14 @@ impl TtlGuard {
     pub const fn and_remaining_at_most(mut self, longest: Duration) -> Self {
         self.remaining = Some(longest);
         self
+    }
+
+    /// When a token is too old, if it may be by age: what it has opened ends then, and not at its expiry.
+    #[must_use]
+    pub fn ends(&self, token: &Facts) -> Option<UnixTime> {
+        // A token as old as the cap passes.
+        let last = token.issued_at.zip(self.age).map(|(issued, age)| issued.after(age));
+        last.map(|last| last.after(Duration::from_secs(1)))
     }
 
     /// The caps that are set, for checks at start-up.
@@ -113,7 +125,13 @@ impl Guard for TtlGuard {
 
     fn problem(&self) -> Option<&'static str> {
         let nothing = self.caps().any(|cap| cap.is_zero());
-        nothing.then_some("allows no time at all: name a cap of at least one second")
+        if nothing {
+            return Some("allows no time at all: name a cap of at least one second");
+        }
+        let endless = self.caps().any(|cap| cap > Self::LONGEST);
+        endless.then_some(
+            "lets tokens live for more than two days: name a cap that a stolen one does not outlive",
+        )
     }
 }
 
@@ -175,5 +193,25 @@ mod tests {
         let late = Ttl::remaining_at_most(seconds(60)).and_lifetime_at_most(seconds(70));
         ttl(late, Some(985), 1055, Ok(()));
         ttl(late, Some(984), 1055, Err("lifetime_too_long"));
+    }
+
+    #[test]
+    fn a_cap_that_is_none_is_a_problem() {
+        for (cap, expected) in [
+            (TtlGuard::LONGEST, None),
+            (TtlGuard::LONGEST + Duration::from_secs(1), Some("two days")),
+            (Duration::ZERO, Some("no time")),
+        ] {
+            for guard in [
+                crate::Ttl::lifetime_at_most(cap),
+                crate::Ttl::age_at_most(cap),
+                crate::Ttl::remaining_at_most(cap),
+                crate::Ttl::lifetime_at_most(minutes(5)).and_age_at_most(cap),
+            ] {
+                let problem = guard.problem();
+                assert_eq!(problem.is_some(), expected.is_some(), "{guard:?}");
+                assert!(problem.unwrap_or_default().contains(expected.unwrap_or_default()), "{problem:?}");
+            }
+        }
     }
 }

@@ -174,7 +174,9 @@ impl Hop {
         complete: impl FnOnce(&mut Event),
     ) -> Id {
         let (id, direction) = (Id::fresh(), Direction::Inbound);
-        self.0.audit.stranger_with(record.started_millis, refusal.code(), direction, || {
+        // Who has waited for keys is refused now, and not when it came: the lane's window would seem to be set back.
+        let millis = record.started_millis.max(record.now.as_secs().saturating_mul(1000));
+        self.0.audit.stranger_with(millis, refusal.code(), direction, || {
             let decision = Decision::from(refusal.clone());
             let kind = EventKind::Decision;
             let mut event = self.event_with_id(id, record, direction, kind, gate, decision);

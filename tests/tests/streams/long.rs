@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use hopguard_core::{Withdrawal, minutes, seconds};
+use hopguard_core::{Ttl, Withdrawal, minutes, seconds};
 use hopguard_tower::LongStream;
+use http::Method;
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
@@ -104,4 +105,55 @@ async fn a_longer_stream_does_not_outlive_the_memory_of_a_withdrawal() {
     // The peer reads on.
     let frame = body.frame().await.unwrap();
     assert!(frame.is_err(), "a withdrawn stream goes on");
+}
+
+/// A long download is no reason for a long upload to the same path.
+#[tokio::test]
+async fn only_the_methods_that_are_named_live_longer() {
+    let posts = || LongStream::on("/orders/{id}/events", minutes(30)).methods([Method::POST]);
+    for (long, method, lasts) in
+        [(long(), "GET", true), (long(), "POST", false), (posts(), "POST", true), (posts(), "GET", false)]
+    {
+        let served = Served::with(|setting| setting.long.push(long)).await;
+        let mut client =
+            served.open(&format!("{method} /orders/42/events"), "content-length: 0\r\n\r\n").await;
+        client.until("first").await;
+        assert_eq!(served.service.sink.sole("admitted").lasts_until.is_some(), lasts, "{method}");
+        served.advance(seconds(LIFE));
+        if lasts {
+            tokio::task::yield_now().await;
+            assert_eq!(served.codes(), ["admitted"]);
+        } else {
+            client.closed().await;
+            served.ended("stream_expired", Some(200)).await;
+        }
+    }
+}
+
+/// Where tokens are good until they are too old, so is what they have opened, whatever their expiry.
+#[tokio::test]
+async fn under_a_rule_of_age_a_stream_ends_when_its_token_is_too_old() {
+    let by_age = |long: Vec<LongStream>| {
+        Served::with(move |setting| (setting.ttl, setting.long) = (Ttl::age_at_most(seconds(60)), long))
+    };
+    let served = by_age(vec![]).await;
+    let mut client = served.open("GET /orders/42/events", "\r\n").await;
+    client.until("first").await;
+    served.advance(seconds(60));
+    tokio::task::yield_now().await;
+    assert_eq!(served.codes(), ["admitted"], "a token as old as the cap is good");
+    served.advance(seconds(1));
+    client.closed().await;
+    served.ended("stream_expired", Some(200)).await;
+    // A cap below its expiry prolongs it all the same, and is said to.
+    let served = by_age(vec![LongStream::on("/orders/{id}/events", seconds(90))]).await;
+    let mut client = served.open("GET /orders/42/events", "\r\n").await;
+    client.until("first").await;
+    assert!(served.service.sink.sole("admitted").lasts_until.is_some());
+    served.advance(seconds(89));
+    tokio::task::yield_now().await;
+    assert_eq!(served.codes(), ["admitted"]);
+    served.advance(seconds(1));
+    client.closed().await;
+    served.ended("stream_expired", Some(200)).await;
 }

@@ -98,6 +98,7 @@ ResourceMetadata::published                 inbound.resource_metadata
 ResourceMetadata::scopes                    inbound.resource_metadata.scopes
 ResourceMetadata::also_at_root              inbound.resource_metadata.also_at_root
 LongStream::on                              inbound.long_stream.path
+LongStream::methods                         inbound.long_stream.methods
 OpenPaths::paths                            inbound.open_paths
 OpenPaths::none                             - the list left out
 EgressBuilder::route                        egress.route.url

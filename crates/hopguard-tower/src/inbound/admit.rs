@@ -41,7 +41,7 @@ pub(super) fn admit<B>(
     request: &mut Request<B>,
 ) -> Result<Admission, Refused> {
     let hop = &streams.hop;
-    match written(streams, record, &bound, request.uri().path()) {
+    match written(streams, record, &bound, request) {
         Ok((outcome, life, safe)) => {
             let (ledger, trace) = (hop.ledger().id(), record.trace);
             let admitted = Admitted::assert_all_guards_passed(bound, ledger, record.request, trace);
@@ -66,11 +66,11 @@ fn refused(hop: &Hop, record: &Record, fault: Fault) -> Refused {
     refused
 }
 
-fn written(
+fn written<B>(
     streams: &Arc<Streams>,
     record: &Record,
     bound: &Bound,
-    path: &str,
+    request: &Request<B>,
 ) -> Result<(OutcomeGuard, Life, Acknowledgement), Fault> {
     let hop = &streams.hop;
     let remembered = hop.ledger().remember_received(bound.verified(), record.now)?;
@@ -83,13 +83,13 @@ fn written(
     let facts = bound.verified().facts();
     event.token = Some(facts.clone());
     event.peer = bound.verified().presented().peer();
-    let longer = streams.outlives(path, facts, record.now);
+    let longer = streams.outlives(request, facts, record.now);
     if let Some((stream, until)) = longer {
         cold_path();
         (event.route, event.lasts_until) = (Some(stream.path().into()), Some(until));
     }
     let safe = hop.audit().write_durably(event)?;
-    let life = Life::new(streams, facts, longer.map_or(facts.expires, |(_, until)| until));
+    let life = Life::new(streams, facts, longer.map_or_else(|| streams.ends(facts), |(_, until)| until));
     let of = Of { token: Some(facts.clone()), peer: bound.verified().presented().peer(), ..Of::default() };
     let (id, direction) = (record.request.of_request(1), Direction::Inbound);
     let outcome = OutcomeGuard::new(id, hop.clone(), *record, direction, "inbound", room, of);

@@ -402,6 +402,7 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
                 let metadata = self.metadata.and_then(publish);
                 let url = metadata.as_ref().map(PublishedMetadata::url);
                 let hop = Hop::described(&self.ledger, &self.audit, clock, url, issuers.len() > 1);
+                let ttl_of_streams = ttl.clone();
                 let (audience, ttl, scope) = (GuardStep(audience), GuardStep(ttl), GuardStep(scope));
                 let (spawn, long, response) = (self.spawn, self.long, self.response);
                 if let Some(longest) = long.iter().map(LongStream::cap).max() {
@@ -410,7 +411,7 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
                 problems.into_result(Inbound {
                     verify: VerifyLayer::new(&hop, verifier),
                     rules: Rules { audience, ttl, scope, actor: self.actor.map(GuardStep) },
-                    streams: Arc::new(Streams { hop, response, timer, spawn, long }),
+                    streams: Arc::new(Streams { hop, response, timer, spawn, long, ttl: ttl_of_streams }),
                     metadata,
                     open: OpenPaths::none(),
                 })

@@ -285,10 +285,10 @@ where
                     let Some(waiting) = waiting.take() else { return Poll::Pending };
                     let Waiting { request, presented, record, mut front } = *waiting;
                     let verify = &front.guard.verify;
+                    // INVARIANT: I13 — what was true before the wait may be so no longer.
+                    let record = record.judged_at(verify.hop().now());
                     match verdict {
                         Ok(facts) => {
-                            // INVARIANT: I13 — what was true before the wait may be so no longer.
-                            let record = record.judged_at(verify.hop().now());
                             front.proceed(request, Verified::assert_genuine(presented, facts), &record)
                         }
                         Err(refusal) => Self::refused(verify.refuse(&record, Some(&presented), refusal)),

@@ -311,6 +311,7 @@ where
                     let Some(Waiting { request, presented, record, inner }) = waiting.take() else {
                         return Poll::Pending;
                     };
+                    let record = record.judged_at(layer.hop.now());
                     match verdict {
                         Ok(facts) => {
                             let verified = Verified::assert_genuine(presented, facts);

@@ -90,10 +90,13 @@ impl<'a> Claims<'a> {
                 // what it seems.
                 optional(self.text(Member::ClientId))?.map(present).transpose()?;
                 optional(self.text(Member::Jti))?.map(present).transpose()?;
-                optional(self.text(Member::Scope))?;
+                if !named.in_scope {
+                    optional(self.text(Member::Scope))?;
+                }
                 named
             }
             None => Named {
+                in_scope: true,
                 client: client(&present(required(self.text(Member::ClientId))?)?, alike)?,
                 token_id: Some(filled(required(self.text(Member::Jti))?)?),
                 scopes: match optional(self.text(Member::Scope))? {

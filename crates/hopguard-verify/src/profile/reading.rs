@@ -48,7 +48,7 @@ impl Profile {
                         Claim::Absent => false,
                         Claim::Wrong => {
                             let list =
-                                audience.each(|one| is_among |= one.text().is() == Some(client.clone()));
+                                audience.each(|one| is_among |= one.text().is().as_deref() == Some(&*client));
                             list == Claim::Is(()) && !is_among
                         }
                     }
@@ -64,7 +64,8 @@ impl Profile {
         if self.token_id_required && token_id.is_none() {
             return Err(Denial::ClaimMissing);
         }
-        Ok(Named { client, token_id, scopes: self.scopes(extra)? })
+        let in_scope = self.scopes.iter().any(|claim| **claim == *"scope");
+        Ok(Named { client, token_id, scopes: self.scopes(extra)?, in_scope })
     }
 
     fn scopes(&self, extra: &Extra<'_>) -> Result<ScopeSet, Denial> {
@@ -128,4 +129,6 @@ pub(crate) struct Named {
     pub(crate) client: Arc<str>,
     pub(crate) token_id: Option<Box<str>>,
     pub(crate) scopes: ScopeSet,
+    /// They were in `scope`, where the profile takes lists too.
+    pub(crate) in_scope: bool,
 }

@@ -220,6 +220,28 @@ fn claims_of_a_profile_are_read_as_strictly() {
     changed(&product, &rig, |c| c["exp"] = json!(0), Err("token_expired"));
 }
 
+/// Duende's and Spring's servers write `scope` as a list. RFC 9068 does not, and its profile takes none.
+#[test]
+fn a_profile_that_reads_scope_takes_it_as_a_list_too() {
+    let product = Product::new(PRODUCTS[3].0);
+    let own = Profile::okta().scopes_in("scope");
+    let remove = |c: &mut Value| drop(c.as_object_mut().unwrap().remove("scp"));
+    let rig = product.rig(own);
+    let with = |scope: Value| {
+        move |c: &mut Value| {
+            remove(c);
+            c["scope"] = scope;
+        }
+    };
+    changed(&product, &rig, with(json!(["b", "a"])), Ok("a b"));
+    changed(&product, &rig, with(json!("b a")), Ok("a b"));
+    for wrong in [json!(1), json!({}), json!(["a", 1]), json!(["a b"])] {
+        changed(&product, &rig, with(wrong), Err("claim_invalid"));
+    }
+    let rig = product.rig(Profile::okta());
+    changed(&product, &rig, |c| c["scope"] = json!(["a"]), Err("claim_invalid"));
+}
+
 #[test]
 fn roles_stand_where_they_are_said_to_stand() {
     let product = Product::new(PRODUCTS[0].0);

@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use hopguard_core::is_ambiguous_path;
+use http::Method;
 
 /// A route whose streams may run longer than the token that opened them: for so long after the admission, whatever
 /// the token says. They still end when it is withdrawn.
 ///
 /// The path is written as axum writes it: `{name}` stands for one segment, everything else is compared letter by
-/// letter. What is spelled in a way that somebody may read differently is not covered, and neither is anything below.
+/// letter. It names paths, not handlers: `/orders/{id}` covers `/orders/export`, whatever route the router has for that. What is spelled in a way that somebody may read differently is not covered, and neither is anything below.
 /// Every admission that it prolongs says so in the audit (`lasts_until`).
 #[derive(Clone, Debug)]
 pub struct LongStream {
     path: Box<str>,
+    methods: Vec<Method>,
     cap: Duration,
 }
 
@@ -20,10 +22,17 @@ impl LongStream {
     /// The longest cap: a day.
     pub const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-    /// Streams of the route `path` live for `cap`, or as long as their token if that is longer.
+    /// Answers to `GET` and `HEAD` on `path` live for `cap`, or as long as their token if that is longer. A WebSocket is
+    /// opened by `GET`, over HTTP/1.1.
     #[must_use]
     pub fn on(path: &str, cap: Duration) -> Self {
-        Self { path: path.into(), cap }
+        Self { path: path.into(), methods: vec![Method::GET, Method::HEAD], cap }
+    }
+
+    /// The same for these methods instead: long uploads, for example.
+    #[must_use]
+    pub fn methods(self, methods: impl IntoIterator<Item = Method>) -> Self {
+        Self { methods: methods.into_iter().collect(), ..self }
     }
 
     pub(in crate::inbound) fn path(&self) -> &str {
@@ -42,15 +51,18 @@ impl LongStream {
         if !plain.starts_with('/') || is_ambiguous_path(&plain) || plain.contains(['{', '}', '*', '?', '#']) {
             return Some("is no path: write it as the route does, with {name} for one segment");
         }
+        if self.methods.is_empty() {
+            return Some("is for no method: name one");
+        }
         if self.cap < Duration::from_secs(1) {
             return Some("gives no time: name a cap of at least one second");
         }
         (self.cap > Self::LONGEST).then_some("lives too long: a cap is at most a day")
     }
 
-    /// True if a request for `path` is one for this route.
-    pub(super) fn covers(&self, path: &str) -> bool {
-        if is_ambiguous_path(path) {
+    /// True if a request of `method` for `path` is one for this route.
+    pub(super) fn covers(&self, method: &Method, path: &str) -> bool {
+        if !self.methods.contains(method) || is_ambiguous_path(path) {
             return false;
         }
         let (mut ours, mut theirs) = (self.path.split('/'), path.split('/'));
@@ -77,7 +89,7 @@ mod tests {
     fn a_route_covers_itself_and_nothing_else() {
         let route = LongStream::on("/orders/{id}/events", Duration::from_secs(60));
         for path in ["/orders/42/events", "/orders/a-b/events"] {
-            assert!(route.covers(path), "{path}");
+            assert!(route.covers(&Method::GET, path), "{path}");
         }
         for path in [
             "/orders/42/events/",
@@ -94,9 +106,9 @@ mod tests {
             "orders/42/events",
             "",
         ] {
-            assert!(!route.covers(path), "{path}");
+            assert!(!route.covers(&Method::GET, path), "{path}");
         }
-        assert!(!LongStream::on("/events", Duration::from_secs(60)).covers("/events/"));
+        assert!(!LongStream::on("/events", Duration::from_secs(60)).covers(&Method::GET, "/events/"));
     }
 
     #[test]

@@ -45,7 +45,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hopguard_client::{BoxFuture, Spawn, Timer};
-use hopguard_core::{Denial, Facts, UnixTime, WithdrawalWatch};
+use hopguard_core::{Denial, Facts, TtlGuard, UnixTime, WithdrawalWatch};
+use http::Request;
 use http_body::{Body, Frame};
 
 use super::response::ResponseRule;
@@ -73,20 +74,27 @@ pub(super) struct Streams {
     pub(super) timer: Arc<dyn Timer>,
     pub(super) spawn: Spawn,
     pub(super) long: Vec<LongStream>,
+    pub(super) ttl: TtlGuard,
 }
 
 impl Streams {
-    /// The route that lets what is admitted on `path` run longer than its token, and until when. Of several the one
-    /// with the smallest cap.
-    pub(super) fn outlives(
+    /// When what this token has opened ends: at its expiry, or before, if it may not grow so old.
+    pub(super) fn ends(&self, token: &Facts) -> UnixTime {
+        self.ttl.ends(token).map_or(token.expires, |ends| ends.min(token.expires))
+    }
+
+    /// The route that lets what is admitted by such a request run longer than its token, and until when. Of several the
+    /// one with the smallest cap.
+    pub(super) fn outlives<B>(
         &self,
-        path: &str,
+        request: &Request<B>,
         token: &Facts,
         now: UnixTime,
     ) -> Option<(&LongStream, UnixTime)> {
-        let long = self.long.iter().filter(|long| long.covers(path)).min_by_key(|long| long.cap())?;
+        let covers = |long: &&LongStream| long.covers(request.method(), request.uri().path());
+        let long = self.long.iter().filter(covers).min_by_key(|long| long.cap())?;
         let until = now.after(long.cap());
-        (until > token.expires).then_some((long, until))
+        (until > self.ends(token)).then_some((long, until))
     }
 }
 

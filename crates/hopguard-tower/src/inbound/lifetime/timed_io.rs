@@ -59,12 +59,9 @@ impl<I> Kept<I> {
     pub(super) fn fail(&self) {
         let mut state = self.lock();
         state.failed = true;
-        let io = state.io.take();
-        let outcome = state.outcome.take();
-        state.wakers.wake_all();
+        let ended = state.end(None);
         drop(state);
-        // Dropped without the lock: it writes `abandoned`.
-        drop((outcome, io));
+        ended.finish();
     }
 
     /// The connection is there.
@@ -91,46 +88,52 @@ impl<I> Kept<I> {
             return Poll::Ready(());
         }
         let over = ready!(life.poll_over(context));
-        self.lock().end(over);
+        let ended = self.lock().end(Some(over));
+        ended.finish();
         Poll::Ready(())
     }
 }
 
 impl<I> fmt::Debug for Kept<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.lock();
-        f.debug_struct("Kept")
-            .field("open", &state.io.is_some())
-            .field("over", &state.over)
-            .finish_non_exhaustive()
+        f.debug_struct("Kept").finish_non_exhaustive()
     }
 }
 
-impl Wakers {
-    fn wake_all(&mut self) {
-        let Self { opening, reading, writing, watching } = std::mem::take(self);
+/// A connection that was ended. What is left to do runs other people's code, and so without the lock.
+#[must_use]
+struct Ended<I> {
+    io: Option<I>,
+    over: Option<Denial>,
+    outcome: Option<OutcomeGuard>,
+    wakers: Wakers,
+}
+
+impl<I> Ended<I> {
+    /// The connection is closed, the outcome is written, whoever waits is woken.
+    fn finish(self) {
+        let Self { io, over, outcome, wakers } = self;
+        drop(io);
+        match (outcome, over) {
+            (Some(outcome), Some(over)) => _ = outcome.ended(over),
+            // It writes `abandoned`.
+            (outcome, _) => drop(outcome),
+        }
+        let Wakers { opening, reading, writing, watching } = wakers;
         [opening, reading, writing, watching].into_iter().flatten().for_each(Waker::wake);
     }
 }
 
 impl<I> State<I> {
-    /// The time is up: the connection is closed, whoever waits is woken, the outcome is written.
-    fn end(&mut self, over: Denial) {
-        self.io = None;
-        if let Some(outcome) = self.outcome.take() {
-            outcome.ended(over.clone());
-        }
-        self.over = Some(over);
-        self.wakers.wake_all();
+    /// There is no connection any more: because its time is up, or because it failed.
+    fn end(&mut self, over: Option<Denial>) -> Ended<I> {
+        self.over = self.over.take().or_else(|| over.clone());
+        let wakers = std::mem::take(&mut self.wakers);
+        Ended { io: self.io.take(), over, outcome: self.outcome.take(), wakers }
     }
 
-    /// The connection, unless its time is up.
+    /// The connection, unless there is none or its time is up.
     fn io(&mut self) -> io::Result<&mut I> {
-        if self.over.is_none()
-            && let Some(over) = self.life.as_ref().and_then(Life::over)
-        {
-            self.end(over);
-        }
         match (&self.over, &mut self.io) {
             (None, Some(io)) => Ok(io),
             (Some(over), _) => Err(io::Error::new(
@@ -174,6 +177,14 @@ impl<I: Unpin> TimedIo<I> {
         work: impl FnOnce(Pin<&mut I>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         let mut state = self.0.lock();
+        if state.over.is_none()
+            && let Some(over) = state.life.as_ref().and_then(Life::over)
+        {
+            let ended = state.end(Some(over));
+            drop(state);
+            ended.finish();
+            state = self.0.lock();
+        }
         let done = work(Pin::new(state.io()?), context);
         match &done {
             // Closing the connection wakes nobody whom it has registered itself.
