@@ -402,7 +402,7 @@ impl<I, A, T, P> InboundBuilder<I, A, T, P> {
                 let metadata = self.metadata.and_then(publish);
                 let url = metadata.as_ref().map(PublishedMetadata::url);
                 let hop = Hop::described(&self.ledger, &self.audit, clock, url, issuers.len() > 1);
-                let ttl_of_streams = ttl.clone();
+                let ttl_of_streams = ttl;
                 let (audience, ttl, scope) = (GuardStep(audience), GuardStep(ttl), GuardStep(scope));
                 let (spawn, long, response) = (self.spawn, self.long, self.response);
                 if let Some(longest) = long.iter().map(LongStream::cap).max() {
