@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hopguard_audit::lineage::{Node, Record, Suspicion, TokenSeen};
 use hopguard_core::{Fingerprint, redacted};
-use serde_json::json;
+use serde_json::{json, to_value};
 
 use crate::show::{plain, table, time};
 use crate::sources::Logs;
-use crate::{Ended, html, print};
+use crate::{Ended, html, print, print_json};
 
 /// What both end with, as people know it of `grep`.
 const EXIT_CODES: &str = "Exit code 0: found. 1: nothing is named by the query. 2: it could not be done.";
@@ -70,16 +70,15 @@ pub(crate) fn trace(arguments: &Trace) -> Result<Ended, String> {
     if trees.is_empty() && !arguments.json {
         return Ok(nothing("verified token", &query));
     }
-    let text = if arguments.json {
-        json!({ "query": query, "trees": trees, "suspicions": suspicions }).to_string()
+    if arguments.json {
+        print_json(&json!({ "query": query, "trees": trees, "suspicions": suspicions }))?;
     } else if arguments.dot {
-        dot(&trees, &suspicions)
+        print(&dot(&trees, &suspicions))?;
     } else if arguments.html {
-        html::page(&query, &lineage, &trees, &suspicions)
+        print(&html::page(&query, &lineage, &trees, &suspicions))?;
     } else {
-        told(&trees, &suspicions)
-    };
-    print(&text)?;
+        print(&told(&trees, &suspicions))?;
+    }
     Ok(if trees.is_empty() { nothing("verified token", &query) } else { Ended::Well })
 }
 
@@ -204,9 +203,7 @@ pub(crate) fn find(arguments: &Find) -> Result<Ended, String> {
         return Ok(nothing("event", &query));
     }
     if arguments.json {
-        let lines = found.iter().map(|record| serde_json::to_string(record).map_err(|e| e.to_string()));
-        let lines = lines.collect::<Result<Vec<_>, _>>()?;
-        print(&lines.join("\n"))?;
+        found.iter().try_for_each(print_json)?;
         return Ok(Ended::Well);
     }
     let mut events = table(&[
@@ -256,7 +253,8 @@ pub(crate) fn stats(arguments: &Stats) -> Result<Ended, String> {
             [&record.service, &record.direction, &record.kind, &record.decision, &record.code];
         let (count, first, last) = counts.entry(key).or_insert((0, record.time_ms, record.time_ms));
         // A count of refusals, or of lost events, stands for as many as it counted; of a mended end, for itself.
-        *count += record.count.filter(|_| record.kind == "count").unwrap_or(1);
+        let more = record.count.filter(|_| record.kind == "count").unwrap_or(1);
+        *count = count.saturating_add(more);
         (*first, *last) = ((*first).min(record.time_ms), (*last).max(record.time_ms));
     }
     let suspicions = lineage.suspicions();
@@ -272,10 +270,10 @@ pub(crate) fn stats(arguments: &Stats) -> Result<Ended, String> {
                     "code": code, "count": count, "first_ms": first, "last_ms": last })
             })
             .collect();
-        let unreadable = lineage.unreadable();
+        let unreadable = to_value(lineage.unreadable()).map_err(|error| error.to_string())?;
         let all = json!({ "events": lineage.records().len(), "counts": counts, "suspicions": suspected,
             "unreadable": unreadable, "foreign": lineage.foreign().len() });
-        print(&all.to_string())?;
+        print_json(&all)?;
         return Ok(Ended::Well);
     }
     let mut all = table(&["service", "way", "kind", "decision", "code", "count", "first", "last"]);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use hopguard_audit::lineage::{Lineage, LogSource, log_files};
-use hopguard_audit::{FindingKind, LogVerifier, Verification, verify};
+use hopguard_audit::{Finding, FindingKind, LogVerifier, Verification, verify};
 
 use crate::progress;
 use crate::show::plain;
@@ -23,6 +23,13 @@ pub(crate) struct Logs {
     /// speaks for the services that its key names and for no other
     #[arg(long, value_name = "KEY")]
     key: Vec<String>,
+    /// A file of checkpoints of one log, held elsewhere: with it, a log that was cut or set back is found
+    #[arg(long, value_name = "FILE", requires = "key")]
+    against: Vec<PathBuf>,
+    /// Read a log of which only the empty log's checkpoint is left: it says nothing, and nothing can be matched with it.
+    /// One whose later checkpoints were deleted looks the same
+    #[arg(long, requires = "key")]
+    dangerous_unsigned: bool,
 }
 
 impl Logs {
@@ -56,6 +63,7 @@ impl Logs {
             });
             return plain.collect();
         }
+        let held = self.against.iter().map(|file| read_held(file)).collect::<Result<Vec<_>, _>>()?;
         let (mut sources, mut met) = (Vec::new(), Vec::new());
         for log in &self.logs {
             let (service, path) = spoken(log)?;
@@ -63,7 +71,11 @@ impl Logs {
             let folders: BTreeSet<_> = files.iter().map(|file| folder_of(file)).collect();
             for folder in folders {
                 if is_durable(folder) {
-                    let (key, found) = signer(folder, &keys)?;
+                    let (key, found) = signer(folder, &keys, &held)?;
+                    // INVARIANT: I14 — whoever empties a log, or sets it back to its beginning, has not made it honest.
+                    if found.signed == 0 && !self.dangerous_unsigned {
+                        return Err(silent(folder));
+                    }
                     met.push(key);
                     sources.extend(signed(folder, key, found, service)?);
                 } else {
@@ -73,10 +85,13 @@ impl Logs {
             }
         }
         // INVARIANT: I14 — a log that is gone says nothing, and what it would have contradicted stands.
-        match keys.iter().find(|key| !met.contains(key)) {
+        if let Some(key) = keys.iter().find(|key| !met.contains(key)) {
+            return Err(format!("no log here is signed by {}: name it, or leave its key out", key.origin()));
+        }
+        match self.against.iter().zip(&held).find(|(_, held)| !met.iter().any(|key| is_of(held, key))) {
             None => Ok(sources),
-            Some(key) => {
-                Err(format!("no log here is signed by {}: name it, or leave its key out", key.origin()))
+            Some((file, _)) => {
+                Err(format!("{} holds no checkpoints of a log that is read here", file.display()))
             }
         }
     }
@@ -89,7 +104,7 @@ fn signed(
     found: Verification,
     service: Option<&str>,
 ) -> Result<Vec<LogSource>, String> {
-    let at = folder.display();
+    let at = plain(&folder.display().to_string());
     if let Some(service) = service
         && key.services().next().is_some()
         && !key.services().any(|own| own == service)
@@ -126,6 +141,22 @@ fn tied(
     Ok(own.map(|file| LogSource::at(file).speaks_for(service)).collect())
 }
 
+fn silent(folder: &Path) -> String {
+    format!(
+        "no checkpoint of {} covers a record, so nothing that its service did or did not do can be told: it was begun \
+         seconds ago, or its later checkpoints are gone. --dangerous-unsigned reads the others",
+        folder.display()
+    )
+}
+
+fn read_held(file: &Path) -> Result<String, String> {
+    std::fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))
+}
+
+fn is_of(held: &str, key: &LogVerifier) -> bool {
+    held.lines().next() == Some(key.origin())
+}
+
 fn unsigned(folder: &Path) -> String {
     format!(
         "{} holds records that are not signed: with --key only what a key signed is read. Leave them out, say \
@@ -159,8 +190,12 @@ fn spoken(log: &Path) -> Result<(Option<&str>, &Path), String> {
     }
 }
 
-/// The key that signed the log, all of which it verifies.
-fn signer<'a>(folder: &Path, keys: &'a [LogVerifier]) -> Result<(&'a LogVerifier, Verification), String> {
+/// The key that signed the log, all of which it verifies, also by what is held of it.
+fn signer<'a>(
+    folder: &Path,
+    keys: &'a [LogVerifier],
+    held: &[String],
+) -> Result<(&'a LogVerifier, Verification), String> {
     let at = folder.display();
     let name = ["checkpoint", "checkpoints"].iter().find_map(|file| {
         let note = std::fs::read_to_string(folder.join(file)).ok()?;
@@ -168,9 +203,11 @@ fn signer<'a>(folder: &Path, keys: &'a [LogVerifier]) -> Result<(&'a LogVerifier
     });
     let Some(name) = name else { return Err(format!("{at} has lost its checkpoints: it does not verify")) };
     for key in keys.iter().filter(|key| key.origin() == name) {
-        let found = verify(folder, key, &[]).map_err(|error| format!("cannot read {at}: {error}"))?;
+        let held: Vec<_> = held.iter().map(String::as_str).filter(|held| is_of(held, key)).collect();
+        let found = verify(folder, key, &held).map_err(|error| format!("cannot read {at}: {error}"))?;
         // Those are left out, each by itself.
-        if found.findings.iter().all(|finding| finding.kind == FindingKind::ServiceForeign) {
+        let is_left_out = |finding: &Finding| finding.kind == FindingKind::ServiceForeign;
+        if found.findings.iter().all(is_left_out) || found.is_sound_or_young() {
             return Ok((key, found));
         }
     }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use hopguard_audit::lineage::log_files;
 use hopguard_audit::{Finding, FindingKind, LogVerifier, Verification};
-use serde_json::{Value, json};
+use serde_json::{Value, json, to_value};
 
 use crate::show::{plain, table};
-use crate::{Ended, print};
+use crate::{Ended, print, print_json};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -62,12 +62,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Ended, String> {
         }
         all.push((log, found));
     }
-    let text = if arguments.json {
-        Value::from_iter(all.iter().map(|(log, found)| json(log, found))).to_string()
+    if arguments.json {
+        let all = all.iter().map(|(log, found)| json(log, found)).collect::<Result<Vec<_>, _>>();
+        print_json(&all.map_err(|error| error.to_string())?)?;
     } else {
-        all.iter().map(|(log, found)| told(log, found)).collect::<Vec<_>>().join("\n")
-    };
-    print(&text)?;
+        print(&all.iter().map(|(log, found)| told(log, found)).collect::<Vec<_>>().join("\n"))?;
+    }
     Ok(ended)
 }
 
@@ -132,8 +132,10 @@ fn not_durable(log: &Path, is_held: bool) -> Result<String, String> {
     }))
 }
 
-fn json(log: &Path, found: &Verification) -> Value {
-    json!({ "log": log, "sound": found.is_sound(), "verification": found })
+/// An error for a path that is not UTF-8.
+fn json(log: &Path, found: &Verification) -> serde_json::Result<Value> {
+    let (log, verification) = (to_value(log)?, to_value(found)?);
+    Ok(json!({ "log": log, "sound": found.is_sound(), "verification": verification }))
 }
 
 fn told(log: &Path, found: &Verification) -> String {

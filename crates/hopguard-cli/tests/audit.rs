@@ -356,6 +356,19 @@ fn nothing_in_a_log_steers_the_terminal() {
         let shown = text(&run(arguments, &[&logs.0]), 0);
         assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown}");
     }
+    for arguments in [&["trace", TRACE, "--json"][..], &["find", TRACE, "--json"], &["stats", "--json"]] {
+        let logs = changed("gateway", |log| log.replace("\"gateway\"", "\"g\u{9b}2J\u{202e}w\""));
+        let shown = text(&run(arguments, &[&logs.0]), 0);
+        assert!(!shown.contains(['\u{9b}', '\u{202e}']), "{shown}");
+        assert!(shown.contains("g\\u009b2J\\u202ew"), "{shown}");
+        assert!(shown.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{shown}");
+    }
+    // What looks like a token is cut out of its string, and the string's end is not.
+    let token = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJlLXRoYXQtaXMtbG9uZw";
+    let logs = changed("gateway", |log| log.replace("alice", token));
+    let shown = text(&run(&["find", TRACE, "--json"], &[&logs.0]), 0);
+    assert!(!shown.contains("c2lnbmF0dXJl"), "{shown}");
+    assert!(shown.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{shown}");
     let logs = changed("sts", |log| format!("{log}{{\"torn\":"));
     assert!(String::from_utf8_lossy(&run(&["stats"], &[&logs.0]).stderr).contains("line 3 is no event"));
 }

@@ -289,6 +289,56 @@ fn with_keys_what_is_not_signed_is_not_read() {
     fails(&empty, &[&root(&empty)], "holds no verifier key");
 }
 
+/// A thief who can write a service's files, and has not its key, does not make its log silent.
+#[test]
+fn a_log_that_was_set_back_is_not_believed_to_be_silent() {
+    let logs = Logs::new(|service| format!("chain.example/audit#{service}"));
+    let (root, orders) = (logs.folder.join("logs").display().to_string(), logs.log("orders"));
+    let old = logs.folder.join("old");
+    let copy = |from: &Path, to: &Path| {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    };
+    copy(&orders, &old);
+    logs.write("orders", &forged());
+    let held = logs.folder.join("held");
+    fs::copy(orders.join("checkpoint"), &held).unwrap();
+    let held = held.to_str().unwrap();
+    let with_keys = ["--key", &logs.keys, &root];
+    let against = [&with_keys[..], &["--against", held]].concat();
+    let fails = |arguments: &[&str], says: &str| {
+        let output = run(&[&["trace", THIEF], arguments].concat());
+        text(&output, 2);
+        assert!(String::from_utf8_lossy(&output.stderr).contains(says), "{output:?}");
+    };
+    text(&run(&[&["stats"][..], &against].concat()), 0);
+
+    // To an older copy, which is whole: only who holds a checkpoint of it can tell.
+    copy(&old, &orders);
+    text(&run(&[&["stats"][..], &with_keys].concat()), 0);
+    fails(&against, "orders does not verify by any of these keys");
+    let gateway = logs.log("gateway").display().to_string();
+    let others = ["--key", &logs.key("gateway"), &gateway, "--against", held];
+    fails(&others, "holds no checkpoints of a log that is read here");
+
+    // To its beginning.
+    let history = fs::read_to_string(orders.join("checkpoints")).unwrap();
+    let end = history.find("\n\u{2014} ").unwrap() + 1;
+    let first = &history[..end + history[end..].find('\n').unwrap() + 1];
+    for (file, text) in
+        [("checkpoint", first), ("checkpoints", first), ("leaves", ""), ("00000000000000000000.jsonl", "")]
+    {
+        fs::write(orders.join(file), text).unwrap();
+    }
+    fails(&with_keys, "orders covers a record");
+    fails(&against, "orders does not verify by any of these keys");
+    // Where that is the reader's own wish, its calls are those of a service whose log is here and knows none.
+    let young = [&with_keys[..], &["--dangerous-unsigned"]].concat();
+    assert!(suspected(&young).contains(&THEFT[0].to_owned()));
+}
+
 /// A copy of a log tells nothing more: a theft in the honest call's trace is not explained by that call told twice.
 #[test]
 fn a_log_that_is_read_twice_is_one_log() {

@@ -90,7 +90,7 @@ pub use confirmation::Confirmation;
 pub use denial::{Challenge, Denial};
 pub use event::{
     CacheState, Decision, Direction, Event, EventKind, Origin, Requested, SCHEMA_VERSION, TraceContext,
-    Unverified, is_steering,
+    Unverified, harmless_json, is_steering,
 };
 pub use evidence::{Admitted, Bound, Granted, PeerIdentity, Presented, StackId, Verified};
 pub use facts::{Facts, MayAct};

@@ -126,16 +126,14 @@ async fn write(
     event: hopguard_core::Event,
     outcome: Result<Exchanged, Refusal>,
 ) -> Result<Exchanged, Refusal> {
+    if outcome.is_err() {
+        // Nothing is allowed, so nothing has to be safe first; what finds no room is counted.
+        audit.refusal(event);
+        return outcome;
+    }
     let written = match audit.write_durably(event) {
-        Ok(acknowledgement) if outcome.is_ok() => Durably::new(acknowledgement).await,
-        // Nothing is allowed, so nothing has to be safe first.
-        Ok(_) => Ok(()),
+        Ok(acknowledgement) => Durably::new(acknowledgement).await,
         Err(full) => Err(full),
     };
-    match (written, outcome) {
-        (Ok(()), outcome) => outcome,
-        (Err(_), Ok(_)) => Err(Fault::AuditUnavailable.into()),
-        // Nothing was allowed: the reason for it is still the better answer.
-        (Err(_), Err(refusal)) => Err(refusal),
-    }
+    if written.is_err() { Err(Fault::AuditUnavailable.into()) } else { outcome }
 }

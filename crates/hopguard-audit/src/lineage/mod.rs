@@ -36,6 +36,8 @@ pub struct Lineage {
     parents: BTreeMap<String, BTreeSet<String>>,
     /// Who says that the second was made from the first.
     said: BTreeMap<(String, String), BTreeSet<String>>,
+    /// Services whose logs were read, whether they tell anything or not.
+    bound: BTreeSet<String>,
     /// The events in which a token was shown.
     shown: BTreeMap<String, Vec<usize>>,
 }
@@ -107,7 +109,7 @@ impl Lineage {
             before += done;
         }
         progress(all, all);
-        Ok(Self { unreadable, foreign, ..Self::of(records) })
+        Ok(Self { unreadable, foreign, bound: voices.bound, ..Self::of(records) })
     }
 
     /// The lineage of these events. One that is there twice, as in a copy of a log, is one event.

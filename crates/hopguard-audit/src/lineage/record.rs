@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::json_lines::file::{self, LONGEST_LINE};
 
@@ -34,6 +35,12 @@ pub struct TokenSeen {
     /// `jti`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_id: Option<String>,
+    /// `kid` of the key that signed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
+    /// `cnf`: to which key it is bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmation: Option<Value>,
 }
 
 impl TokenSeen {
@@ -69,7 +76,8 @@ pub struct RequestedSeen {
     pub scopes: Vec<String>,
 }
 
-/// One event. See the schema of audit events for its members.
+/// One event. See the schema of audit events for its members; what an unverified token claimed (`unverified`) is not
+/// read.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[expect(missing_docs, reason = "the members are those of the schema, which describes them")]
 pub struct Record {
@@ -86,6 +94,12 @@ pub struct Record {
     pub decision: String,
     pub code: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenSeen>,
@@ -93,6 +107,8 @@ pub struct Record {
     pub peer: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,7 +122,11 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiver: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasts_until: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

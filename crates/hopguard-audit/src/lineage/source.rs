@@ -62,7 +62,7 @@ pub(super) struct Voice {
 /// The files of several logs, and who speaks where.
 pub(super) struct Voices {
     pub(super) files: BTreeMap<PathBuf, Voice>,
-    bound: BTreeSet<String>,
+    pub(super) bound: BTreeSet<String>,
 }
 
 impl Voices {

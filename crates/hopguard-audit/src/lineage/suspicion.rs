@@ -2,7 +2,7 @@
 //! log that was not given, or lost events, can be the cause. What cannot be judged without a missing log is not
 //! judged.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::Serialize;
 
@@ -103,7 +103,7 @@ impl Found {
 pub(super) fn find(lineage: &Lineage) -> Vec<Suspicion> {
     let mut found = Found(Vec::new());
     let records = &lineage.records;
-    unmatched(records, &mut found);
+    unmatched(lineage, &mut found);
     peers(records, &mut found);
     holders(records, &mut found);
     contradicted(records, &mut found);
@@ -183,23 +183,27 @@ fn foreign(lineage: &Lineage, found: &mut Found) {
 }
 
 /// Each presentation of a grant must be a call that its grantee wrote down; one call is one presentation.
-fn unmatched<'a>(records: &'a [Record], found: &mut Found) {
-    let services: BTreeSet<&str> = records.iter().map(|record| record.service.as_str()).collect();
+fn unmatched(lineage: &Lineage, found: &mut Found) {
+    let records = &lineage.records;
+    // INVARIANT: I14 — a log that was emptied is still here, and knows no call.
+    let bound = lineage.bound.iter().map(String::as_str);
+    let services: BTreeSet<&str> =
+        records.iter().map(|record| record.service.as_str()).chain(bound).collect();
     // An exchange and a block that each stand alone write two decisions about one call: the block's is the last.
-    let key = |record: &'a Record| {
+    fn key(record: &Record) -> Option<(&str, &str, &str)> {
         Some((&record.service, record.request_id.as_ref()?, &record.grant.as_ref()?.fingerprint))
-    };
+    }
     let blocks = records.iter().filter(|r| r.direction == "outbound" && r.gate == "passthrough");
     let judged: BTreeSet<_> = blocks.filter_map(key).collect();
-    let is_twice = |record: &'a Record| {
+    let is_twice = |record: &Record| {
         record.gate == "egress"
             && record.code == "passed"
             && key(record).is_some_and(|key| judged.contains(&key))
     };
-    let mut calls: BTreeMap<(&str, &str), Vec<&Record>> = BTreeMap::new();
+    let mut calls: BTreeMap<(&str, &str), Calls<'_>> = BTreeMap::new();
     for record in records.iter().filter(|r| r.direction == "outbound" && r.is_decision() && r.allowed()) {
         if let Some(grant) = record.grant.as_ref().filter(|_| !is_twice(record)) {
-            calls.entry((&record.service, &grant.fingerprint)).or_default().push(record);
+            calls.entry((&record.service, &grant.fingerprint)).or_default().made(record);
         }
     }
     for (_, token, record) in presentations(records) {
@@ -208,22 +212,59 @@ fn unmatched<'a>(records: &'a [Record], found: &mut Found) {
         if !services.contains(holder) {
             continue;
         }
-        let open = calls.entry((holder, &token.fingerprint)).or_default();
-        let fits = |call: &&Record| call.time_ms <= record.time_ms.saturating_add(SKEW_MS);
-        let same_trace = open.iter().position(|call| fits(call) && call.trace_id == record.trace_id);
-        let any = same_trace.or_else(|| {
-            let untold = record.trace_id.is_none();
-            open.iter().position(|call| fits(call) && (untold || call.trace_id.is_none()))
-        });
-        match any {
-            Some(at) => drop(open.remove(at)),
-            None => found.add(
+        let calls = calls.entry((holder, &token.fingerprint)).or_default();
+        if !calls.answered_by(record) {
+            found.add(
                 SuspicionKind::PresentationUnmatched,
                 &token.fingerprint,
                 record,
                 format!("{} was shown this token of {holder}, whose log has no such call", record.service),
-            ),
+            );
         }
+    }
+}
+
+/// Calls with one token that no presentation was matched with yet. Each by its trace, the oldest first; whoever shows a
+/// token a million times makes no million times a million comparisons.
+#[derive(Default)]
+struct Calls<'a> {
+    of_trace: BTreeMap<Option<&'a str>, VecDeque<u64>>,
+    /// The oldest call of each trace.
+    oldest: BTreeSet<(u64, Option<&'a str>)>,
+}
+
+impl<'a> Calls<'a> {
+    /// In the order of their times.
+    fn made(&mut self, call: &'a Record) {
+        let trace = call.trace_id.as_deref();
+        let calls = self.of_trace.entry(trace).or_default();
+        if calls.is_empty() {
+            self.oldest.insert((call.time_ms, trace));
+        }
+        calls.push_back(call.time_ms);
+    }
+
+    /// Takes away the call that this presentation can be of.
+    fn answered_by(&mut self, shown: &'a Record) -> bool {
+        let latest = shown.time_ms.saturating_add(SKEW_MS);
+        let trace = shown.trace_id.as_deref();
+        if self.take(trace, latest) || self.take(None, latest) {
+            return true;
+        }
+        // Where the presentation names no trace it may be of any, and is of the oldest.
+        let other = if trace.is_none() { self.oldest.first().copied() } else { None };
+        other.is_some_and(|(_, trace)| self.take(trace, latest))
+    }
+
+    fn take(&mut self, trace: Option<&'a str>, latest: u64) -> bool {
+        let Some(calls) = self.of_trace.get_mut(&trace) else { return false };
+        let Some(at) = calls.pop_front_if(|at| *at <= latest) else { return false };
+        self.oldest.remove(&(at, trace));
+        match calls.front() {
+            Some(next) => drop(self.oldest.insert((*next, trace))),
+            None => drop(self.of_trace.remove(&trace)),
+        }
+        true
     }
 }
 

@@ -16,6 +16,8 @@ fn token(name: &str, actors: &[&str]) -> TokenSeen {
         expires: 1000,
         issued_at: None,
         token_id: None,
+        key_id: None,
+        confirmation: None,
     }
 }
 
@@ -50,6 +52,67 @@ fn suspected(change: impl FnOnce(&mut Vec<Record>), expected: &[(SuspicionKind, 
     let found = Lineage::of(records).suspicions();
     let kinds: Vec<_> = found.iter().map(|s| (s.kind, s.fingerprint.as_str())).collect();
     assert_eq!(kinds, expected, "{found:#?}");
+}
+
+/// One call explains one presentation: of its own trace, else without one, else, for a presentation that names none, the
+/// oldest.
+#[test]
+fn a_call_is_matched_once_and_by_its_trace_first() {
+    let unmatched = |calls: &[(u64, Option<&str>)], shown: &[(u64, Option<&str>)]| {
+        let (user, grant) = (token("u", &[]), token("g", &["gateway"]));
+        let mut all = Vec::new();
+        for (at, trace) in calls {
+            let mut call = record("gateway", "outbound", "sent", *at, &user);
+            (call.grant, call.trace_id) = (Some(grant.clone()), trace.map(Into::into));
+            all.push(call);
+        }
+        for (at, trace) in shown {
+            let mut one = record("orders", "inbound", "admitted", *at, &grant);
+            one.trace_id = trace.map(Into::into);
+            all.push(one);
+        }
+        let found = Lineage::of(all).suspicions();
+        let unmatched = found.iter().filter(|s| s.kind == SuspicionKind::PresentationUnmatched);
+        unmatched.map(|s| s.time_ms).collect::<Vec<_>>()
+    };
+    let (a, b) = (Some("a"), Some("b"));
+    assert_eq!(unmatched(&[(1, a), (2, b)], &[(3, b), (4, a)]), [0; 0]);
+    assert_eq!(unmatched(&[(1, a), (2, b)], &[(3, b), (4, b)]), [4]);
+    assert_eq!(unmatched(&[(1, a), (2, None)], &[(3, b), (4, a)]), [0; 0]);
+    assert_eq!(unmatched(&[(1, None)], &[(3, b), (4, a)]), [4]);
+    assert_eq!(unmatched(&[(1, a), (2, b)], &[(3, None), (4, b)]), [0; 0], "the oldest");
+    assert_eq!(unmatched(&[(1, b), (2, a)], &[(3, None), (4, b)]), [4], "the oldest");
+    assert_eq!(unmatched(&[(1, a), (2, b), (3, None)], &[(4, None), (5, None), (6, None), (7, None)]), [7]);
+    // The clocks may stand five seconds apart, and no more.
+    assert_eq!(unmatched(&[(5010, a)], &[(10, a)]), [0; 0]);
+    assert_eq!(unmatched(&[(5011, a)], &[(10, a)]), [10]);
+    assert_eq!(unmatched(&[(20, a), (9000, a)], &[(30, a), (40, a)]), [40]);
+    assert_eq!(unmatched(&[(20, a), (9000, b)], &[(30, None), (40, None)]), [40]);
+}
+
+/// Whoever looks an event up sees all of it.
+#[test]
+fn an_event_comes_back_with_all_its_members() {
+    let schema: serde_json::Value =
+        serde_json::from_str(include_str!("../../../hopguard-core/schema/audit-event-v1.json")).unwrap();
+    let sample = |schema: &serde_json::Value| match schema["type"].as_str() {
+        Some("string") => serde_json::json!("text"),
+        Some("integer") => serde_json::json!(1),
+        Some("array") => serde_json::json!([]),
+        Some("object") => serde_json::json!({ "audience": "text", "scopes": [] }),
+        _ => schema.get("const").cloned().unwrap_or_else(|| serde_json::json!("text")),
+    };
+    let all = |schema: &serde_json::Value| -> serde_json::Map<_, _> {
+        let members = schema["properties"].as_object().unwrap();
+        members.iter().map(|(name, schema)| (name.clone(), sample(schema))).collect()
+    };
+    let mut event = all(&schema);
+    for name in ["token", "grant"] {
+        event.insert(name.to_owned(), all(&schema["$defs"]["token"]).into());
+    }
+    let record: Record = serde_json::from_value(event.clone().into()).unwrap();
+    event.remove("unverified").unwrap();
+    assert_eq!(serde_json::to_value(record).unwrap(), serde_json::Value::from(event));
 }
 
 #[test]

@@ -93,6 +93,24 @@ impl serde_json::ser::Formatter for Harmless {
     }
 }
 
+/// `value` as JSON in which nothing can hurt: tokens redacted, and whatever steers a terminal escaped. For what is read
+/// from logs and shown again, as [`Event::write_line`] is for what is written there.
+///
+/// # Errors
+///
+/// If `value` is nothing that JSON can say, as a path that is not UTF-8.
+///
+/// ```
+/// let shown = hopguard_core::harmless_json(&["al\u{9b}2Jice", "\u{202e}"])?;
+/// assert_eq!(shown, r#"["al\u009b2Jice","\u202e"]"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+pub fn harmless_json<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
+    let mut text = Vec::new();
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, Harmless))?;
+    String::from_utf8(text).map_err(serde::ser::Error::custom)
+}
+
 fn harmless<W: std::io::Write + ?Sized>(writer: &mut W, fragment: &str) -> std::io::Result<()> {
     // Without a way out of the loop it is judged many bytes at a time.
     if fragment.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~')) {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::{Facts, Fingerprint, Id, UnixTime, Waived};
 
 pub use self::decision::{CacheState, Decision, Direction, EventKind};
-pub use self::line::is_steering;
+pub use self::line::{harmless_json, is_steering};
 pub use self::requested::Requested;
 pub use self::trace::TraceContext;
 pub use self::unverified::Unverified;

@@ -166,6 +166,11 @@ fn what_cannot_be_written_down_is_not_done() {
     assert_eq!(answer.headers["retry-after"], "5");
     assert_eq!(answer.body["error"], "temporarily_unavailable");
     assert!(answer.body.get("access_token").is_none());
+    // A refusal is told all the same, by the lane of strangers; there it is counted if it is one of too many.
+    let refused = world.send(world.ask("not.a.token"));
+    let events = world.written.events.lock().unwrap();
+    let codes: Vec<_> = events.iter().map(|event| event.decision.code()).collect();
+    assert_eq!((codes, refused.status), (vec![refused.code.unwrap()], 400));
 }
 
 #[test]
